@@ -1,0 +1,362 @@
+"""Raw files, or shapes drawn on noise, become the arrays in output/JOB/.
+
+python data.py nerve --raw raw
+"""
+
+import collections
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from files import (
+    ImageFile,
+    create_array,
+    csv_text,
+    decode_image,
+    decode_mask,
+    read_csv,
+    replace_file,
+    resize,
+    with_progress,
+    write_image,
+)
+from frames import Frame, check_sizes, read_frames, read_table
+from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
+
+FILES_HEADER = ("split", "id", "subject", "image", "mask", "height", "width")
+NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
+
+
+@dataclass(frozen=True)
+class Options:
+    job: str = job_option()
+    raw: str = option(
+        "raw", "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out"
+    )
+    images: str | None = option(None, "your own data: folder of images")
+    masks: str | None = option(
+        None,
+        "your own data: folder of masks, paired with the images by name; "
+        "_mask, _label or _gt may follow the name",
+    )
+    test_images: str | None = option(None, "folder of images without masks, for submission.py")
+    table: str | None = option(
+        None, "your own data: CSV file with columns image and mask, paths seen from its folder"
+    )
+    validation_table: str | None = option(None, "a second such table, for validation")
+    image_size: tuple[int, int] | None = option(
+        None,
+        "height and width of the arrays in pixels, 0 0: as the files are "
+        "(default: the document's)",
+        least=0,
+        metavar=("H", "W"),
+    )
+    channels: int | None = option(
+        None, "1: grey, 3: RGB (default: the document's)", choices=(1, 3)
+    )
+    threshold: int | None = option(
+        None,
+        "mask values above it are foreground; without it a mask holds "
+        "0 and 255 only (16 bit: 65535)",
+        least=0,
+        most=65534,
+    )
+    white_level: int = option(
+        65535,
+        "value of a 16-bit image that becomes 255; 4095 for 12-bit cameras",
+        least=1,
+        most=65535,
+    )
+    num_images: int = option(1, "noise: training images", least=1)
+    shape: str = option("circle", "noise: what is drawn", choices=("circle", "rectangle"))
+    fill: str = option("noise", "noise: what it is filled with", choices=("noise", "constant"))
+    seed: int = option(1, "noise: another seed, other images", least=0)
+
+
+# ---- shapes on noise
+
+
+def create_data(
+    num_images=1,
+    image_size=(160, 160),
+    shape="circle",
+    fill="noise",
+    num_shapes=1,
+    seed=1,
+    first=1,
+    folder=None,
+):
+    """Filled shapes on noise, as the noise document draws them.
+
+    Returns (images, masks), uint8 (N, H, W, 1): integer noise 0..79, in the shape a second noise
+    0..79 on top (fill "noise") or the value 80 ("constant"); masks 0 and 255. A circle has a
+    radius of 15..39 pixels, a rectangle half sides of 15..39, both wholly inside. Image i, counted
+    from `first`, depends on `seed` and i alone. With a folder, saves X_i.png and Y_i.png there.
+    Raises ValueError for an image side under 32 pixels.
+    """
+    if min(image_size) < 32:
+        raise InputError(
+            f"image size {image_size[0]}x{image_size[1]}: shapes of radius 15 need at least 32x32"
+        )
+    images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
+    for row, number in enumerate(range(first, first + num_images)):
+        rng = np.random.default_rng((seed, number))
+        image, mask = images[row, ..., 0], masks[row, ..., 0]
+        image[:] = rng.integers(0, 80, image_size)
+        for _ in range(num_shapes):
+            _draw_shape(mask, shape, rng)
+        inside = mask > 0
+        if fill == "noise":
+            image[inside] += rng.integers(0, 80, inside.sum(), dtype=np.uint8)
+        else:
+            image[inside] = 80
+        if folder:
+            write_image(Path(folder) / f"X_{number}.png", images[row])
+            write_image(Path(folder) / f"Y_{number}.png", masks[row])
+    return images, masks
+
+
+def _draw_shape(mask, shape, rng):
+    height, width = mask.shape
+    half_y, half_x = rng.integers(15, min(40, height // 2, width // 2), 2)
+    if shape == "circle":
+        half_x = half_y
+    y, x = int(rng.integers(half_y, height - half_y)), int(rng.integers(half_x, width - half_x))
+    if shape == "circle":
+        cv2.circle(mask, (x, y), int(half_y), 255, thickness=cv2.FILLED)
+    else:
+        mask[y - half_y : y + half_y + 1, x - half_x : x + half_x + 1] = 255
+
+
+def read_noise(options):
+    """Frames of the noise job, which draws them first."""
+    folder, size = Path("output/noise"), options.image_size or JOBS["noise"].image_size
+    counts = {"train": options.num_images, "validation": NOISE_VALIDATION, "test": NOISE_TEST}
+    splits = [split for split, count in counts.items() for _ in range(count)]
+    create_data(len(splits), size, options.shape, options.fill, seed=options.seed, folder=folder)
+    frames = []
+    for number, split in enumerate(splits, 1):
+        x, y = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
+        frames.append(Frame(f"X_{number}", x, y, split, subject=f"X_{number}"))
+    return frames
+
+
+# ---- frames to arrays and back
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file that becomes one row of an array."""
+
+    array: str
+    row: int
+    file: ImageFile
+
+
+def write_arrays(folder, frames, image_size, channels, threshold=None, white_level=65535):
+    """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
+    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder: all of them,
+    or after an error none.
+
+    image_size: (H, W), or None for files that all have one size. Raises InputError, OSError.
+    """
+    train, test = split_test(frames, lambda frame: frame.split)
+    first, keep_size = frames[0].image, image_size is None
+    if keep_size:
+        image_size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
+
+    def decode(task, data):
+        file, is_mask = task.file, task.array == "imgs_mask_train.npy"
+        if is_mask:
+            pixels = decode_mask(data, file.path, file.page, threshold)
+        else:
+            pixels = decode_image(data, file.path, channels, file.page, white_level)
+        size = pixels.shape[:2]
+        if keep_size and size != image_size:
+            raise InputError(
+                f"{file.path}: is {size[0]}x{size[1]}, {first.path} is {image_size[0]}x"
+                f"{image_size[1]}; pass --image-size H W to make them one size"
+            )
+        pixels = resize(pixels, image_size)
+        return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
+
+    files = {
+        "imgs_train.npy": [frame.image for frame in train],
+        "imgs_mask_train.npy": [frame.mask for frame in train],
+        "imgs_test.npy": [frame.image for frame in test],
+    }
+    tasks = [
+        Task(array, row, part[row])
+        for row in range(len(frames))
+        for array, part in files.items()
+        if row < len(part)
+    ]
+    with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
+        new = {
+            name: stack.enter_context(replace_file(Path(folder) / name))
+            for name in ("files.csv", "imgs_id_test.npy", *files)
+        }
+        for name, part in files.items():
+            depth = 1 if name == "imgs_mask_train.npy" else channels
+            create_array(new[name], (len(part), *image_size, depth), np.uint8)
+        sizes = _fill_arrays(new, _decode_all(tasks, decode), len(tasks), train)
+        ids = [frame.id for frame in test]
+        is_number = all(id.isdecimal() for id in ids)
+        np.save(new["imgs_id_test.npy"], np.array(ids, np.int32 if is_number else str))
+        listed = [
+            (frame.split, frame.id, frame.subject, frame.image.path)
+            + (frame.mask.path if frame.mask else "", *sizes[array, row])
+            for array, part in (("imgs_train.npy", train), ("imgs_test.npy", test))
+            for row, frame in enumerate(part)
+        ]
+        new["files.csv"].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+
+
+def split_test(items, split_of):
+    """Two lists: the items for training or validation, and those of the split "test"."""
+    return [
+        [item for item in items if (split_of(item) == "test") == is_test]
+        for is_test in (False, True)
+    ]
+
+
+def _fill_arrays(paths, decoded, count, train):
+    """Put each decoded file in its row; returns the files' sizes, (H, W), by (array, row)."""
+    sizes = {}
+    for task, (size, pixels) in with_progress(decoded, count, "files"):
+        sizes[task.array, task.row] = size
+        pair = [sizes.get((name, task.row)) for name in ("imgs_train.npy", "imgs_mask_train.npy")]
+        if task.array != "imgs_test.npy" and None not in pair:
+            check_sizes(train[task.row], *pair)
+        # A map of its own for each row: the pages of one that stays open would count as memory.
+        np.load(paths[task.array], mmap_mode="r+")[task.row] = pixels
+    return sizes
+
+
+def _decode_all(tasks, decode):
+    """Yield (task, what decode makes of it). Bytes are read one after the other in the order in
+    which they lie in a zip, and decoded by several threads; a few at a time are in memory.
+    """
+    tasks = sorted(tasks, key=lambda task: task.file.place)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pending, last, data = collections.deque(), None, b""
+        for task in tasks:
+            if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
+                last, data = (task.file.path, task.file.member), task.file.read()
+            pending.append((task, pool.submit(decode, task, data)))
+            if len(pending) > 2 * os.cpu_count():
+                task, result = pending.popleft()
+                yield task, result.result()
+        for task, result in pending:
+            yield task, result.result()
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What data.py wrote for a job; images and masks are memory maps, uint8 (N, H, W, C), masks 0
+    and 255.
+
+    files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    test_images: np.ndarray
+    files: list
+    test_files: list
+
+    @property
+    def is_resized(self):
+        """Whether an image was a different size before it became a row here."""
+        size = self.images.shape[1:3]
+        return any((row["height"], row["width"]) != size for row in self.files + self.test_files)
+
+
+def load_arrays(job):
+    """The Arrays of a job; raises InputError naming the command that writes them."""
+    folder = Path("output", job)
+    if not (folder / "files.csv").exists():
+        command = f"python data.py {job} {JOBS[job].raw}"
+        raise InputError(f"{folder}: no arrays there yet; first run: {command}")
+    rows = read_csv(folder / "files.csv", FILES_HEADER)
+    for row in rows:
+        row.update(height=int(row["height"]), width=int(row["width"]))
+    files, test_files = split_test(rows, lambda row: row["split"])
+    names = ("imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy")
+    arrays = [open_array(folder / name) for name in names]
+    if [len(array) for array in arrays] != [len(files), len(files), len(test_files)]:
+        raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
+    return Arrays(*arrays, files, test_files)
+
+
+def open_array(path):
+    """A .npy file through a read-only memory map; raises InputError where it is missing or
+    damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; run data.py again") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a whole .npy file ({error}); run data.py again") from error
+
+
+def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
+    """Endless batches of random lines of a table, read from their files, as the car document feeds
+    its network.
+
+    table: a CSV file or a mapping (a pandas DataFrame, too) with columns image and mask, paths.
+    Yields images float32 (B, H, W, 3) in [0, 1], masks float32 (B, H, W, 1) of 0 and 1. Raises
+    InputError.
+    """
+    if isinstance(table, (str, os.PathLike)):
+        pairs = [(frame.image.path, frame.mask.path) for frame in read_table(table, "train")]
+    else:
+        pairs = list(zip(table["image"], table["mask"]))
+    rng = np.random.default_rng(seed)
+    while True:
+        images, masks = [], []
+        for image, mask in (pairs[row] for row in rng.integers(0, len(pairs), batch_size)):
+            images.append(resize(decode_image(Path(image).read_bytes(), image, 3), image_size))
+            masks.append(resize(decode_mask(Path(mask).read_bytes(), mask), image_size) > 127)
+        yield np.stack(images).astype(np.float32) / 255, np.stack(masks).astype(np.float32)
+
+
+def prepare(options):
+    """What `python data.py` does; returns the folder it wrote to."""
+    job, folder = JOBS[options.job], Path("output", options.job)
+    frames = read_noise(options) if options.job == "noise" else read_frames(options)
+    image_size = job.image_size if options.image_size is None else options.image_size
+    if image_size == (0, 0):
+        image_size = None
+    elif image_size and 0 in image_size:
+        raise InputError(
+            f"--image-size {image_size[0]} {image_size[1]}: expected two lengths in pixels, or 0 0"
+        )
+    write_arrays(
+        folder,
+        frames,
+        image_size,
+        options.channels or job.network.channels,
+        options.threshold,
+        options.white_level,
+    )
+    return folder
+
+
+def main(options):
+    folder = prepare(options)
+    arrays = load_arrays(options.job)
+    shape, num_test = arrays.images.shape, len(arrays.test_images)
+    print(f"{folder}/: {shape[0]} images with masks and {num_test} test images, {shape[1:]}")
+    print(f"next: python train.py {options.job}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(parse_options(Options, "data.py", __doc__))

@@ -1,0 +1,326 @@
+"""Image files in, any file out: folders and zips listed, images and masks decoded, files replaced
+whole.
+"""
+
+import bisect
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+import sys
+import time
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from jobs import InputError
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
+
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # OpenCV's own complaints; ours name the file
+
+
+def natural_key(text):
+    """Sort key that takes digits as numbers: 2 before 10."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    ]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image in a folder or a zip. `path` is how messages name it."""
+
+    path: str
+    folder: str  # name of the folder that holds it; a zip counts as a folder of its name
+    stem: str
+    place: tuple = ()  # (archive, offset): zips inside zips are fast only when read in this order
+    archive: zipfile.ZipFile | None = None
+    member: str = ""
+    page: int = 0  # of a multi-page tif
+
+    def read(self):
+        """The file's bytes; raises InputError, OSError."""
+        if self.archive is None:
+            return Path(self.path).read_bytes()
+        try:
+            return self.archive.read(self.member)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
+            raise InputError(f"{self.path}: cannot be read from its zip ({error})") from error
+
+
+def list_images(root, recursive=True):
+    """Every image file in a folder or a .zip (and in zips inside), sorted by path in numeric
+    order.
+
+    A zip is read where it lies, never unpacked. Hidden files and those without an image's ending
+    are passed over. Raises InputError where there is no such folder, or no image in it.
+    """
+    root = str(root)
+    if os.path.isdir(root):
+        found = list(_list_folder(root, recursive))
+    elif not os.path.exists(root):
+        raise InputError(f"{root}: no such folder or zip file")
+    elif root.lower().endswith(".zip"):
+        found = list(_list_zip(root, root, ()))
+    else:
+        raise InputError(f"{root}: is a file; expected a folder or a .zip")
+    if not found:
+        raise InputError(f"{root}: no images in it; allowed: {' '.join(IMAGE_SUFFIXES)}")
+    return sorted(found, key=lambda file: natural_key(file.path))
+
+
+def _list_folder(root, recursive):
+    def refuse(error):
+        raise error
+
+    for parent, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        for name in names:
+            path = os.path.join(parent, name)
+            stem, suffix = os.path.splitext(name)
+            if name.startswith("."):
+                continue
+            if suffix.lower() in IMAGE_SUFFIXES:
+                yield ImageFile(path, os.path.basename(os.path.abspath(parent)), stem)
+            elif (
+                suffix.lower() == ".zip" and recursive and stem not in folders
+            ):  # else it is unpacked already
+                yield from _list_zip(path, path, ())
+
+
+def _list_zip(file, path, place):
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a zip file, or cut short ({error})") from error
+    for info in archive.infolist():
+        inside = PurePosixPath(info.filename)
+        if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in inside.parts):
+            continue
+        inner_place = (*place, info.header_offset)
+        inner_path = f"{path}/{inside}"
+        if inside.suffix.lower() in IMAGE_SUFFIXES:
+            folder = inside.parent.name or Path(path).stem
+            yield ImageFile(
+                inner_path, folder, inside.stem, (path, *inner_place), archive, info.filename
+            )
+        elif inside.suffix.lower() == ".zip":
+            yield from _list_zip(archive.open(info), inner_path, inner_place)
+
+
+def list_pages(file):
+    """One ImageFile for each page of a multi-page tif."""
+    data = np.frombuffer(file.read(), np.uint8)
+
+    def is_missing(page):  # OpenCV counts the pages of a path, not of bytes
+        return not cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[0]
+
+    count = bisect.bisect_left(range(1 << 16), True, key=is_missing) if len(data) else 0
+    if not count:
+        raise InputError(f"{file.path}: not a tif, or cut short ({len(data)} bytes)")
+    return [replace(file, page=page, stem=str(page)) for page in range(count)]
+
+
+def decode_image(data, path, channels, page=0, white_level=65535):
+    """Pixels of an encoded image: uint8 (H, W, channels) in 0..255, RGB or grey, alpha dropped.
+
+    16-bit values are scaled so that `white_level` becomes 255. Raises InputError.
+    """
+    pixels = _decode(data, path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, page)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / white_level)
+    is_grey = pixels.ndim == 2
+    if channels == 1:
+        return (pixels if is_grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))[..., None]
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if is_grey else cv2.COLOR_BGR2RGB)
+
+
+def decode_mask(data, path, page=0, threshold=None):
+    """An encoded mask as uint8 (H, W, 1) of 0 and 255; what is transparent counts as 0.
+
+    Without a threshold the file may hold 0 and the largest value of its type only; with one, in
+    the file's own units, what is above it becomes 255. Raises InputError.
+    """
+    pixels = _decode(data, path, cv2.IMREAD_UNCHANGED, page)
+    if pixels.ndim == 3:
+        if pixels.shape[2] == 4:
+            pixels = pixels[..., :3] * (pixels[..., 3:] > 0)
+        if threshold is None and (pixels != pixels[..., :1]).any():
+            raise InputError(
+                f"{path}: mask has colours, expected grey 0 and 255; "
+                "pass --threshold 0 to take every colour but black as foreground"
+            )
+        pixels = pixels.max(axis=2)
+    if threshold is None:
+        full = np.iinfo(pixels.dtype).max
+        if not ((pixels == 0) | (pixels == full)).all():
+            largest = pixels.max()
+            raise InputError(
+                f"{path}: mask has values {pixels.min()}..{largest}, expected 0 and {full}; "
+                f"pass --threshold {min(largest, full) // 2} to binarise it"
+            )
+        threshold = 0
+    return np.where(pixels > threshold, np.uint8(255), np.uint8(0))[..., None]
+
+
+def _decode(data, path, flags, page):
+    pixels = None
+    if data:
+        buffer = np.frombuffer(data, np.uint8)
+        with contextlib.suppress(
+            cv2.error
+        ):  # raised for some damaged files; for others None comes back
+            if page:
+                pages = cv2.imdecodemulti(buffer, flags, range=(page, page + 1))[1]
+                pixels = pages[0] if pages else None
+            else:
+                pixels = cv2.imdecode(buffer, flags)
+    if pixels is None:
+        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
+    if pixels.dtype not in (np.uint8, np.uint16) or (
+        pixels.ndim == 3 and pixels.shape[2] not in (3, 4)
+    ):
+        raise InputError(
+            f"{path}: {pixels.dtype} pixels of shape {pixels.shape}; "
+            "allowed: 8 or 16 bit, grey or RGB"
+        )
+    return pixels
+
+
+def resize(pixels, image_size):
+    """Pixels (H, W, C) at another (H, W): area averaging to shrink, linear to enlarge."""
+    height, width = pixels.shape[:2]
+    if (height, width) == tuple(image_size):
+        return pixels
+    shrinks = image_size[0] < height or image_size[1] < width
+    resized = cv2.resize(
+        pixels, image_size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return resized.reshape(*image_size, -1)
+
+
+@contextlib.contextmanager
+def replace_file(path):
+    """A temporary path whose file, whole and synced, takes the place of `path` when the block ends
+    well.
+
+    Until then, and after an error, what stood at `path` stays. Raises OSError naming `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(".partial." + path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error = OSError(
+                error.errno,
+                f"{error.strerror or error}; the file that stood there is untouched",
+                str(path),
+            )
+        raise error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def csv_text(header, rows):
+    """The text of a CSV file."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([header, *rows])
+    return lines.getvalue()
+
+
+def read_csv(path, columns):
+    """Rows of a CSV file as dicts; raises InputError where the file or one of `columns` is
+    missing.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such CSV file")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(
+            f"{path}: has columns {', '.join(reader.fieldnames or ['none'])}; "
+            f"expected {', '.join(columns)}"
+        )
+    for number, row in enumerate(rows, 2):
+        if any(row[name] is None for name in columns):
+            raise InputError(f"{path}: line {number} is cut short; expected {', '.join(columns)}")
+    return rows
+
+
+def write_image(path, pixels):
+    """Pixels (H, W), (H, W, 1) or RGB (H, W, 3), uint8, as the picture that the path's ending
+    names.
+    """
+    path = Path(path)
+    encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels)[
+        1
+    ]
+    with replace_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def create_array(path, shape, dtype):
+    """A new .npy file of zeros, opened through a memory map; its room on the disk is taken at
+    once.
+
+    A write through a map to a full disk kills the process, so a lack of room has to show here:
+    raises InputError or OSError.
+    """
+    need = int(np.prod(shape)) * np.dtype(dtype).itemsize + 128
+    free = shutil.disk_usage(Path(path).parent).free
+    if need > free:
+        raise InputError(
+            f"{path}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB free; make room"
+        )
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return array
+
+
+def with_progress(items, total, label):
+    """The items, with a progress bar on the error stream where that is a terminal."""
+    start = shown = time.monotonic()
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if sys.stderr.isatty() and (now - shown > 0.1 or count == total):
+            shown, rate = now, count / max(now - start, 1e-9)
+            bar, left = ("=" * (30 * count // total)).ljust(30, "."), (total - count) / rate
+            print(
+                f"\r{label} {count}/{total} [{bar}] {rate:.0f}/s, {left:.0f}s left ",
+                end="\n" if count == total else "",
+                file=sys.stderr,
+                flush=True,
+            )

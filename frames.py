@@ -1,0 +1,188 @@
+"""Which image belongs to which mask: Kaggle's trees, folders paired by name, tables, tif
+stacks.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from files import ImageFile, list_images, list_pages, natural_key, read_csv
+from jobs import JOBS, InputError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image, its mask if it has one, and the subject that it shows."""
+
+    id: str
+    image: ImageFile
+    mask: ImageFile | None
+    split: str  # "train", "validation" or "test"
+    subject: str
+
+
+# Where Kaggle puts images, masks and test images: folder, and pattern of the name with the id.
+LAYOUTS = {
+    "nerve": (("train", r"(\d+_\d+)"), ("train", r"(\d+_\d+)_mask"), ("test", r"(\d+)")),
+    "car": (("train", r"(\w+_\d+)"), ("train_masks", r"(\w+_\d+)_mask"), ("test", r"(\w+_\d+)")),
+}
+
+
+def read_kaggle(raw, job):
+    """Frames of a Kaggle tree; the subject is the id without its last number."""
+    files, layout = list_images(raw), LAYOUTS[job]
+    _check_names(files, job)
+    images, masks, test = (files_by_id(_in_place(files, *place), place[1]) for place in layout)
+    if not images:
+        raise InputError(
+            f"{raw}: no folder {layout[0][0]!r} with images in it; it has "
+            + ", ".join(sorted({file.folder for file in files}))
+        )
+    return match(images, masks, subject=lambda id: id.rpartition("_")[0]) + without_masks(test)
+
+
+def _in_place(files, folder, pattern):
+    return [file for file in files if file.folder == folder and re.fullmatch(pattern, file.stem)]
+
+
+def _check_names(files, job):
+    """Refuse a file that its folder has no place for."""
+    for file in files:
+        patterns = [pattern for folder, pattern in LAYOUTS[job] if folder == file.folder]
+        if patterns and not any(re.fullmatch(pattern, file.stem) for pattern in patterns):
+            raise InputError(
+                f"{file.path}: unexpected name; python data.py {job} expects {JOBS[job].raw}"
+            )
+
+
+def read_volumes(raw):
+    """Frames of train-volume.tif and train-labels.tif, and test-volume.tif if there is one."""
+    stacks = {file.stem: file for file in list_images(raw)}
+    if "train-volume" not in stacks or "train-labels" not in stacks:
+        raise InputError(
+            f"{raw}: expected train-volume.tif and train-labels.tif in it; has "
+            + ", ".join(file.path for file in list(stacks.values())[:3])
+        )
+    pages = {
+        stem: {page.stem: page for page in list_pages(stacks[stem])}
+        for stem in ("train-volume", "train-labels", "test-volume")
+        if stem in stacks
+    }
+    return match(pages["train-volume"], pages["train-labels"]) + without_masks(
+        pages.get("test-volume", {})
+    )
+
+
+def read_folders(images, masks):
+    """Frames of a folder of images and a folder of masks (which may be the same) paired by
+    name.
+    """
+    suffix = r"(.+?)(?:_mask|_label|_gt)"
+    image_files = list_images(images, recursive=False)
+    mask_files = list_images(masks, recursive=False)
+    if os.path.abspath(images) == os.path.abspath(masks):
+        image_files = [file for file in image_files if not re.fullmatch(suffix, file.stem)]
+        mask_files = [file for file in mask_files if re.fullmatch(suffix, file.stem)]
+    return match(files_by_id(image_files), files_by_id(mask_files, suffix + "?"))
+
+
+def read_table(path, split):
+    """Frames of a CSV table with columns image and mask (and subject, if there is one)."""
+    folder, frames = Path(path).parent, {}
+    for number, row in enumerate(read_csv(path, ("image", "mask")), 2):
+        for name in ("image", "mask"):
+            if not (folder / row[name]).is_file():
+                raise InputError(f"{path}: line {number}: {folder / row[name]}: no such file")
+        id = os.path.splitext(row["image"])[0]
+        if id in frames:
+            raise InputError(f"{path}: line {number}: a second line for image {id}; keep one")
+        image, mask = (ImageFile(str(folder / row[name]), "", id) for name in ("image", "mask"))
+        frames[id] = Frame(id, image, mask, split, row.get("subject") or id)
+    if not frames:
+        raise InputError(f"{path}: no lines under its header; expected one an image")
+    return list(frames.values())
+
+
+def read_tables(train, validation=None):
+    """Frames of a table for training and of one for validation, which share no image."""
+    frames = read_table(train, "train") + (
+        read_table(validation, "validation") if validation else []
+    )
+    if len({frame.id for frame in frames}) < len(frames):
+        raise InputError(f"{validation}: has images that {train} has too; keep them apart")
+    return frames
+
+
+def files_by_id(files, pattern="(.+)"):
+    """A dict of files by the id that group 1 of the pattern finds in their name; raises InputError
+    for twins.
+    """
+    found = {}
+    for file in files:
+        id = re.fullmatch(pattern, file.stem)[1]
+        if id in found:
+            raise InputError(f"{found[id].path} and {file.path}: two files for id {id}; keep one")
+        found[id] = file
+    return found
+
+
+def match(images, masks, subject=str):
+    """Frames from two dicts of files by id, in numeric order; raises InputError for one without
+    its twin.
+    """
+    for having, other, text in (
+        (images, masks, "image without a mask"),
+        (masks, images, "mask without an image"),
+    ):
+        alone = [file.path for id, file in having.items() if id not in other]
+        if alone:
+            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+            raise InputError(f"{alone[0]}: {text}{more}; add it, or take this file away")
+    return [
+        Frame(id, images[id], masks[id], "train", subject(id))
+        for id in sorted(images, key=natural_key)
+    ]
+
+
+def check_sizes(frame, size, mask_size):
+    """Raise InputError where the (H, W) of a frame's image and of its mask differ."""
+    if size != mask_size:
+        raise InputError(
+            f"{frame.mask.path}: mask is {mask_size[0]}x{mask_size[1]}, its image "
+            f"{frame.image.path} {size[0]}x{size[1]}; they must be of one size"
+        )
+
+
+def without_masks(images):
+    """Test frames from a dict of files by id, in numeric order."""
+    return [Frame(id, images[id], None, "test", id) for id in sorted(images, key=natural_key)]
+
+
+def read_frames(options):
+    """Every frame of a job, from where data.Options say; raises InputError."""
+    if (options.images is None) != (options.masks is None):
+        raise InputError("--images and --masks go together; pass both")
+    if options.table and options.images:
+        raise InputError("--table and --images are two ways to say the same; pass one")
+    if options.validation_table and not options.table:
+        raise InputError("--validation-table goes with --table; pass both")
+    if options.table:
+        frames = read_tables(options.table, options.validation_table)
+    elif options.images:
+        frames = read_folders(options.images, options.masks)
+    elif options.job == "cadastre":
+        raise InputError(f"python data.py cadastre expects {JOBS['cadastre'].raw}")
+    elif not os.path.exists(options.raw):
+        raise InputError(
+            f"{options.raw}: no such folder or zip file; "
+            f"python data.py {options.job} expects {JOBS[options.job].raw}"
+        )
+    elif options.job == "membrane":
+        frames = read_volumes(options.raw)
+    else:
+        frames = read_kaggle(options.raw, options.job)
+    if options.test_images:
+        test = without_masks(files_by_id(list_images(options.test_images, recursive=False)))
+        frames = [frame for frame in frames if frame.split != "test"] + test
+    return frames

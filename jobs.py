@@ -1,0 +1,333 @@
+"""The five jobs, one row a document: network, recipe, files; and the scripts' command line.
+
+Nothing heavy is imported here: `--help` answers, and `data.py` starts, without waiting for Keras.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import sys
+import types
+import typing
+from dataclasses import dataclass
+
+THRESHOLD = 0.5  # a probability above it is foreground
+
+
+class InputError(ValueError):
+    """What a user can mend; it names the file, what it has, what is allowed, what to do."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What tells one U-Net from another. Tuples run from full resolution down."""
+
+    image_size: tuple[int | None, int | None]  # (H, W) in pixels; None: any that fits
+    channels: int
+    filters: tuple[int, ...]  # encoder levels
+    bottleneck: int  # filters below the last pooling; 0: its output goes up as it is
+    decoder_filters: tuple[int, ...] = ()  # (): the encoder's
+    top_convolutions: int = 2  # 3x3 convolutions in the decoder's full-resolution level
+    classes: int = 1  # output channels; 1: sigmoid, more: softmax
+    padding: str = "same"  # "valid": the output is smaller than the input
+    upsample: str = "nearest"  # key of model.UPSAMPLE
+    skip_first: bool = True  # concatenated as [skip, upsampled]; False: [upsampled, skip]
+    initializer: str = "glorot_uniform"  # Keras's name, or "he_untruncated": N(0, sqrt(2 / N))
+    separate_relu: bool = False  # ReLU as a layer of its own
+    batch_normalization: bool = False  # after each 3x3 convolution's ReLU
+    dropout: tuple[float, ...] = ()  # rate after each encoder level, bottleneck last; (): none
+    head_filters: int = 0  # 3x3 ReLU convolution before the last; 0: none
+    head_dropout: float = 0.0
+    head_kernel: int = 1
+    head_name: str = "logits"  # of the last convolution
+
+    @property
+    def divisor(self):
+        """How many input pixels one pixel of the deepest level stands for."""
+        return 2 ** len(self.filters)
+
+    def output_length(self, length):
+        """Output height (or width) for one of the input, in pixels; None where it does not fit."""
+        lost = 4 if self.padding == "valid" else 0
+        for _ in self.filters:
+            length -= lost
+            if length < 2 or length % 2:
+                return None
+            length //= 2
+        if self.bottleneck:
+            length -= lost
+        for level in reversed(range(len(self.filters))):
+            count = self.top_convolutions if level == 0 else 2
+            length = 2 * length - count * lost // 2
+            if length < 1:
+                return None
+        return length
+
+    def fit_length(self, length):
+        """Smallest input height (or width) of at least `length` pixels that fits."""
+        return next(
+            n for n in range(max(length, 1), length + 64 * self.divisor) if self.output_length(n)
+        )
+
+    def check_size(self, height, width):
+        """Raise ValueError for an input size (pixels; None: any) that the poolings cannot halve,
+        naming the nearest that fit.
+        """
+        for name, length in (("height", height), ("width", width)):
+            if length is None or self.output_length(length):
+                continue
+            smaller = next((n for n in range(length, 0, -1) if self.output_length(n)), None)
+            nearest = " and ".join(str(n) for n in (smaller, self.fit_length(length)) if n)
+            rule = f"a multiple of {self.divisor}"
+            if self.padding == "valid":
+                rule = f"{self.fit_length(1)} plus {rule}"
+            raise InputError(
+                f"image {name} {length} does not fit this network: it must be {rule}; "
+                f"nearest: {nearest}"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Rates per step; None: one pass over the training images."""
+
+    optimizer: str  # Keras's name
+    learning_rate: float
+    loss: str  # key of losses.LOSSES
+    batch_size: int
+    epochs: int
+    momentum: float = 0.0  # of SGD
+    steps_per_epoch: int | None = None
+    validation_steps: int | None = None  # at most; None: every validation image once
+    repeats: int = 1  # how often each training image comes in one epoch
+    metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
+    validation_split: float = 0.2  # share of the training images
+    standardize: bool = True  # (x - mean) / std of the training images; False: x / 255
+    deform: bool = False  # augment.sample_window with its weight map; False: images as they are
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How a competition wants its masks."""
+
+    columns: tuple[str, str] = ("img", "rle_mask")
+    columns_first: bool = False  # pixels numbered down the columns; False: along the rows
+    min_pixels: int = 0  # a smaller mask counts as empty
+    extension: bool = True  # image names with their .jpg
+
+
+@dataclass(frozen=True)
+class Job:
+    """One document. `raw` tells data.py what to expect, for its error messages."""
+
+    network: UNetConfig
+    recipe: Recipe
+    image_size: tuple[int, int] | None  # of the arrays, (H, W); None: as the files are
+    raw: str = "--images DIR --masks DIR"
+    submission: Submission = Submission()
+
+
+JOBS = {
+    # Segment shapes on noise, after training on one image. 13,360,593 parameters.
+    "noise": Job(
+        UNetConfig(
+            (160, 160),
+            1,
+            (32, 64, 128, 256, 512),
+            512,
+            decoder_filters=(16, 32, 64, 128, 256),
+            skip_first=False,
+            initializer="he_normal",
+        ),
+        Recipe("sgd", 1e-3, "dice", batch_size=1, epochs=20, repeats=100),
+        image_size=(160, 160),
+    ),
+    # The U-Net paper, arXiv 1505.04597. 31,030,658 parameters. Not stated there: the rate, the
+    # number of epochs, the dropout rate (0.5 is that of the network the authors published).
+    "membrane": Job(
+        UNetConfig(
+            (572, 572),
+            1,
+            (64, 128, 256, 512),
+            1024,
+            classes=2,
+            padding="valid",
+            upsample="transposed",
+            initializer="he_untruncated",
+            dropout=(0, 0, 0, 0.5, 0.5),
+        ),
+        Recipe(
+            "sgd",
+            1e-3,
+            "weighted_cross_entropy",
+            batch_size=1,
+            epochs=20,
+            momentum=0.99,
+            metrics=("accuracy", "dice_per_image"),
+            deform=True,
+        ),
+        image_size=None,
+        raw="--raw DIR with train-volume.tif and train-labels.tif, or --images DIR --masks DIR",
+    ),
+    # Kaggle ultrasound nerve segmentation. 7,846,081 parameters.
+    "nerve": Job(
+        UNetConfig((64, 80), 1, (32, 64, 128, 256), 512, skip_first=False),
+        Recipe(
+            "adam",
+            1e-5,
+            "negative_dice",
+            batch_size=32,
+            epochs=20,
+            metrics=("dice_coef", "dice_per_image"),
+        ),
+        image_size=(64, 80),
+        raw="--raw DIR|ZIP with train/S_N.tif, train/S_N_mask.tif and test/N.tif",
+        submission=Submission(
+            ("img", "pixels"), columns_first=True, min_pixels=10, extension=False
+        ),
+    ),
+    # Cars against their background, Carvana. 3,707,873 parameters. Not stated: Adam's rate, so
+    # Keras's default.
+    "car": Job(
+        UNetConfig(
+            (256, 256),
+            3,
+            (32, 64, 128, 256),
+            0,
+            top_convolutions=1,
+            upsample="bilinear",
+            separate_relu=True,
+            head_kernel=3,
+        ),
+        Recipe(
+            "adam",
+            1e-3,
+            "binary_cross_entropy",
+            batch_size=16,
+            epochs=100,
+            steps_per_epoch=100,
+            validation_steps=50,
+            metrics=("accuracy", "dice_per_image"),
+            standardize=False,
+        ),
+        image_size=(256, 256),
+        raw="--raw DIR|ZIP with train/ID_VV.jpg, train_masks/ID_VV_mask.gif and test/ID_VV.jpg",
+    ),
+    # Satellite cadastre, "why does mine not converge?". 1,947,277 parameters. Not stated: the
+    # number of epochs.
+    "cadastre": Job(
+        UNetConfig(
+            (256, 256),
+            3,
+            (16, 32, 64, 128),
+            256,
+            upsample="nearest_convolution",
+            batch_normalization=True,
+            dropout=(0, 0, 0, 0.2, 0.5),
+            head_filters=2,
+            head_dropout=0.2,
+            head_name="MLP_layer",
+        ),
+        Recipe(
+            "adam",
+            1e-3,
+            "binary_cross_entropy",
+            batch_size=8,
+            epochs=50,
+            metrics=("accuracy", "iou_loss", "dice_per_image"),
+            standardize=False,
+        ),
+        image_size=(256, 256),
+    ),
+}
+
+
+def option(default, help, choices=None, least=None, most=None, metavar=None):
+    """A field of a script's options: its default, its help text and the values it allows."""
+    return dataclasses.field(
+        default=default,
+        metadata=dict(help=help, choices=choices, least=least, most=most, metavar=metavar),
+    )
+
+
+def job_option():
+    return option("noise", "which document", choices=tuple(JOBS))
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argparse parser whose errors are one line, without the usage."""
+
+    def error(self, message):
+        raise InputError(f"{message}; see python {self.prog} --help")
+
+
+def make_parser(options_class, prog, documentation):
+    """The command line of a script, from the dataclass that is the only home of its defaults.
+
+    A field `job` becomes the positional argument, a bool becomes `--x/--no-x`, a tuple takes as
+    many values as it has types.
+    """
+    parser = OneLineParser(
+        prog=prog,
+        description=documentation.strip().splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        kind = hints[field.name]
+        if isinstance(kind, types.UnionType):  # "int | None": None is the default, not a value
+            kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
+        arguments = dict(help=field.metadata["help"], default=field.default)
+        if field.default is None:
+            arguments["default"] = argparse.SUPPRESS
+        if kind is bool:
+            arguments["action"] = argparse.BooleanOptionalAction
+        elif typing.get_origin(kind) is tuple:
+            arguments.update(type=typing.get_args(kind)[0], nargs=len(typing.get_args(kind)))
+        else:
+            arguments.update(type=kind, choices=field.metadata["choices"])
+        if field.metadata["metavar"]:
+            arguments["metavar"] = field.metadata["metavar"]
+        if field.name == "job":
+            parser.add_argument("job", nargs="?", **arguments)
+        else:
+            parser.add_argument("--" + field.name.replace("_", "-"), **arguments)
+    return parser
+
+
+def parse_options(options_class, prog, documentation, arguments=None):
+    """Options from the command line (or `arguments`), ranges checked; raises InputError.
+
+    prog: the script's name; documentation: its docstring, whose first line stands in the help.
+    """
+    given = vars(make_parser(options_class, prog, documentation).parse_args(arguments))
+    for field in dataclasses.fields(options_class):
+        least, most = field.metadata["least"], field.metadata["most"]
+        value = given.get(field.name)
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            too_small = number is not None and least is not None and number < least
+            if too_small or (number is not None and most is not None and number > most):
+                allowed = f"at least {least}" if most is None else f"{least} to {most}"
+                raise InputError(f"--{field.name.replace('_', '-')} {number}: expected {allowed}")
+        if isinstance(value, list):
+            given[field.name] = tuple(value)
+    return options_class(**given)
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Turn a user's mistake inside the block into one line and exit status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    else:
+        return
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

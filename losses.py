@@ -1,0 +1,113 @@
+"""Losses and scores of masks: Dice, IoU and cross-entropy, for training and for reports.
+
+Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy.
+"""
+
+import keras
+from keras import ops
+
+from jobs import THRESHOLD
+
+
+def dice_coef(y_true, y_pred, smooth=1.0):
+    """Soft Dice overlap over a whole batch, as the nerve document defines it.
+
+        (2 * sum(y_true * y_pred) + smooth) / (sum(y_true) + sum(y_pred) + smooth)
+
+    y_true, y_pred: (B, H, W, C) in [0, 1]. Two empty masks score 1. Returns a scalar in (0, 1].
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection = ops.sum(y_true * y_pred)
+    return (2 * intersection + smooth) / (ops.sum(y_true) + ops.sum(y_pred) + smooth)
+
+
+def dice_coef_loss(y_true, y_pred):
+    """-dice_coef, in [-1, 0): the nerve document's loss."""
+    return -dice_coef(y_true, y_pred)
+
+
+def dice_loss(y_true, y_pred):
+    """1 - dice_coef, in [0, 1): the noise document's loss."""
+    return 1 - dice_coef(y_true, y_pred)
+
+
+def binary_cross_entropy(y_true, y_pred):
+    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
+    and 1.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    return ops.mean(keras.losses.binary_crossentropy(y_true, y_pred))
+
+
+def bce_dice_loss(y_true, y_pred):
+    """binary_cross_entropy + dice_loss."""
+    return binary_cross_entropy(y_true, y_pred) + dice_loss(y_true, y_pred)
+
+
+def softmax_cross_entropy(y_true, y_pred):
+    """-log of the probability of each pixel's class: (B, H, W), for weighting pixel by pixel.
+
+    y_true: (B, H, W, 1), class 0, 1, ... of a pixel; y_pred: (B, H, W, K), a softmax. A map of
+    weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+def iou_coef(y_true, y_pred, smooth=1.0):
+    """Soft intersection over union over a whole batch.
+
+        (i + smooth) / (sum(y_true) + sum(y_pred) - i + smooth), i = sum(y_true * y_pred)
+
+    Shapes and degenerate case as dice_coef.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection = ops.sum(y_true * y_pred)
+    return (intersection + smooth) / (ops.sum(y_true) + ops.sum(y_pred) - intersection + smooth)
+
+
+def iou_loss(y_true, y_pred):
+    """1 - iou_coef, in [0, 1): the cadastre document watches it."""
+    return 1 - iou_coef(y_true, y_pred)
+
+
+def dice_per_image(y_true, y_pred, threshold=THRESHOLD):
+    """Dice of each image's foreground, for reports: (B,) in [0, 1].
+
+        2 |A and B| / (|A| + |B|), A and B the pixels above the threshold in y_true and in y_pred
+
+    The foreground is the last channel, of two classes as of one. Empty against empty scores 1.
+    """
+    intersection, total = _overlap(y_true, y_pred, threshold)
+    return ops.where(total > 0, 2 * intersection / ops.maximum(total, 1), 1)
+
+
+def iou_per_image(y_true, y_pred, threshold=THRESHOLD):
+    """Intersection over union of each image's foreground, |A and B| / |A or B|; else as
+    dice_per_image.
+    """
+    intersection, total = _overlap(y_true, y_pred, threshold)
+    return ops.where(total > 0, intersection / ops.maximum(total - intersection, 1), 1)
+
+
+def _overlap(y_true, y_pred, threshold):
+    """Pixels in both masks, and in the one plus in the other, of each image: float32 (B,)
+    twice.
+    """
+    a, b = _float32(y_true[..., -1] > threshold, y_pred[..., -1] > threshold)
+    return ops.sum(a * b, axis=(1, 2)), ops.sum(a, axis=(1, 2)) + ops.sum(b, axis=(1, 2))
+
+
+def _float32(*tensors):
+    return [ops.cast(tensor, "float32") for tensor in tensors]
+
+
+LOSSES = {
+    "dice": dice_loss,
+    "negative_dice": dice_coef_loss,
+    "binary_cross_entropy": binary_cross_entropy,
+    "bce_dice": bce_dice_loss,
+    "iou": iou_loss,
+    "weighted_cross_entropy": softmax_cross_entropy,
+}
+METRICS = {"dice_coef": dice_coef, "iou_loss": iou_loss, "dice_per_image": dice_per_image}

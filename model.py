@@ -1,0 +1,220 @@
+"""One builder for the five U-Nets; as a script, a network's summary.
+
+python model.py nerve
+"""
+
+from dataclasses import dataclass, replace
+
+from jobs import JOBS, InputError, job_option, one_line_errors, parse_options
+
+
+@dataclass(frozen=True)
+class Options:
+    job: str = job_option()
+
+
+if __name__ == "__main__":
+    with one_line_errors():  # before Keras, which takes seconds to load
+        OPTIONS = parse_options(Options, "model.py", __doc__)
+
+import math
+import warnings
+from pathlib import Path
+
+import keras
+from keras import layers
+
+NETWORKS = {name: job.network for name, job in JOBS.items()}
+
+
+@keras.saving.register_keras_serializable("unet")
+class UNet(keras.Model):
+    """A functional model that, given an image that does not fit, names the sizes that do."""
+
+    unet_config = None
+
+    def check(self, images):
+        if self.unet_config and len(getattr(images, "shape", ())) == 4:
+            self.unet_config.check_size(*images.shape[1:3])
+
+    def call(self, inputs, training=None, mask=None):
+        self.check(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    def predict(self, x, *args, **kwargs):
+        self.check(x)  # here too: a graph that was traced for any size does not ask call again
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        self.check(x)
+        return super().predict_on_batch(x)
+
+
+def get_unet(job="noise", **changes):
+    """An uncompiled U-Net: images (B, H, W, channels) -> probabilities (B, H', W', classes),
+    float32.
+
+    job: a row of NETWORKS. changes: fields of UNetConfig to replace, such as `image_size=(96,
+    96)`; a length of None takes any image that fits. H' and W' equal H and W with "same" padding.
+    Raises ValueError for an unknown job, and for a size that cannot be pooled evenly, with those
+    that can.
+    """
+    if job not in NETWORKS:
+        raise InputError(f"job {job!r}: expected one of {', '.join(NETWORKS)}")
+    return build_unet(replace(NETWORKS[job], **changes), name=job)
+
+
+def build_unet(config, name="unet"):
+    """The Keras model of a UNetConfig: down, bottom, up, head."""
+    config.check_size(*config.image_size)
+    dropout = config.dropout or (0,) * (len(config.filters) + 1)
+    inputs = x = keras.Input((*config.image_size, config.channels), name="image")
+
+    skips = []
+    for filters, rate in zip(config.filters, dropout):
+        x = convolution(x, filters, config)
+        x = activated = convolution(x, filters, config, normalize=False)
+        x = normalization(x, config)
+        if rate:
+            x = layers.Dropout(rate)(x)
+        skips.append(x if rate else activated)  # before normalization, but after dropout
+        x = layers.MaxPooling2D(2)(x)
+
+    if config.bottleneck:
+        for _ in range(2):
+            x = convolution(x, config.bottleneck, config)
+    if dropout[-1]:
+        x = layers.Dropout(dropout[-1])(x)
+
+    decoder_filters = config.decoder_filters or config.filters
+    border = (
+        4 if config.bottleneck else 0
+    )  # pixels by which an unpadded skip is larger, on each side
+    for level in reversed(range(len(config.filters))):
+        x = UPSAMPLE[config.upsample](x, decoder_filters[level], config)
+        skip = (
+            skips[level] if config.padding == "same" else layers.Cropping2D(border)(skips[level])
+        )
+        border = 2 * border + 8
+        x = layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
+        for _ in range(config.top_convolutions if level == 0 else 2):
+            x = convolution(x, decoder_filters[level], config)
+
+    if config.head_filters:
+        x = convolution(x, config.head_filters, config)
+    if config.head_dropout:
+        x = layers.Dropout(config.head_dropout)(x)
+    x = layers.Conv2D(
+        config.classes,
+        config.head_kernel,
+        padding="same",
+        dtype="float32",
+        name=config.head_name,
+        kernel_initializer=initializer(config, config.head_kernel**2 * x.shape[-1]),
+    )(x)
+    outputs = layers.Activation(
+        "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
+    )(x)
+    model = UNet(inputs, outputs, name=name)
+    model.unet_config = config
+    return model
+
+
+def initializer(config, incoming):
+    """Initial weights of a kernel with `incoming` inputs to one unit: Keras's own by name, or the
+    paper's (section 3), a normal distribution of standard deviation sqrt(2 / N) that is not
+    truncated.
+    """
+    if config.initializer == "he_untruncated":
+        return keras.initializers.RandomNormal(stddev=math.sqrt(2 / incoming))
+    return config.initializer
+
+
+def convolution(x, filters, config, kernel_size=3, normalize=True):
+    """Convolution with ReLU, then batch normalization where the network has it."""
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        padding=config.padding,
+        activation=None if config.separate_relu else "relu",
+        kernel_initializer=initializer(config, kernel_size**2 * x.shape[-1]),
+    )(x)
+    if config.separate_relu:
+        x = layers.ReLU()(x)
+    return normalization(x, config) if normalize else x
+
+
+def normalization(x, config):
+    return layers.BatchNormalization()(x) if config.batch_normalization else x
+
+
+def nearest(x, filters, config):
+    return layers.UpSampling2D(2)(x)
+
+
+def bilinear(x, filters, config):
+    return layers.UpSampling2D(2, interpolation="bilinear")(x)
+
+
+def transposed(x, filters, config):
+    """The paper's 2x2 up-convolution. Each output pixel sees one weight of every input channel."""
+    return layers.Conv2DTranspose(
+        filters, 2, strides=2, kernel_initializer=initializer(config, x.shape[-1])
+    )(x)
+
+
+def nearest_convolution(x, filters, config):
+    return layers.Conv2D(
+        filters,
+        2,
+        padding="same",
+        activation="relu",
+        kernel_initializer=initializer(config, 4 * x.shape[-1]),
+    )(nearest(x, filters, config))
+
+
+UPSAMPLE = {
+    "nearest": nearest,
+    "bilinear": bilinear,
+    "transposed": transposed,
+    "nearest_convolution": nearest_convolution,
+}
+
+
+def get_model(pretrained_model=None, **changes):
+    """The cadastre network, as its document gets it; with weights if `pretrained_model` names a
+    file.
+
+    pretrained_model: "dir:file", or a plain path; Keras's .weights.h5, or the .hdf5 of older
+    Keras. changes: as for get_unet. Raises ValueError where the file is missing or of another
+    network.
+    """
+    model = get_unet("cadastre", **changes)
+    if pretrained_model:
+        folder, colon, file = str(pretrained_model).rpartition(":")
+        is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
+        load_weights(model, Path(folder, file) if is_pair else Path(pretrained_model))
+    return model
+
+
+def load_weights(model, path):
+    """Load weights from an HDF5 file into a model; raises ValueError naming the file where that
+    fails.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such weights file")
+    try:
+        with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise InputError(f"{path}: not weights of this network ({error})") from error
+
+
+def main(options):
+    get_unet(options.job).summary(line_length=110)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)

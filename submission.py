@@ -1,0 +1,165 @@
+"""Encode a job's predicted test masks as the run lengths that Kaggle accepts,
+output/JOB/submission.csv.
+
+python submission.py nerve
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import data
+from files import csv_text, read_csv, resize, with_progress, write_text
+from jobs import JOBS, THRESHOLD, InputError, job_option, one_line_errors, option, parse_options
+
+
+@dataclass(frozen=True)
+class Options:
+    job: str = job_option()
+    truth: str | None = option(
+        None, "CSV file of true masks in the submission's format, to print the competition's score"
+    )
+
+
+def run_length_enc(mask, columns_first=True):
+    """Run-length code of a mask: "start length start length ...", "" for an empty one.
+
+    mask: (H, W), foreground where it is not 0. Pixels are numbered from 1, down the columns first
+    (nerve) or along the rows first (car).
+    """
+    pixels = np.asarray(mask, bool).ravel("F" if columns_first else "C")
+    edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False)) + 1
+    edges[1::2] -= edges[::2]
+    return " ".join(map(str, edges.tolist()))
+
+
+def run_length_dec(code, height, width, columns_first=True):
+    """The mask, bool (H, W), of a run-length code; raises ValueError for runs that overlap, are
+    out of order or leave the image.
+    """
+    try:
+        runs = np.array(code.split(), dtype=np.int64).reshape(-1, 2)
+    except ValueError as error:
+        raise InputError(
+            f"run-length code {code[:40]!r}: expected pairs of whole numbers"
+        ) from error
+    starts, lengths = runs.T
+    ends = starts + lengths
+    if (
+        (lengths < 1).any()
+        or (starts[1:] < ends[:-1]).any()
+        or (starts < 1).any()
+        or (ends > height * width + 1).any()
+    ):
+        raise InputError(
+            f"run-length code {code[:40]!r}: runs overlap, are out of order, or leave an image "
+            f"of {height}x{width}"
+        )
+    steps = np.zeros(height * width + 1, np.int8)
+    steps[starts - 1] += 1
+    steps[ends - 1] -= 1
+    return (
+        np.cumsum(steps[:-1], dtype=np.int8)
+        .astype(bool)
+        .reshape((height, width), order="F" if columns_first else "C")
+    )
+
+
+def test_probabilities(job, arrays):
+    """Rows of files.csv and the probabilities, float32 (N, H, W, 1), to submit: of the test
+    images, predicted now unless imgs_mask_test.npy is of these weights and images; without test
+    images of the validation share.
+    """
+    folder, weights = Path("output", job), Path("weights", f"{job}.weights.h5")
+    path = folder / "imgs_mask_test.npy"
+    older = (weights, folder / "imgs_test.npy")
+    if (
+        len(arrays.test_files)
+        and path.exists()
+        and all(
+            file.exists() and file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in older
+        )
+    ):
+        return arrays.test_files, data.open_array(path)
+    import predict  # only now: Keras takes seconds to load
+
+    run = predict.load_run(job)
+    if len(arrays.test_files):
+        predict.predict_test(run, arrays.test_images, path)
+        return arrays.test_files, data.open_array(path)
+    rows = predict.validation_rows(run, arrays)
+    print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
+    return [arrays.files[row] for row in rows], predict.predict_arrays(run, arrays.images, rows)
+
+
+def submission(job):
+    """Write output/JOB/submission.csv; returns its lines, triples (image name, run-length code,
+    (height, width)).
+
+    Masks are enlarged to the size of their files before they are encoded. Raises InputError.
+    """
+    rules = JOBS[job].submission
+    files, probabilities = test_probabilities(job, data.load_arrays(job))
+    lines = []
+    for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
+        size = file["height"], file["width"]
+        mask = resize(probability, size)[..., 0] > THRESHOLD
+        code = run_length_enc(mask, rules.columns_first) if mask.sum() >= rules.min_pixels else ""
+        lines.append(
+            (
+                file["id"] + Path(file["image"]).suffix if rules.extension else file["id"],
+                code,
+                size,
+            )
+        )
+    write_text(
+        Path("output", job, "submission.csv"),
+        csv_text(rules.columns, [line[:2] for line in lines]),
+    )
+    return lines
+
+
+def read_truth(path, rules):
+    """Run-length codes by image name, from a CSV in the submission's columns; with a column
+    subject, as Kaggle's own for nerve, the name is subject_img. Raises InputError.
+    """
+    name, code = rules.columns
+    return {
+        f"{row['subject']}_{row[name]}" if "subject" in row else row[name]: row[code]
+        for row in read_csv(path, rules.columns)
+    }
+
+
+def mean_dice(lines, truth, columns_first):
+    """The competition's score of some lines: mean Dice over the images, empty against empty 1, in
+    [0, 1].
+
+    truth: run-length codes by image name. Raises InputError for an image that it lacks.
+    """
+    scores = []
+    for name, code, size in lines:
+        if name not in truth:
+            raise InputError(f"the truth has no line for image {name}")
+        a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
+        total = a.sum() + b.sum()
+        scores.append(2 * (a & b).sum() / total if total else 1.0)
+    return float(np.mean(scores))
+
+
+def main(options):
+    rules, path = JOBS[options.job].submission, Path("output", options.job, "submission.csv")
+    truth = read_truth(options.truth, rules) if options.truth else None
+    lines = submission(options.job)
+    print(f"{path}: {len(lines)} rows, {sum(code != '' for _, code, _ in lines)} with a mask")
+    if truth is not None:
+        empty = [(name, "", size) for name, _, size in lines]
+        score, floor = (mean_dice(some, truth, rules.columns_first) for some in (lines, empty))
+        print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
+        if len(truth) > len(lines):
+            print(f"over {len(lines)} of the truth's {len(truth)} images")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(parse_options(Options, "submission.py", __doc__))

@@ -1,0 +1,248 @@
+"""Predict a job's validation images, or any folder of images: scores, and pictures in vis/JOB/.
+
+python test.py nerve
+"""
+
+from dataclasses import dataclass
+
+from jobs import THRESHOLD, InputError, job_option, one_line_errors, option, parse_options
+
+
+@dataclass(frozen=True)
+class Options:
+    job: str = job_option()
+    images: str | None = option(
+        None, "folder of images to predict instead; their masks go to output/JOB/masks/"
+    )
+    masks: str | None = option(None, "folder of their true masks, paired by name, to score them")
+    threshold: int | None = option(
+        None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
+    )
+    white_level: int = option(
+        65535, "value of a 16-bit image that becomes 255, as in data.py", least=1, most=65535
+    )
+    num_images: int = option(100, "pictures drawn at the most; all images are scored", least=0)
+    weights: str | None = option(None, "HDF5 file (default: weights/JOB.weights.h5)")
+
+
+if __name__ == "__main__":
+    with one_line_errors():  # before Keras, which takes seconds to load
+        OPTIONS = parse_options(Options, "test.py", __doc__)
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import data
+from files import (
+    csv_text,
+    decode_image,
+    decode_mask,
+    list_images,
+    resize,
+    with_progress,
+    write_image,
+    write_text,
+)
+from frames import check_sizes, files_by_id, read_folders, without_masks
+from losses import dice_per_image, iou_per_image
+from predict import load_run, predict_arrays, predict_file, validation_rows
+
+MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
+FALSE, MISSED = (
+    (230, 60, 20),
+    (20, 110, 250),
+)  # RGB of the error panel: predicted wrongly, not predicted
+CAPTION = 22  # pixels above the panels
+SCORES = ("dice", "iou", "pixel_error")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1); truth uint8 (H, W, 1)
+    or None.
+    """
+
+    id: str
+    image: np.ndarray
+    probability: np.ndarray
+    truth: np.ndarray | None
+
+
+def held_out(run, job):
+    """How many images with a truth the training did not see, and their Results: of the test images
+    where they have masks (noise), else of the validation share. Raises InputError.
+    """
+    arrays = data.load_arrays(job)
+    if any(row["mask"] for row in arrays.test_files):
+        images, files, rows = arrays.test_images, arrays.test_files, range(len(arrays.test_files))
+    else:
+        images, files, rows = arrays.images, arrays.files, validation_rows(run, arrays)
+
+    def results():
+        for row, probability in zip(rows, predict_arrays(run, images, rows)):
+            path = files[row]["mask"]
+            truth = (
+                arrays.masks[row]
+                if images is arrays.images
+                else decode_mask(Path(path).read_bytes(), path)
+            )
+            yield Result(files[row]["id"], images[row], probability, truth)
+
+    return len(rows), results()
+
+
+def folder_images(run, options):
+    """How many images there are in a folder of any images, and their Results, each at its own
+    size.
+    """
+    if options.masks:
+        frames = read_folders(options.images, options.masks)
+    else:
+        frames = without_masks(files_by_id(list_images(options.images, recursive=False)))
+
+    def results():
+        channels = run.model.unet_config.channels
+        for frame in frames:
+            image = decode_image(
+                frame.image.read(), frame.image.path, channels, 0, options.white_level
+            )
+            truth = None
+            if frame.mask:
+                truth = decode_mask(frame.mask.read(), frame.mask.path, 0, options.threshold)
+                check_sizes(frame, image.shape[:2], truth.shape[:2])
+            yield Result(frame.id, image, predict_file(run, image), truth)
+
+    return len(frames), results()
+
+
+def score(result):
+    """Dice, IoU and share of wrong pixels of one Result with a truth, three floats."""
+    truth, prediction = result.truth[None] / np.float32(255), result.probability[None]
+    wrong = np.mean((truth > THRESHOLD) != (prediction > THRESHOLD))
+    return (
+        float(dice_per_image(truth, prediction)[0]),
+        float(iou_per_image(truth, prediction)[0]),
+        float(wrong),
+    )
+
+
+# ---- pictures
+
+
+def draw(result, caption):
+    """RGB picture uint8: image, truth, probability and error side by side; without a truth the
+    image, the probability and its outline on the image.
+    """
+    image = np.repeat(result.image, 3, axis=2) if result.image.shape[2] == 1 else result.image
+    probability = np.repeat(np.round(result.probability * 255).astype(np.uint8), 3, axis=2)
+    prediction = result.probability[..., 0] > THRESHOLD
+    if result.truth is None:
+        marked = image.copy()
+        outlines = cv2.findContours(
+            prediction.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+        )[0]
+        cv2.drawContours(
+            marked, outlines, -1, FALSE, thickness=max(1, max(prediction.shape) // 300)
+        )
+        panels = {caption: image, "prediction": probability, "outline": marked}
+    else:
+        truth = result.truth[..., 0] > 0
+        error = np.where(truth[..., None] & prediction[..., None], np.uint8(255), image // 2)
+        error[prediction & ~truth], error[truth & ~prediction] = FALSE, MISSED
+        panels = {
+            caption: image,
+            "truth": np.repeat(result.truth, 3, axis=2),
+            "prediction": probability,
+            "error: red false, blue missed": error,
+        }
+    return np.concatenate([_panel(pixels, text) for text, pixels in panels.items()], axis=1)
+
+
+def _panel(pixels, caption):
+    """Pixels at a size that the eye can judge, on white under a caption."""
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    if longer < MIN_PANEL:
+        factor = -(-MIN_PANEL // longer)
+        pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
+    elif longer > MAX_PANEL:
+        pixels = resize(
+            pixels, tuple(max(1, round(length * MAX_PANEL / longer)) for length in (height, width))
+        )
+    framed = cv2.copyMakeBorder(
+        pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
+    cv2.putText(
+        framed,
+        caption,
+        (4, CAPTION - 6),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
+    return framed
+
+
+def draw_channels(result):
+    """The noise document's picture, RGB: the image, with the truth in blue and the prediction in
+    red.
+    """
+    picture = np.repeat(result.image, 3, axis=2)
+    picture[..., 2] = np.maximum(picture[..., 2], result.truth[..., 0])
+    picture[..., 0] = np.maximum(
+        picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)
+    )
+    return picture
+
+
+# ---- the script
+
+
+def main(options):
+    if options.masks and not options.images:
+        raise InputError("--masks goes with --images; pass both")
+    run = load_run(options.job, options.weights)
+    count, results = folder_images(run, options) if options.images else held_out(run, options.job)
+    vis, masks = Path("vis", options.job), Path("output", options.job, "masks")
+    if options.images:
+        vis = vis / "images"  # apart from the pictures and scores of the held-out images
+    rows = []
+    for number, result in enumerate(with_progress(results, count, "images")):
+        name = re.sub(r"[^\w.-]", "_", result.id)
+        caption = f"{result.id}"
+        if result.truth is not None:
+            rows.append((result.id, *score(result)))
+            caption += f"  Dice {rows[-1][1]:.3f}"
+        if options.images:
+            write_image(
+                masks / f"{name}.png",
+                np.where(result.probability > THRESHOLD, np.uint8(255), np.uint8(0)),
+            )
+        if number < options.num_images:
+            write_image(vis / f"{name}.png", draw(result, caption))
+            if options.job == "noise" and result.truth is not None:
+                write_image(vis / f"{name}_channels.png", draw_channels(result))
+    if options.images:
+        print(f"{count} masks in {masks}/")
+    print(f"{min(count, options.num_images)} pictures in {vis}/")
+    if not rows:
+        return
+    means = {name: float(np.mean(values)) for name, values in zip(SCORES, list(zip(*rows))[1:])}
+    worst = min(row[1] for row in rows)
+    write_text(vis / "scores.csv", csv_text(("image", *SCORES), rows))
+    write_text(
+        vis / "scores.json",
+        json.dumps({"num_images": len(rows), **means, "worst_dice": worst}, indent=1),
+    )
+    print(f"Dice {means['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)

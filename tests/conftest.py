@@ -1,0 +1,87 @@
+"""What the tests share: small trees of images as the documents' data has them, and a way to run a script."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def draw_pair(number, size=(84, 116), channels=1, filled=True):
+    """A noisy image with a brighter ellipse, and its mask; both uint8, (H, W) or (H, W, 3)."""
+    rng = np.random.default_rng(number)
+    mask = np.zeros(size, np.uint8)
+    if filled:
+        centre = (int(rng.integers(30, size[1] - 30)), int(rng.integers(30, size[0] - 30)))
+        cv2.ellipse(mask, centre, (22, 16), float(rng.integers(0, 180)), 0, 360, 255, cv2.FILLED)
+    image = rng.integers(0, 100, (*size, channels), dtype=np.uint8) + (mask[..., None] // 2)
+    return (image[..., 0] if channels == 1 else image), mask
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def make_nerve(root, subjects=3, frames=4, num_test=3):
+    """Kaggle's nerve tree: train/S_N.tif with its mask (each second one empty), test/N.tif."""
+    for subject in range(1, subjects + 1):
+        for frame in range(1, frames + 1):
+            image, mask = draw_pair(100 * subject + frame, filled=frame % 2 == 1)
+            save(root / f"train/{subject}_{frame}.tif", image)
+            save(root / f"train/{subject}_{frame}_mask.tif", mask)
+    for number in range(1, num_test + 1):
+        save(root / f"test/{number}.tif", draw_pair(number)[0])
+
+
+def make_car(root, cars=3, views=2, num_test=2):
+    """Carvana's tree: train/ID_VV.jpg, train_masks/ID_VV_mask.gif, test/ID_VV.jpg."""
+    for car in range(cars):
+        for view in range(1, views + 1):
+            image, mask = draw_pair(10 * car + view, (96, 144), 3)
+            save(root / f"train/c{car}ffee_{view:02}.jpg", image)
+            save(root / f"train_masks/c{car}ffee_{view:02}_mask.gif", mask)
+    for view in range(1, num_test + 1):
+        save(root / f"test/deadbeef_{view:02}.jpg", draw_pair(view, (96, 144), 3)[0])
+
+
+def make_folders(root, count=5, size=(80, 100), channels=3, suffix="", kind=".png"):
+    """images/N.png and masks/N.png, or with a suffix before the ending."""
+    for number in range(1, count + 1):
+        image, mask = draw_pair(number, size, channels)
+        save(root / f"images/{number}{kind}", image)
+        save(root / f"masks/{number}{suffix}.png", mask)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(script, *arguments):
+    """Run a script as a user would; returns the finished process with its output as text."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+def run_well(script, *arguments):
+    """The standard output of a script that has to end well."""
+    done = run(script, *arguments)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def refusal(script, *arguments):
+    """The one line in which a script has to refuse its input, with exit status 2."""
+    done = run(script, *arguments)
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-4000:]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in done.stderr
+    return lines[0]
