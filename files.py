@@ -302,10 +302,13 @@ def create_array(path, shape, dtype):
         raise InputError(
             f"{path}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB free; make room"
         )
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with open(path, "rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return array
 
 

@@ -96,7 +96,8 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
     overlap = -(-overlap // config.divisor) * config.divisor if config.padding == "same" else 0
     height, width = image.shape[:2]
     sizes = [config.fit_length(length + 2 * border) for length in (height, width)]
-    tiles = [min(size, config.fit_length(tile)) for size in sizes]
+    least = 2 * (border + overlap) + config.divisor  # a smaller tile would leave gaps
+    tiles = [min(size, config.fit_length(max(tile, least))) for size in sizes]
     padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
     image = np.pad(image, [*padding, (0, 0)], mode="reflect")
 

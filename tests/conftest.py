@@ -1,4 +1,4 @@
-"""What the tests share: small trees of images as the documents' data has them, and a way to run a script."""
+"""What the tests share: small trees of images as the documents have them, and running a script."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,7 +25,10 @@ def draw_pair(number, size=(84, 116), channels=1, filled=True):
 
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels)
+    if path.suffix == ".gif":  # OpenCV's encoder dithers
+        Image.fromarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels).save(path)
+    else:
+        assert cv2.imwrite(str(path), pixels)
 
 
 def make_nerve(root, subjects=3, frames=4, num_test=3):
