@@ -85,9 +85,9 @@ from predict import FORMAT, load_run, predict_test, standardize
 def split_rows(files, share, by_subject, seed):
     """Numbers of the training and of the validation rows of files.csv, two int arrays.
 
-    A split that the files state (noise, tables) stands. Else subjects are drawn, and taken whole as
-    long as that brings their images nearer to the share; or, not by subject, the last rows are
-    taken, as Keras's validation_split does. Raises ValueError where a side would stay empty.
+    A split that the files state (noise, tables) stands. Else subjects are drawn and held out whole
+    as long as that brings their images nearer to the share; or, not by subject, the last rows are,
+    as Keras's validation_split does. Raises ValueError where a side would stay empty.
     """
     rows = np.arange(len(files))
     held_out = np.array([row["split"] == "validation" for row in files])
@@ -106,8 +106,8 @@ def split_rows(files, share, by_subject, seed):
 
 
 def draw_subjects(subjects, count, seed):
-    """Some of the subjects of `subjects` (N,), drawn so that they have about `count` rows; at least
-    one, and not all if there are several.
+    """Some of the subjects of `subjects` (N,), drawn so that they have about `count` rows; at
+    least one, and not all if there are several.
     """
     names, sizes = np.unique(subjects, return_counts=True)
     drawn, total = [], 0
@@ -200,8 +200,8 @@ class RunFiles(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             rate = self.record["recipe"]["learning_rate"]
             raise InputError(
-                f"loss is {logs['loss']} in epoch {epoch + 1}; the weights of the epoch before are "
-                f"kept; pass a lower --learning-rate than {rate}"
+                f"loss is {logs['loss']} in epoch {epoch + 1}; the weights of before are kept; "
+                f"pass a lower --learning-rate than {rate}"
             )
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self.start, 2), **logs}
         self.history.append(row)

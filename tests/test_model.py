@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT
 from keras import layers
 
 from model import NETWORKS, get_model, get_unet
@@ -38,7 +39,7 @@ def test_the_parameter_count_is_the_documents(job, image_size):
 
 
 def test_the_comments_beside_the_networks_state_their_counts():
-    source_text = open(get_unet.__globals__["__file__"].replace("model.py", "jobs.py")).read()
+    source_text = (ROOT / "jobs.py").read_text()
     for count in PARAMETERS.values():
         assert f"{count:,} parameters" in source_text
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -199,7 +200,7 @@ def test_a_run_can_start_from_the_weights_of_another(arrays, place, monkeypatch)
 
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays, monkeypatch):
     small_run(monkeypatch, epochs=6, learning_rate=0.3)  # so high that the loss goes up and down
-    record = json.loads(open("weights/nerve.json").read())
+    record = json.loads(Path("weights/nerve.json").read_text())
     with open("weights/nerve.csv") as file:
         rows = [line.split(",") for line in file.read().splitlines()]
     column = rows[0].index("val_loss")
@@ -232,7 +233,7 @@ def test_a_network_takes_the_channels_of_its_arrays(place, monkeypatch):
     make_folders(place, size=(64, 96))
     data.prepare(data.Options(job="nerve", images="images", masks="masks", channels=3))
     small_run(monkeypatch, epochs=1)
-    assert json.loads(open("weights/nerve.json").read())["network"]["channels"] == 3
+    assert json.loads(Path("weights/nerve.json").read_text())["network"]["channels"] == 3
 
 
 def test_arrays_of_a_size_that_does_not_fit_are_refused_with_the_sizes_that_do(place):

@@ -1,0 +1,317 @@
+"""The scripts as a user runs them: each job end to end, its files, the README's commands."""
+
+import ast
+import csv
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import (
+    ROOT,
+    draw_pair,
+    make_car,
+    make_folders,
+    make_nerve,
+    refusal,
+    run,
+    run_well,
+    save,
+)
+
+import data
+import submission
+from jobs import JOBS, make_parser, parse_options
+from submission import run_length_dec, run_length_enc
+
+SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
+
+
+def make_membrane(root):
+    root.mkdir(parents=True)
+    pairs = [draw_pair(number, (64, 72)) for number in range(3)]
+    assert cv2.imwritemulti(str(root / "train-volume.tif"), [image for image, _ in pairs])
+    assert cv2.imwritemulti(str(root / "train-labels.tif"), [mask for _, mask in pairs])
+
+
+def make_cadastre(root):
+    make_folders(root, count=6, size=(64, 96))
+
+
+# How to make a job's raw files, prepare them, train for a moment; test images in the submission.
+RUNS = {
+    "noise": (lambda root: None, [], ["--epochs", 1, "--steps-per-epoch", 3], 100),
+    "nerve": (make_nerve, ["--raw", "raw"], ["--epochs", 2, "--batch-size", 4], 3),
+    "car": (
+        make_car,
+        ["--raw", "raw", "--image-size", 64, 96],
+        [
+            "--epochs",
+            1,
+            "--steps-per-epoch",
+            2,
+            "--batch-size",
+            2,
+            "--precision",
+            "mixed_bfloat16",
+        ],
+        2,
+    ),
+    "cadastre": (
+        make_cadastre,
+        ["--images", "raw/images", "--masks", "raw/masks", "--image-size", 0, 0],
+        ["--epochs", 2, "--batch-size", 2],
+        2,  # the validation share: there are no test images
+    ),
+    "membrane": (make_membrane, ["--raw", "raw"], ["--epochs", 1, "--steps-per-epoch", 1], 1),
+}
+
+
+@pytest.mark.parametrize("job", RUNS)
+def test_the_four_commands_of_a_job(job, place):
+    make_raw, data_options, train_options, num_lines = RUNS[job]
+    make_raw(place / "raw")
+    assert f"next: python train.py {job}" in run_well("data.py", job, *data_options)
+    assert f"next: python test.py {job}" in run_well("train.py", job, *train_options)
+    check_training_files(job)
+    check_test(job, run_well("test.py", job, "--num-images", 2))
+    check_submission(job, run_well("submission.py", job), num_lines)
+    left = [path for path in place.rglob("*") if path.name.startswith(".partial")]
+    assert not left
+
+
+def check_training_files(job):
+    record = json.loads(Path(f"weights/{job}.json").read_text())
+    assert record["job"] == job
+    assert record["command"].startswith("python ")
+    assert f"train.py {job} --epochs" in record["command"]
+    assert {"keras", "numpy", "python", "backend"} <= set(record["versions"])
+    assert re.fullmatch("[0-9a-f]{40}", record["commit"] or "0" * 40)
+    with open(f"weights/{job}.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == record["recipe"]["epochs"]
+    assert all(np.isfinite(float(row["val_loss"])) for row in rows)
+    for name in (f"{job}.weights.h5", f"{job}.last.weights.h5"):
+        assert Path("weights", name).stat().st_size > 4 * 1_900_000  # float32 parameters
+    assert cv2.imread(f"vis/{job}/curves.png").shape[0] == 400
+    arrays = data.load_arrays(job)
+    if len(arrays.test_images):
+        predicted = np.load(f"output/{job}/imgs_mask_test.npy")
+        assert predicted.dtype == np.float32
+        assert predicted.shape == (*arrays.test_images.shape[:3], 1)
+        assert 0 <= predicted.min() <= predicted.max() <= 1
+
+
+def check_test(job, output):
+    scores = json.loads(Path(f"vis/{job}/scores.json").read_text())
+    with open(f"vis/{job}/scores.csv") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("dice", "iou", "pixel_error"):
+        values = [float(row[name]) for row in rows]
+        assert scores[name] == pytest.approx(np.mean(values))
+        assert all(0 <= value <= 1 for value in values)
+    worst = min(float(row["dice"]) for row in rows)
+    line = f"Dice {scores['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images"
+    assert output.splitlines()[-1] == line
+    pictures = [path for path in Path("vis", job).glob("*.png") if "_channels" not in path.name]
+    assert len(pictures) == 1 + min(2, len(rows))  # and the curves
+    picture = cv2.imread(str(next(path for path in pictures if path.name != "curves.png")))
+    assert picture.shape[1] > 4 * 250  # four panels
+    if job == "noise":
+        assert len(rows) == 100
+        check_channels(rows[0]["image"])
+
+
+def check_channels(name):
+    picture = cv2.imread(f"vis/noise/{name}_channels.png")
+    truth = cv2.imread(f"output/noise/{name.replace('X', 'Y')}.png", cv2.IMREAD_GRAYSCALE)
+    assert picture.shape == (160, 160, 3)
+    assert (picture[..., 0][truth > 0] == 255).all()  # blue, the first in OpenCV's order
+
+
+def check_submission(job, output, num_lines):
+    rules = JOBS[job].submission
+    arrays = data.load_arrays(job)
+    files = {Path(row["image"]).name: row for row in arrays.files + arrays.test_files}
+    with open(f"output/{job}/submission.csv", newline="") as file:
+        header, *lines = list(csv.reader(file))
+    assert tuple(header) == {"nerve": ("img", "pixels")}.get(job, ("img", "rle_mask"))
+    assert len(lines) == num_lines
+    assert f"{num_lines} rows" in output
+    for name, code in lines:
+        row = files.get(f"{name}.tif") or files.get(name) or arrays.files[0]
+        run_length_dec(code, row["height"], row["width"], rules.columns_first)
+    if job == "nerve":
+        assert [name for name, _ in lines] == ["1", "2", "3"]
+    if job == "car":
+        assert [name for name, _ in lines] == ["deadbeef_01.jpg", "deadbeef_02.jpg"]
+    if job == "noise":
+        assert [name for name, _ in lines][:2] == ["X_22.png", "X_23.png"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    place = tmp_path_factory.mktemp("nerve")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_nerve(place / "raw")
+        run_well("data.py", "nerve")
+        run_well("train.py", "nerve", "--epochs", 1, "--batch-size", 4)
+    return place
+
+
+@pytest.fixture
+def there(trained, monkeypatch):
+    """The working directory of a short nerve run."""
+    monkeypatch.chdir(trained)
+    return trained
+
+
+class TestAfterANerveRun:
+    def test_a_folder_of_images_gets_masks_of_their_own_sizes(self, there):
+        sizes = {"a": (84, 116), "b": (33, 47), "c": (200, 90)}
+        for name, size in sizes.items():
+            save(there / f"new/{name}.png", np.full(size, 100, np.uint8))
+        run_well("test.py", "nerve", "--images", "new")
+        for name, size in sizes.items():
+            mask = cv2.imread(f"output/nerve/masks/{name}.png", cv2.IMREAD_UNCHANGED)
+            assert mask.shape == size
+            assert set(np.unique(mask)) <= {0, 255}
+            assert Path(f"vis/nerve/images/{name}.png").exists()
+
+    def test_a_folder_with_masks_is_scored(self, there):
+        make_folders(there / "own", channels=1, suffix="_gt")
+        arguments = "test.py", "nerve", "--images", "own/images"
+        output = run_well(*arguments, "--masks", "own/masks", "--num-images", 1)
+        assert output.splitlines()[-1].endswith("over 5 images")
+        save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
+        assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
+
+    def test_the_truth_scores_the_submission(self, there):
+        run_well("submission.py", "nerve")
+        lines = dict(csv_rows("output/nerve/submission.csv"))
+        Path("same.csv").write_text(Path("output/nerve/submission.csv").read_text())
+        output = run_well("submission.py", "nerve", "--truth", "same.csv")
+        empty = np.mean([code == "" for code in lines.values()])
+        assert f"score 1.00000; an all-empty file scores {empty:.5f}" in output
+        Path("short.csv").write_text("img,pixels\n1,\n")
+        assert "no line for image 2" in refusal("submission.py", "nerve", "--truth", "short.csv")
+        Path("other.csv").write_text("img,rle_mask\n1,\n")
+        message = refusal("submission.py", "nerve", "--truth", "other.csv")
+        assert "other.csv: has columns img, rle_mask; expected img, pixels" in message
+
+    def test_masks_under_ten_pixels_are_submitted_as_empty(self, there, monkeypatch):
+        monkeypatch.chdir(there)
+        whole = np.load("output/nerve/imgs_mask_test.npy")
+        few = np.zeros_like(whole)
+        few[0, 30:32, 40:42] = 1
+        few[1, 20:40, 20:40] = 1
+        np.save("output/nerve/imgs_mask_test.npy", few)
+        lines = submission.submission("nerve")
+        resized = cv2.resize(few[0, ..., 0], (116, 84)) > 0.5
+        assert 0 < resized.sum() < 10
+        assert lines[0][1] == lines[2][1] == ""
+        assert lines[1][1] == run_length_enc(cv2.resize(few[1, ..., 0], (116, 84)) > 0.5)
+        np.save("output/nerve/imgs_mask_test.npy", whole)
+
+    def test_predictions_older_than_the_weights_are_made_anew(self, there):
+        before = np.load("output/nerve/imgs_mask_test.npy")
+        np.save("output/nerve/imgs_mask_test.npy", np.zeros_like(before))
+        later = Path("output/nerve/imgs_mask_test.npy").stat().st_mtime + 1
+        os.utime("weights/nerve.weights.h5", (later, later))
+        run_well("submission.py", "nerve")
+        np.testing.assert_allclose(np.load("output/nerve/imgs_mask_test.npy"), before, atol=1e-6)
+
+    def test_a_damaged_record_and_damaged_weights_are_named(self, there):
+        for path, message in (
+            ("weights/nerve.json", "weights/nerve.json: not a run of this version"),
+            ("weights/nerve.weights.h5", "weights/nerve.weights.h5: not weights of this network"),
+        ):
+            whole = Path(path).read_bytes()
+            Path(path).write_bytes(whole[: len(whole) // 2])
+            assert message in refusal("test.py", "nerve")
+            Path(path).write_bytes(whole)
+
+    def test_arrays_of_another_size_than_the_networks_are_refused(self, there):
+        run_well("data.py", "nerve", "--image-size", 32, 48)
+        message = refusal("test.py", "nerve")
+        assert "the arrays are of [32, 48], the network was trained on [64, 80]" in message
+        run_well("data.py", "nerve")
+
+
+def csv_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "submission.py"])
+def test_a_step_that_comes_too_early_names_the_one_before(script, place):
+    before = {"train.py": "data.py", "test.py": "train.py", "submission.py": "data.py"}[script]
+    assert f"first run: python {before} nerve" in refusal(script, "nerve")
+    assert not list(place.iterdir())
+
+
+def test_the_model_script_prints_the_summary(place):
+    output = run_well("model.py", "nerve")
+    assert "7,846,081" in output
+    assert "conv2d" in output
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_states_every_option_and_loads_no_keras(script, place):
+    done = run(script, "--help")
+    assert done.returncode == 0
+    assert "which document (default: noise)" in done.stdout.replace("\n", " ")
+    assert "oneDNN" not in done.stderr  # TensorFlow's first words
+    for option in re.findall(r"^    (\w+): .*option\(", (ROOT / script).read_text(), re.MULTILINE):
+        assert option == "job" or "--" + option.replace("_", "-") in done.stdout
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "losses.py", "predict.py", "augment.py", "files.py",
+                                    "frames.py", "jobs.py"])  # fmt: skip
+def test_every_public_function_says_what_it_does(script):
+    tree = ast.parse((ROOT / script).read_text())
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        small = isinstance(node, ast.FunctionDef) and len(node.body) <= 2  # its name says it
+        if not small and not node.name.startswith("_") and node.name not in ("Options", "main"):
+            assert ast.get_docstring(node), f"{script}: {node.name}"
+
+
+def readme_commands():
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(?:bash)?\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    for line in lines:
+        for command in line.split("#")[0].split("&&"):
+            words = shlex.split(command)
+            if len(words) > 1 and words[0] == "python" and words[1] in SCRIPTS:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("words", list(readme_commands()), ids=" ".join)
+def test_a_command_in_the_readme_is_one_that_its_script_takes(words):
+    script, *arguments = words
+    source = ast.parse((ROOT / script).read_text())
+    options = next(node for node in source.body if getattr(node, "name", "") == "Options")
+    namespace = {}
+    exec("from dataclasses import dataclass\nfrom jobs import *\n", namespace)
+    exec(compile(ast.Module([options], []), script, "exec"), namespace)
+    parse_options(namespace["Options"], script, "", arguments)
+
+
+def test_the_readme_has_commands():
+    assert len(list(readme_commands())) > 15
+
+
+def test_a_bool_option_can_be_turned_off():
+    from train import Options
+
+    parser = make_parser(Options, "train.py", "x")
+    assert parser.parse_args(["--no-split-by-subject"]).split_by_subject is False
