@@ -28,6 +28,8 @@ from files import (
 from frames import Frame, check_sizes, read_frames, read_table
 from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
 
+IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
+TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
 FILES_HEADER = ("split", "id", "subject", "image", "mask", "height", "width")
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 
@@ -150,6 +152,17 @@ def read_noise(options):
 
 
 @dataclass(frozen=True)
+class Form:
+    """What the arrays are to look like, and how files are read into them."""
+
+    image_size: tuple[int, int]  # (H, W) in pixels
+    keep_size: bool  # every file has to have that size already
+    channels: int
+    threshold: int | None
+    white_level: int
+
+
+@dataclass(frozen=True)
 class Task:
     """One file that becomes one row of an array."""
 
@@ -158,37 +171,16 @@ class Task:
     file: ImageFile
 
 
-def write_arrays(folder, frames, image_size, channels, threshold=None, white_level=65535):
+def write_arrays(folder, frames, form):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
     imgs_id_test.npy and files.csv, the list of the files they came from, to a folder: all of them,
-    or after an error none.
-
-    image_size: (H, W), or None for files that all have one size. Raises InputError, OSError.
+    or after an error none. Raises InputError, OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
-    first, keep_size = frames[0].image, image_size is None
-    if keep_size:
-        image_size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
-
-    def decode(task, data):
-        file, is_mask = task.file, task.array == "imgs_mask_train.npy"
-        if is_mask:
-            pixels = decode_mask(data, file.path, file.page, threshold)
-        else:
-            pixels = decode_image(data, file.path, channels, file.page, white_level)
-        size = pixels.shape[:2]
-        if keep_size and size != image_size:
-            raise InputError(
-                f"{file.path}: is {size[0]}x{size[1]}, {first.path} is {image_size[0]}x"
-                f"{image_size[1]}; pass --image-size H W to make them one size"
-            )
-        pixels = resize(pixels, image_size)
-        return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
-
     files = {
-        "imgs_train.npy": [frame.image for frame in train],
-        "imgs_mask_train.npy": [frame.mask for frame in train],
-        "imgs_test.npy": [frame.image for frame in test],
+        IMAGES: [frame.image for frame in train],
+        MASKS: [frame.mask for frame in train],
+        TEST_IMAGES: [frame.image for frame in test],
     }
     tasks = [
         Task(array, row, part[row])
@@ -199,22 +191,22 @@ def write_arrays(folder, frames, image_size, channels, threshold=None, white_lev
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {
             name: stack.enter_context(replace_file(Path(folder) / name))
-            for name in ("files.csv", "imgs_id_test.npy", *files)
+            for name in (FILES, TEST_IDS, *files)
         }
         for name, part in files.items():
-            depth = 1 if name == "imgs_mask_train.npy" else channels
-            create_array(new[name], (len(part), *image_size, depth), np.uint8)
-        sizes = _fill_arrays(new, _decode_all(tasks, decode), len(tasks), train)
+            channels = 1 if name == MASKS else form.channels
+            create_array(new[name], (len(part), *form.image_size, channels), np.uint8)
+        sizes = _fill_arrays(new, tasks, train, form)
         ids = [frame.id for frame in test]
         is_number = all(id.isdecimal() for id in ids)
-        np.save(new["imgs_id_test.npy"], np.array(ids, np.int32 if is_number else str))
+        np.save(new[TEST_IDS], np.array(ids, np.int32 if is_number else str))
         listed = [
             (frame.split, frame.id, frame.subject, frame.image.path)
             + (frame.mask.path if frame.mask else "", *sizes[array, row])
-            for array, part in (("imgs_train.npy", train), ("imgs_test.npy", test))
+            for array, part in ((IMAGES, train), (TEST_IMAGES, test))
             for row, frame in enumerate(part)
         ]
-        new["files.csv"].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+        new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
 
 
 def split_test(items, split_of):
@@ -225,21 +217,22 @@ def split_test(items, split_of):
     ]
 
 
-def _fill_arrays(paths, decoded, count, train):
-    """Put each decoded file in its row; returns the files' sizes, (H, W), by (array, row)."""
+def _fill_arrays(paths, tasks, train, form):
+    """Put each file in its row; returns the files' sizes, (H, W), by (array, row)."""
     sizes = {}
-    for task, (size, pixels) in with_progress(decoded, count, "files"):
+    decoded = _decode_all(tasks, form)
+    for task, size, pixels in with_progress(decoded, len(tasks), "files"):
         sizes[task.array, task.row] = size
-        pair = [sizes.get((name, task.row)) for name in ("imgs_train.npy", "imgs_mask_train.npy")]
-        if task.array != "imgs_test.npy" and None not in pair:
+        pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
+        if task.array != TEST_IMAGES and None not in pair:
             check_sizes(train[task.row], *pair)
         # A map of its own for each row: the pages of one that stays open would count as memory.
         np.load(paths[task.array], mmap_mode="r+")[task.row] = pixels
     return sizes
 
 
-def _decode_all(tasks, decode):
-    """Yield (task, what decode makes of it). Bytes are read one after the other in the order in
+def _decode_all(tasks, form):
+    """Yield (task, size of its file, pixels). Bytes are read one after the other in the order in
     which they lie in a zip, and decoded by several threads; a few at a time are in memory.
     """
     tasks = sorted(tasks, key=lambda task: task.file.place)
@@ -248,12 +241,29 @@ def _decode_all(tasks, decode):
         for task in tasks:
             if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
                 last, data = (task.file.path, task.file.member), task.file.read()
-            pending.append((task, pool.submit(decode, task, data)))
+            pending.append((task, pool.submit(_decode, task, data, form)))
             if len(pending) > 2 * os.cpu_count():
                 task, result = pending.popleft()
-                yield task, result.result()
+                yield task, *result.result()
         for task, result in pending:
-            yield task, result.result()
+            yield task, *result.result()
+
+
+def _decode(task, data, form):
+    """The size (H, W) of a file and its pixels as they go into the array."""
+    file, is_mask = task.file, task.array == MASKS
+    if is_mask:
+        pixels = decode_mask(data, file.path, file.page, form.threshold)
+    else:
+        pixels = decode_image(data, file.path, form.channels, file.page, form.white_level)
+    size = pixels.shape[:2]
+    if form.keep_size and size != form.image_size:
+        raise InputError(
+            f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
+            f"{form.image_size[1]}; pass --image-size H W to make them one size"
+        )
+    pixels = resize(pixels, form.image_size)
+    return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
 
 
 @dataclass(frozen=True)
@@ -280,15 +290,14 @@ class Arrays:
 def load_arrays(job):
     """The Arrays of a job; raises InputError naming the command that writes them."""
     folder = Path("output", job)
-    if not (folder / "files.csv").exists():
+    if not (folder / FILES).exists():
         command = f"python data.py {job} {JOBS[job].raw}"
         raise InputError(f"{folder}: no arrays there yet; first run: {command}")
-    rows = read_csv(folder / "files.csv", FILES_HEADER)
+    rows = read_csv(folder / FILES, FILES_HEADER)
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
     files, test_files = split_test(rows, lambda row: row["split"])
-    names = ("imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy")
-    arrays = [open_array(folder / name) for name in names]
+    arrays = [open_array(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
     if [len(array) for array in arrays] != [len(files), len(files), len(test_files)]:
         raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
     return Arrays(*arrays, files, test_files)
@@ -330,22 +339,18 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
 def prepare(options):
     """What `python data.py` does; returns the folder it wrote to."""
     job, folder = JOBS[options.job], Path("output", options.job)
+    size = options.image_size
+    if size and 0 in size and any(size):
+        raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
     frames = read_noise(options) if options.job == "noise" else read_frames(options)
-    image_size = job.image_size if options.image_size is None else options.image_size
-    if image_size == (0, 0):
-        image_size = None
-    elif image_size and 0 in image_size:
-        raise InputError(
-            f"--image-size {image_size[0]} {image_size[1]}: expected two lengths in pixels, or 0 0"
-        )
-    write_arrays(
-        folder,
-        frames,
-        image_size,
-        options.channels or job.network.channels,
-        options.threshold,
-        options.white_level,
-    )
+    size = size or job.image_size
+    channels = options.channels or job.network.channels
+    keep_size = not (size and any(size))
+    if keep_size:
+        first = frames[0].image
+        size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
+    form = Form(size, keep_size, channels, options.threshold, options.white_level)
+    write_arrays(folder, frames, form)
     return folder
 
 

@@ -232,9 +232,7 @@ def replace_file(path):
     except OSError as error:
         if error.filename in (None, str(temporary)):
             error = OSError(
-                error.errno,
-                f"{error.strerror or error}; the file that stood there is untouched",
-                str(path),
+                error.errno, f"{error.strerror or error}; what stood there is untouched", str(path)
             )
         raise error
     finally:

@@ -13,7 +13,7 @@ from model import build_unet, load_weights
 
 TILE = 1024  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
-BATCH = 32  # images of one size predicted at once
+BATCH_PIXELS = 2**21  # predicted at once: 32 images of 256x256
 
 FORMAT = 1  # of JOB.json
 
@@ -60,22 +60,27 @@ def load_run(job, weights=None):
     return Run(model, record)
 
 
+def check_arrays(run, arrays):
+    """Raise InputError for arrays of another size than the run's."""
+    size = [*arrays.images.shape[1:3], arrays.images.shape[3]]
+    trained = [*run.record["array_size"], run.record["network"]["channels"]]
+    if size != trained:
+        raise InputError(
+            f"the arrays are of {size}, the network was trained on {trained} (height, width, "
+            f"channels); run python train.py {run.record['job']} again"
+        )
+
+
 def validation_rows(run, arrays):
     """Numbers of the rows that the training held out; raises InputError where the arrays are not
     those of the run.
     """
+    check_arrays(run, arrays)
     again = f"run python train.py {run.record['job']} again"
-    if list(arrays.images.shape[1:3]) != run.record["array_size"]:
-        raise InputError(
-            f"the arrays are of {list(arrays.images.shape[1:3])}, the network was trained on "
-            f"{run.record['array_size']}; {again}"
-        )
     ids = set(run.record["validation"])
     rows = [row for row, file in enumerate(arrays.files) if file["id"] in ids]
     if len(rows) < len(ids):
-        raise InputError(
-            f"the arrays are of other images than the network was trained on; {again}"
-        )
+        raise InputError(f"the arrays are of other images than those of the training; {again}")
     if not rows:
         raise InputError(f"training held no image out; {again} with a --validation-split")
     return rows
@@ -134,8 +139,9 @@ def predict_arrays(run, images, rows=None):
     whole = config.padding == "same" and all(
         length <= TILE and config.output_length(length) for length in size
     )
-    for start in range(0, len(rows), BATCH):
-        batch = run.standardize(images[rows[start : start + BATCH]])
+    count = min(32, max(1, BATCH_PIXELS // (size[0] * size[1])))
+    for start in range(0, len(rows), count):
+        batch = run.standardize(images[rows[start : start + count]])
         yield from (
             run.model.predict_on_batch(batch)
             if whole
@@ -154,12 +160,12 @@ def predict_file(run, image):
     return resize(predict_image(run.model, small), image.shape[:2])
 
 
-def predict_test(run, images, path):
+def predict_test(run, arrays, path):
     """Write the probabilities of all test images to a .npy file, float32 (N, H, W, 1)."""
+    check_arrays(run, arrays)
+    images = arrays.test_images
+    probabilities = with_progress(predict_arrays(run, images), len(images), "predicted")
     with replace_file(path) as temporary:
-        array = create_array(temporary, (*images.shape[:3], 1), np.float32)
-        for row, probability in enumerate(
-            with_progress(predict_arrays(run, images), len(images), "predicted")
-        ):
-            array[row] = probability
-        array.flush()
+        create_array(temporary, (*images.shape[:3], 1), np.float32)
+        for row, probability in enumerate(probabilities):
+            np.load(temporary, mmap_mode="r+")[row] = probability  # see data.py

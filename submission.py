@@ -86,7 +86,7 @@ def test_probabilities(job, arrays):
 
     run = predict.load_run(job)
     if len(arrays.test_files):
-        predict.predict_test(run, arrays.test_images, path)
+        predict.predict_test(run, arrays, path)
         return arrays.test_files, data.open_array(path)
     rows = predict.validation_rows(run, arrays)
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")

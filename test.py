@@ -49,7 +49,7 @@ from files import (
 )
 from frames import check_sizes, files_by_id, read_folders, without_masks
 from losses import dice_per_image, iou_per_image
-from predict import load_run, predict_arrays, predict_file, validation_rows
+from predict import check_arrays, load_run, predict_arrays, predict_file, validation_rows
 
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE, MISSED = (
@@ -77,6 +77,7 @@ def held_out(run, job):
     where they have masks (noise), else of the validation share. Raises InputError.
     """
     arrays = data.load_arrays(job)
+    check_arrays(run, arrays)
     if any(row["mask"] for row in arrays.test_files):
         images, files, rows = arrays.test_images, arrays.test_files, range(len(arrays.test_files))
     else:

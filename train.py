@@ -36,7 +36,7 @@ class Options:
         ),
     )
     seed: int = option(
-        1, "of the initial weights, the split, the order and, for noise, the images", least=0
+        1, "of weights, split and order, and of the noise images where there are none yet", least=0
     )
     precision: str = option(
         "float32",
@@ -220,9 +220,7 @@ class RunFiles(keras.callbacks.Callback):
 
 
 def describe_run(options, recipe, config, arrays, files, scale):
-    """All that is needed to rebuild and feed the network, and to repeat the run:
-    weights/JOB.json.
-    """
+    """What weights/JOB.json says: how to rebuild and feed the network, and to repeat the run."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -233,6 +231,7 @@ def describe_run(options, recipe, config, arrays, files, scale):
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = None  # not a clone
+    backend = keras.backend.backend()
     return {
         "format": FORMAT,
         "job": options.job,
@@ -251,7 +250,8 @@ def describe_run(options, recipe, config, arrays, files, scale):
             "python": platform.python_version(),
             "keras": keras.__version__,
             "numpy": np.__version__,
-            "backend": keras.backend.backend(),
+            "backend": backend,
+            "backend_version": sys.modules[backend].__version__,
         },
     }
 
@@ -364,11 +364,15 @@ def train_predict(options):
         f"{job}: {len(rows)} training and {len(validation_rows)} validation images of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"
     )
-    model.fit(batches, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
+    try:
+        model.fit(batches, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
+    except KeyboardInterrupt:
+        print(f"\nstopped; weights/{job}.*.h5 are of {len(files.history)} whole epochs")
+        raise
 
     draw_curves(files.history, Path("vis", job, "curves.png"))
     if len(arrays.test_images):
-        predict_test(load_run(job), arrays.test_images, Path("output", job, "imgs_mask_test.npy"))
+        predict_test(load_run(job), arrays, Path("output", job, "imgs_mask_test.npy"))
     best = record["best"]
     scores = ", ".join(
         f"{name} {value:.4f}" for name, value in best.items() if name not in ("epoch", "seconds")

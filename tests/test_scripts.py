@@ -239,7 +239,7 @@ class TestAfterANerveRun:
     def test_arrays_of_another_size_than_the_networks_are_refused(self, there):
         run_well("data.py", "nerve", "--image-size", 32, 48)
         message = refusal("test.py", "nerve")
-        assert "the arrays are of [32, 48], the network was trained on [64, 80]" in message
+        assert "the arrays are of [32, 48, 1], the network was trained on [64, 80, 1]" in message
         run_well("data.py", "nerve")
 
 
