@@ -282,9 +282,9 @@ class Arrays:
 
     @property
     def is_resized(self):
-        """Whether an image was a different size before it became a row here."""
+        """Whether a training image had another size before it became a row here."""
         size = self.images.shape[1:3]
-        return any((row["height"], row["width"]) != size for row in self.files + self.test_files)
+        return any((row["height"], row["width"]) != size for row in self.files)
 
 
 def load_arrays(job):

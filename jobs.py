@@ -42,6 +42,13 @@ class UNetConfig:
     head_kernel: int = 1
     head_name: str = "logits"  # of the last convolution
 
+    def __post_init__(self):
+        levels = len(self.filters)
+        for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
+            given = len(getattr(self, name))
+            if given not in (0, needed):
+                raise InputError(f"{name} has {given} entries; {levels} levels need {needed}")
+
     @property
     def divisor(self):
         """How many input pixels one pixel of the deepest level stands for."""

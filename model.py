@@ -51,13 +51,12 @@ class UNet(keras.Model):
 
 
 def get_unet(job="noise", **changes):
-    """An uncompiled U-Net: images (B, H, W, channels) -> probabilities (B, H', W', classes),
-    float32.
+    """An uncompiled U-Net: images (B, H, W, channels), standardized as its job has them, to
+    probabilities (B, H', W', classes), float32; H', W' are H, W but for an unpadded network.
 
-    job: a row of NETWORKS. changes: fields of UNetConfig to replace, such as `image_size=(96,
-    96)`; a length of None takes any image that fits. H' and W' equal H and W with "same" padding.
-    Raises ValueError for an unknown job, and for a size that cannot be pooled evenly, with those
-    that can.
+    job: a row of NETWORKS. changes: fields of UNetConfig to replace, such as channels=3 or
+    image_size=(96, 96); a length of None takes any image that fits. Raises ValueError for an
+    unknown job or field value, and for a size that the poolings cannot halve.
     """
     if job not in NETWORKS:
         raise InputError(f"job {job!r}: expected one of {', '.join(NETWORKS)}")
@@ -87,15 +86,13 @@ def build_unet(config, name="unet"):
         x = layers.Dropout(dropout[-1])(x)
 
     decoder_filters = config.decoder_filters or config.filters
-    border = (
-        4 if config.bottleneck else 0
-    )  # pixels by which an unpadded skip is larger, on each side
+    border = 4 if config.bottleneck else 0  # by which an unpadded skip is larger, on each side
     for level in reversed(range(len(config.filters))):
         x = UPSAMPLE[config.upsample](x, decoder_filters[level], config)
-        skip = (
-            skips[level] if config.padding == "same" else layers.Cropping2D(border)(skips[level])
-        )
-        border = 2 * border + 8
+        skip = skips[level]
+        if config.padding == "valid":
+            skip = layers.Cropping2D(border)(skip)
+            border = 2 * border + 8
         x = layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
         for _ in range(config.top_convolutions if level == 0 else 2):
             x = convolution(x, decoder_filters[level], config)

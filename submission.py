@@ -40,18 +40,12 @@ def run_length_dec(code, height, width, columns_first=True):
     """
     try:
         runs = np.array(code.split(), dtype=np.int64).reshape(-1, 2)
-    except ValueError as error:
-        raise InputError(
-            f"run-length code {code[:40]!r}: expected pairs of whole numbers"
-        ) from error
-    starts, lengths = runs.T
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"run-length code {code[:40]!r}: expected pairs of numbers") from error
+    (starts, lengths), count = runs.T, height * width
     ends = starts + lengths
-    if (
-        (lengths < 1).any()
-        or (starts[1:] < ends[:-1]).any()
-        or (starts < 1).any()
-        or (ends > height * width + 1).any()
-    ):
+    outside = (runs < 1).any() or (runs > count).any() or (ends > count + 1).any()
+    if outside or (starts[1:] < ends[:-1]).any():
         raise InputError(
             f"run-length code {code[:40]!r}: runs overlap, are out of order, or leave an image "
             f"of {height}x{width}"
@@ -59,28 +53,18 @@ def run_length_dec(code, height, width, columns_first=True):
     steps = np.zeros(height * width + 1, np.int8)
     steps[starts - 1] += 1
     steps[ends - 1] -= 1
-    return (
-        np.cumsum(steps[:-1], dtype=np.int8)
-        .astype(bool)
-        .reshape((height, width), order="F" if columns_first else "C")
-    )
+    pixels = np.cumsum(steps[:-1], dtype=np.int8) > 0
+    return pixels.reshape((height, width), order="F" if columns_first else "C")
 
 
-def test_probabilities(job, arrays):
-    """Rows of files.csv and the probabilities, float32 (N, H, W, 1), to submit: of the test
-    images, predicted now unless imgs_mask_test.npy is of these weights and images; without test
-    images of the validation share.
+def probabilities_to_submit(job, arrays):
+    """Rows of files.csv and their probabilities, float32 (N, H, W, 1): of the test images, as
+    imgs_mask_test.npy has them unless it is older than weights or images; without test images of
+    the validation share.
     """
-    folder, weights = Path("output", job), Path("weights", f"{job}.weights.h5")
-    path = folder / "imgs_mask_test.npy"
-    older = (weights, folder / "imgs_test.npy")
-    if (
-        len(arrays.test_files)
-        and path.exists()
-        and all(
-            file.exists() and file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in older
-        )
-    ):
+    path = Path("output", job, "imgs_mask_test.npy")
+    sources = (Path("weights", f"{job}.weights.h5"), Path("output", job, data.TEST_IMAGES))
+    if len(arrays.test_files) and is_newer(path, sources):
         return arrays.test_files, data.open_array(path)
     import predict  # only now: Keras takes seconds to load
 
@@ -93,6 +77,14 @@ def test_probabilities(job, arrays):
     return [arrays.files[row] for row in rows], predict.predict_arrays(run, arrays.images, rows)
 
 
+def is_newer(path, sources):
+    """Whether a file is there and was written after all of its sources."""
+    files = (path, *sources)
+    return all(file.exists() for file in files) and all(
+        file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in sources
+    )
+
+
 def submission(job):
     """Write output/JOB/submission.csv; returns its lines, triples (image name, run-length code,
     (height, width)).
@@ -100,7 +92,7 @@ def submission(job):
     Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     rules = JOBS[job].submission
-    files, probabilities = test_probabilities(job, data.load_arrays(job))
+    files, probabilities = probabilities_to_submit(job, data.load_arrays(job))
     lines = []
     for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
         size = file["height"], file["width"]

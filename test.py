@@ -52,10 +52,8 @@ from losses import dice_per_image, iou_per_image
 from predict import check_arrays, load_run, predict_arrays, predict_file, validation_rows
 
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
-FALSE, MISSED = (
-    (230, 60, 20),
-    (20, 110, 250),
-)  # RGB of the error panel: predicted wrongly, not predicted
+FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
+MISSED = (20, 110, 250)  # and of those not predicted
 CAPTION = 22  # pixels above the panels
 SCORES = ("dice", "iou", "pixel_error")
 
@@ -83,15 +81,15 @@ def held_out(run, job):
     else:
         images, files, rows = arrays.images, arrays.files, validation_rows(run, arrays)
 
+    def read_truth(row):
+        if images is arrays.images:
+            return arrays.masks[row]
+        path = files[row]["mask"]
+        return decode_mask(Path(path).read_bytes(), path)
+
     def results():
         for row, probability in zip(rows, predict_arrays(run, images, rows)):
-            path = files[row]["mask"]
-            truth = (
-                arrays.masks[row]
-                if images is arrays.images
-                else decode_mask(Path(path).read_bytes(), path)
-            )
-            yield Result(files[row]["id"], images[row], probability, truth)
+            yield Result(files[row]["id"], images[row], probability, read_truth(row))
 
     return len(rows), results()
 
@@ -215,7 +213,7 @@ def main(options):
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
     rows = []
     for number, result in enumerate(with_progress(results, count, "images")):
-        name = re.sub(r"[^\w.-]", "_", result.id)
+        name = re.sub(r"[\\/:]", "_", result.id)  # a table's ids are paths
         caption = f"{result.id}"
         if result.truth is not None:
             rows.append((result.id, *score(result)))

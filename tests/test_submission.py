@@ -31,7 +31,21 @@ def test_a_random_mask_comes_back(size, density, columns_first):
 
 
 @pytest.mark.parametrize(
-    "code", ["5", "1 2 3", "a b", "0 4", "1 0", "-3 4", "95 7", "1 5 3 2", "9 2 1 2", "1.5 2"]
+    "code",
+    [
+        "5",
+        "1 2 3",
+        "a b",
+        "0 4",
+        "1 0",
+        "-3 4",
+        "95 7",
+        "1 5 3 2",
+        "9 2 1 2",
+        "1.5 2",
+        "9" * 30 + " 1",
+        "1 " + "9" * 18,
+    ],
 )
 def test_a_code_that_is_none_is_refused(code):
     with pytest.raises(ValueError, match="run-length code"):
