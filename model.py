@@ -5,7 +5,7 @@ python model.py nerve
 
 from dataclasses import dataclass, replace
 
-from jobs import JOBS, InputError, job_option, one_line_errors, parse_options
+from jobs import JOBS, InputError, UNetConfig, job_option, one_line_errors, parse_options
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def get_unet(job="noise", **changes):
     return build_unet(replace(NETWORKS[job], **changes), name=job)
 
 
-def build_unet(config, name="unet"):
+def build_unet(config: UNetConfig, name="unet"):
     """The Keras model of a UNetConfig: down, bottom, up, head."""
     config.check_size(*config.image_size)
     dropout = config.dropout or (0,) * (len(config.filters) + 1)
