@@ -36,6 +36,7 @@ class UNetConfig:
     initializer: str = "glorot_uniform"  # Keras's name, or "he_untruncated": N(0, sqrt(2 / N))
     separate_relu: bool = False  # ReLU as a layer of its own
     batch_normalization: bool = False  # after each 3x3 convolution's ReLU
+    momentum: float = 0.99  # of the normalization's moving averages
     dropout: tuple[float, ...] = ()  # rate after each encoder level, bottleneck last; (): none
     head_filters: int = 0  # 3x3 ReLU convolution before the last; 0: none
     head_dropout: float = 0.0
@@ -222,7 +223,8 @@ JOBS = {
         raw="--raw DIR|ZIP with train/ID_VV.jpg, train_masks/ID_VV_mask.gif and test/ID_VV.jpg",
     ),
     # Satellite cadastre, "why does mine not converge?". 1,947,277 parameters. Not stated: the
-    # number of epochs.
+    # number of epochs, the momentum of the normalization. Keras's 0.99 had not forgotten its start
+    # after 300 steps: Dice 0.94 in training, 0.01 in validation.
     "cadastre": Job(
         UNetConfig(
             (256, 256),
@@ -231,6 +233,7 @@ JOBS = {
             256,
             upsample="nearest_convolution",
             batch_normalization=True,
+            momentum=0.9,
             dropout=(0, 0, 0, 0.2, 0.5),
             head_filters=2,
             head_dropout=0.2,

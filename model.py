@@ -142,7 +142,9 @@ def convolution(x, filters, config, kernel_size=3, normalize=True):
 
 
 def normalization(x, config):
-    return layers.BatchNormalization()(x) if config.batch_normalization else x
+    if not config.batch_normalization:
+        return x
+    return layers.BatchNormalization(momentum=config.momentum)(x)
 
 
 def nearest(x, filters, config):

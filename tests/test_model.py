@@ -106,6 +106,12 @@ def test_cadastre_skips_leave_before_normalization_but_after_dropout():
         assert skip.activation is keras.activations.relu
 
 
+def test_cadastre_normalizes_with_averages_that_settle_in_short_runs():
+    normalizations = layers_of(get_unet("cadastre"), layers.BatchNormalization)
+    assert len(normalizations) == 19
+    assert {layer.momentum for layer in normalizations} == {0.9}
+
+
 def test_cadastre_upsamples_by_a_2x2_convolution_without_normalization():
     model = get_unet("cadastre")
     up = [layer for layer in convolutions(model) if layer.kernel_size == (2, 2)]
