@@ -25,7 +25,7 @@ from files import (
     with_progress,
     write_image,
 )
-from frames import Frame, check_sizes, read_frames, read_table
+from frames import Frame, check_sizes, read_frames, read_table, table_frames
 from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
@@ -77,7 +77,7 @@ class Options:
     num_images: int = option(1, "noise: training images", least=1)
     shape: str = option("circle", "noise: what is drawn", choices=("circle", "rectangle"))
     fill: str = option("noise", "noise: what it is filled with", choices=("noise", "constant"))
-    seed: int = option(1, "noise: another seed, other images", least=0)
+    seed: int = option(1, "noise: another seed, other images", least=0, most=2**32 - 1)
 
 
 # ---- shapes on noise
@@ -101,10 +101,7 @@ def create_data(
     from `first`, depends on `seed` and i alone. With a folder, saves X_i.png and Y_i.png there.
     Raises ValueError for an image side under 32 pixels.
     """
-    if min(image_size) < 32:
-        raise InputError(
-            f"image size {image_size[0]}x{image_size[1]}: shapes of radius 15 need at least 32x32"
-        )
+    check_shape_size(image_size)
     images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
     for row, number in enumerate(range(first, first + num_images)):
         rng = np.random.default_rng((seed, number))
@@ -136,16 +133,38 @@ def _draw_shape(mask, shape, rng):
 
 
 def read_noise(options):
-    """Frames of the noise job, which draws them first."""
+    """Frames of the noise job, which draws them first.
+
+    Image 1 is for training, 2 to 21 for validation, 22 to 121 for the test, whatever
+    --num-images is: more training images are numbered from 122.
+    """
     folder, size = Path("output/noise"), options.image_size or JOBS["noise"].image_size
-    counts = {"train": options.num_images, "validation": NOISE_VALIDATION, "test": NOISE_TEST}
-    splits = [split for split, count in counts.items() for _ in range(count)]
-    create_data(len(splits), size, options.shape, options.fill, seed=options.seed, folder=folder)
+    check_shape_size(size)
+    (folder / FILES).unlink(missing_ok=True)  # from here on the old arrays are of other pictures
+    first_test, end = 2 + NOISE_VALIDATION, 2 + NOISE_VALIDATION + NOISE_TEST
+    numbers = {
+        "train": [1, *range(end, end + options.num_images - 1)],
+        "validation": range(2, first_test),
+        "test": range(first_test, end),
+    }
     frames = []
-    for number, split in enumerate(splits, 1):
+    for split, number in ((split, n) for split, some in numbers.items() for n in some):
+        create_data(
+            1, size, options.shape, options.fill, seed=options.seed, first=number, folder=folder
+        )
         x, y = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
         frames.append(Frame(f"X_{number}", x, y, split, subject=f"X_{number}"))
     return frames
+
+
+def check_shape_size(image_size):
+    """Raise ValueError for an image in which no shape has room."""
+    height, width = image_size
+    if min(height, width) < 32 or height * width > 2**30:
+        raise InputError(
+            f"image size {height}x{width}: shapes of radius 15 need 32x32 or more, and OpenCV "
+            "reads 2^30 pixels at the most; pass another --image-size"
+        )
 
 
 # ---- frames to arrays and back
@@ -198,7 +217,7 @@ def write_arrays(folder, frames, form):
             create_array(new[name], (len(part), *form.image_size, channels), np.uint8)
         sizes = _fill_arrays(new, tasks, train, form)
         ids = [frame.id for frame in test]
-        is_number = all(id.isdecimal() for id in ids)
+        is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
         np.save(new[TEST_IDS], np.array(ids, np.int32 if is_number else str))
         listed = [
             (frame.split, frame.id, frame.subject, frame.image.path)
@@ -207,6 +226,7 @@ def write_arrays(folder, frames, form):
             for row, frame in enumerate(part)
         ]
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+        (Path(folder) / FILES).unlink(missing_ok=True)  # until all are in place there are none
 
 
 def split_test(items, split_of):
@@ -294,25 +314,34 @@ def load_arrays(job):
         command = f"python data.py {job} {JOBS[job].raw}"
         raise InputError(f"{folder}: no arrays there yet; first run: {command}")
     rows = read_csv(folder / FILES, FILES_HEADER)
+    if not all(row["height"].isdecimal() and row["width"].isdecimal() for row in rows):
+        raise InputError(f"{folder / FILES}: sizes that are no numbers; run data.py {job} again")
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
     files, test_files = split_test(rows, lambda row: row["split"])
     arrays = [open_array(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
-    if [len(array) for array in arrays] != [len(files), len(files), len(test_files)]:
+    images, masks, test_images = arrays
+    expected = [
+        (len(files), *images.shape[1:]),
+        (len(files), *images.shape[1:3], 1),
+        (len(test_files), *images.shape[1:]),
+    ]
+    is_whole = [array.shape for array in arrays] == expected and images.ndim == 4
+    if not is_whole or any(array.dtype != np.uint8 for array in arrays):
         raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
-    return Arrays(*arrays, files, test_files)
+    return Arrays(images, masks, test_images, files, test_files)
 
 
-def open_array(path):
+def open_array(path, remedy="run data.py again"):
     """A .npy file through a read-only memory map; raises InputError where it is missing or
-    damaged.
+    damaged, with what to do then.
     """
     try:
         return np.load(path, mmap_mode="r")
     except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; run data.py again") from error
+        raise InputError(f"{path}: missing; {remedy}") from error
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file ({error}); run data.py again") from error
+        raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
 
 
 def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
@@ -321,25 +350,35 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
 
     table: a CSV file or a mapping (a pandas DataFrame, too) with columns image and mask, paths.
     Yields images float32 (B, H, W, 3) in [0, 1], masks float32 (B, H, W, 1) of 0 and 1. Raises
-    InputError.
+    InputError, OSError.
     """
     if isinstance(table, (str, os.PathLike)):
-        pairs = [(frame.image.path, frame.mask.path) for frame in read_table(table, "train")]
+        frames = read_table(table, "train")
     else:
-        pairs = list(zip(table["image"], table["mask"]))
+        columns = zip(table["image"], table["mask"], strict=True)
+        rows = [{"image": image, "mask": mask} for image, mask in columns]
+        frames = table_frames(rows, "train", "table")
+    form = Form(image_size, False, 3, None, 65535)
     rng = np.random.default_rng(seed)
     while True:
         images, masks = [], []
-        for image, mask in (pairs[row] for row in rng.integers(0, len(pairs), batch_size)):
-            images.append(resize(decode_image(Path(image).read_bytes(), image, 3), image_size))
-            masks.append(resize(decode_mask(Path(mask).read_bytes(), mask), image_size) > 127)
-        yield np.stack(images).astype(np.float32) / 255, np.stack(masks).astype(np.float32)
+        for frame in (frames[row] for row in rng.integers(0, len(frames), batch_size)):
+            size, image = _decode(Task(IMAGES, 0, frame.image), frame.image.read(), form)
+            mask_size, mask = _decode(Task(MASKS, 0, frame.mask), frame.mask.read(), form)
+            check_sizes(frame, size, mask_size)
+            images.append(image)
+            masks.append(mask)
+        yield np.stack(images).astype(np.float32) / 255, np.stack(masks).astype(np.float32) / 255
 
 
 def prepare(options):
     """What `python data.py` does; returns the folder it wrote to."""
     job, folder = JOBS[options.job], Path("output", options.job)
     size = options.image_size
+    if options.job == "noise" and (options.images or options.masks or options.table):
+        raise InputError(
+            "noise draws its own images; name another job to read --images or --table"
+        )
     if size and 0 in size and any(size):
         raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
     frames = read_noise(options) if options.job == "noise" else read_frames(options)

@@ -2,10 +2,10 @@
 whole.
 """
 
-import bisect
 import contextlib
 import csv
 import io
+import lzma
 import os
 import re
 import shutil
@@ -14,6 +14,7 @@ import time
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -26,6 +27,10 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # OpenCV's own complaints; ours name the file
+
+# What zipfile and its decompressors raise for a damaged or encrypted archive.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+              NotImplementedError)  # fmt: skip
 
 
 def natural_key(text):
@@ -53,13 +58,7 @@ class ImageFile:
             return Path(self.path).read_bytes()
         try:
             return self.archive.read(self.member)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except ZIP_ERRORS as error:
             raise InputError(f"{self.path}: cannot be read from its zip ({error})") from error
 
 
@@ -76,7 +75,7 @@ def list_images(root, recursive=True):
     elif not os.path.exists(root):
         raise InputError(f"{root}: no such folder or zip file")
     elif root.lower().endswith(".zip"):
-        found = list(_list_zip(root, root, ()))
+        found = list(_list_zip(partial(open, root, "rb"), root, ()))
     else:
         raise InputError(f"{root}: is a file; expected a folder or a .zip")
     if not found:
@@ -100,13 +99,13 @@ def _list_folder(root, recursive):
             elif (
                 suffix.lower() == ".zip" and recursive and stem not in folders
             ):  # else it is unpacked already
-                yield from _list_zip(path, path, ())
+                yield from _list_zip(partial(open, path, "rb"), path, ())
 
 
-def _list_zip(file, path, place):
+def _list_zip(open_file, path, place):
     try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        archive = zipfile.ZipFile(open_file())
+    except ZIP_ERRORS as error:
         raise InputError(f"{path}: not a zip file, or cut short ({error})") from error
     for info in archive.infolist():
         inside = PurePosixPath(info.filename)
@@ -120,20 +119,36 @@ def _list_zip(file, path, place):
                 inner_path, folder, inside.stem, (path, *inner_place), archive, info.filename
             )
         elif inside.suffix.lower() == ".zip":
-            yield from _list_zip(archive.open(info), inner_path, inner_place)
+            yield from _list_zip(partial(archive.open, info), inner_path, inner_place)
 
 
 def list_pages(file):
-    """One ImageFile for each page of a multi-page tif."""
-    data = np.frombuffer(file.read(), np.uint8)
-
-    def is_missing(page):  # OpenCV counts the pages of a path, not of bytes
-        return not cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[0]
-
-    count = bisect.bisect_left(range(1 << 16), True, key=is_missing) if len(data) else 0
+    """One ImageFile for each page of a tif; raises InputError for one that is cut short."""
+    count = count_tif_pages(file.read())
     if not count:
-        raise InputError(f"{file.path}: not a tif, or cut short ({len(data)} bytes)")
+        raise InputError(f"{file.path}: not a tif, or cut short")
     return [replace(file, page=page, stem=str(page)) for page in range(count)]
+
+
+def count_tif_pages(data):
+    """Number of directories in the bytes of a tif (6.0 or BigTIFF); 0 where they are damaged."""
+    order = {b"II": "little", b"MM": "big"}.get(data[:2])
+    if order is None:
+        return 0
+
+    def number(at, size):
+        return int.from_bytes(data[at : at + size], order) if at + size <= len(data) else None
+
+    is_big = number(2, 2) == 43
+    width, entry, count_width = (8, 20, 8) if is_big else (4, 12, 2)
+    offset, seen = number(width, width), set()
+    while offset:
+        entries = number(offset, count_width)
+        if not entries or offset in seen:
+            return 0
+        seen.add(offset)
+        offset = number(offset + count_width + entry * entries, width)
+    return 0 if offset is None else len(seen)
 
 
 def decode_image(data, path, channels, page=0, white_level=65535):
@@ -166,13 +181,15 @@ def decode_mask(data, path, page=0, threshold=None):
                 "pass --threshold 0 to take every colour but black as foreground"
             )
         pixels = pixels.max(axis=2)
+    full = np.iinfo(pixels.dtype).max
+    if threshold is not None and threshold >= full:
+        raise InputError(f"{path}: no value above --threshold {threshold}; pass 0 to {full - 1}")
     if threshold is None:
-        full = np.iinfo(pixels.dtype).max
         if not ((pixels == 0) | (pixels == full)).all():
             largest = pixels.max()
             raise InputError(
                 f"{path}: mask has values {pixels.min()}..{largest}, expected 0 and {full}; "
-                f"pass --threshold {min(largest, full) // 2} to binarise it"
+                f"pass --threshold {largest // 2} to binarise it"
             )
         threshold = 0
     return np.where(pixels > threshold, np.uint8(255), np.uint8(0))[..., None]
@@ -180,7 +197,10 @@ def decode_mask(data, path, page=0, threshold=None):
 
 def _decode(data, path, flags, page):
     pixels = None
-    if data:
+    is_whole = (
+        not data.startswith(b"\x89PNG") or b"IEND" in data
+    )  # libpng would print its own line
+    if data and is_whole:
         buffer = np.frombuffer(data, np.uint8)
         with contextlib.suppress(
             cv2.error
@@ -230,7 +250,7 @@ def replace_file(path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename in (None, str(temporary)):
+        if error.filename is None or str(error.filename) == str(temporary):
             error = OSError(
                 error.errno, f"{error.strerror or error}; what stood there is untouched", str(path)
             )
@@ -260,15 +280,11 @@ def read_csv(path, columns):
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            rows, names = list(reader), reader.fieldnames or ["none"]
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(
-            f"{path}: has columns {', '.join(reader.fieldnames or ['none'])}; "
-            f"expected {', '.join(columns)}"
-        )
+    if not set(columns) <= set(names):
+        raise InputError(f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}")
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in columns):
             raise InputError(f"{path}: line {number} is cut short; expected {', '.join(columns)}")

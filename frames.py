@@ -35,9 +35,10 @@ def read_kaggle(raw, job):
     _check_names(files, job)
     images, masks, test = (files_by_id(_in_place(files, *place), place[1]) for place in layout)
     if not images:
+        folders = ", ".join(sorted({file.folder for file in files}))
         raise InputError(
-            f"{raw}: no folder {layout[0][0]!r} with images in it; it has "
-            + ", ".join(sorted({file.folder for file in files}))
+            f"{raw}: no folder {layout[0][0]!r} with images in it, it has {folders}; "
+            f"python data.py {job} expects {JOBS[job].raw}"
         )
     return match(images, masks, subject=lambda id: id.rpartition("_")[0]) + without_masks(test)
 
@@ -69,6 +70,12 @@ def read_volumes(raw):
         for stem in ("train-volume", "train-labels", "test-volume")
         if stem in stacks
     }
+    counts = [len(pages[stem]) for stem in ("train-volume", "train-labels")]
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"{raw}: train-volume.tif has {counts[0]} pages, train-labels.tif {counts[1]}; "
+            "they must be equal"
+        )
     return match(pages["train-volume"], pages["train-labels"]) + without_masks(
         pages.get("test-volume", {})
     )
@@ -89,12 +96,17 @@ def read_folders(images, masks):
 
 def read_table(path, split):
     """Frames of a CSV table with columns image and mask (and subject, if there is one)."""
+    return table_frames(read_csv(path, ("image", "mask")), split, path)
+
+
+def table_frames(rows, split, path):
+    """Frames of the rows of a table, dicts with image and mask, seen from the folder of `path`."""
     folder, frames = Path(path).parent, {}
-    for number, row in enumerate(read_csv(path, ("image", "mask")), 2):
+    for number, row in enumerate(rows, 2):
         for name in ("image", "mask"):
             if not (folder / row[name]).is_file():
                 raise InputError(f"{path}: line {number}: {folder / row[name]}: no such file")
-        id = os.path.splitext(row["image"])[0]
+        id = os.path.splitext(os.path.normpath(row["image"]))[0]
         if id in frames:
             raise InputError(f"{path}: line {number}: a second line for image {id}; keep one")
         image, mask = (ImageFile(str(folder / row[name]), "", id) for name in ("image", "mask"))
@@ -110,7 +122,9 @@ def read_tables(train, validation=None):
         read_table(validation, "validation") if validation else []
     )
     if len({frame.id for frame in frames}) < len(frames):
-        raise InputError(f"{validation}: has images that {train} has too; keep them apart")
+        raise InputError(
+            f"{validation}: has images that {train} has too, by their names; keep them apart"
+        )
     return frames
 
 

@@ -6,6 +6,7 @@ Nothing heavy is imported here: `--help` answers, and `data.py` starts, without 
 import argparse
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 import types
@@ -65,12 +66,13 @@ class UNetConfig:
             length //= 2
         if self.bottleneck:
             length -= lost
+        head = lost // 2 if self.head_filters else 0
         for level in reversed(range(len(self.filters))):
             count = self.top_convolutions if level == 0 else 2
             length = 2 * length - count * lost // 2
             if length < 1:
                 return None
-        return length
+        return length - head if length > head else None
 
     def fit_length(self, length):
         """Smallest input height (or width) of at least `length` pixels that fits."""
@@ -315,9 +317,10 @@ def parse_options(options_class, prog, documentation, arguments=None):
     for field in dataclasses.fields(options_class):
         least, most = field.metadata["least"], field.metadata["most"]
         value = given.get(field.name)
-        for number in value if isinstance(value, (list, tuple)) else (value,):
-            too_small = number is not None and least is not None and number < least
-            if too_small or (number is not None and most is not None and number > most):
+        for number in value if isinstance(value, list) else (value,):
+            if number is None or least is None:
+                continue
+            if not least <= number <= (math.inf if most is None else most):  # not a number, too
                 allowed = f"at least {least}" if most is None else f"{least} to {most}"
                 raise InputError(f"--{field.name.replace('_', '-')} {number}: expected {allowed}")
         if isinstance(value, list):
@@ -336,6 +339,7 @@ def one_line_errors():
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
         sys.exit(130)
     else:
         return

@@ -66,6 +66,8 @@ def get_unet(job="noise", **changes):
 def build_unet(config: UNetConfig, name="unet"):
     """The Keras model of a UNetConfig: down, bottom, up, head."""
     config.check_size(*config.image_size)
+    if config.upsample not in UPSAMPLE:
+        raise InputError(f"upsample {config.upsample!r}: expected one of {', '.join(UPSAMPLE)}")
     dropout = config.dropout or (0,) * (len(config.filters) + 1)
     inputs = x = keras.Input((*config.image_size, config.channels), name="image")
 
@@ -201,12 +203,15 @@ def load_weights(model, path):
     fails.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such weights file")
+        what = "is a folder, expected" if Path(path).is_dir() else "no such"
+        raise InputError(f"{path}: {what} HDF5 file of weights")
     try:
         with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
+    except UserWarning as error:
+        raise InputError(f"{path}: not weights of this network, it lacks layers") from error
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: not weights of this network ({error})") from error
 
 

@@ -44,18 +44,19 @@ def load_run(job, weights=None):
         raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, expected {FORMAT}")
         fields = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in record["network"].items()
         }
-        config = replace(UNetConfig(**fields), image_size=(None, None))
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']}, expected {FORMAT}")
-    except (ValueError, TypeError, KeyError) as error:
+        model = build_unet(replace(UNetConfig(**fields), image_size=(None, None)), name=job)
+        for name in ("job", "mean", "std", "array_size", "is_resized", "validation"):
+            record[name]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{path}: not a run of this version ({error!r}); run python train.py {job} again"
         ) from error
-    model = build_unet(config, name=job)
     load_weights(model, weights or Path("weights", f"{job}.weights.h5"))
     return Run(model, record)
 
@@ -82,7 +83,10 @@ def validation_rows(run, arrays):
     if len(rows) < len(ids):
         raise InputError(f"the arrays are of other images than those of the training; {again}")
     if not rows:
-        raise InputError(f"training held no image out; {again} with a --validation-split")
+        raise InputError(
+            f"weights/{run.record['job']}.json: training held no image out; {again} with a "
+            "--validation-split, or give images: test.py --images, data.py --test-images"
+        )
     return rows
 
 

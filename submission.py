@@ -1,5 +1,4 @@
-"""Encode a job's predicted test masks as the run lengths that Kaggle accepts,
-output/JOB/submission.csv.
+"""Encode a job's predicted test masks as Kaggle wants them: output/JOB/submission.csv.
 
 python submission.py nerve
 """
@@ -65,7 +64,9 @@ def probabilities_to_submit(job, arrays):
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (Path("weights", f"{job}.weights.h5"), Path("output", job, data.TEST_IMAGES))
     if len(arrays.test_files) and is_newer(path, sources):
-        return arrays.test_files, data.open_array(path)
+        probabilities = data.open_array(path, f"delete it and run python submission.py {job}")
+        if probabilities.shape == (*arrays.test_images.shape[:3], 1):
+            return arrays.test_files, probabilities
     import predict  # only now: Keras takes seconds to load
 
     run = predict.load_run(job)
@@ -117,10 +118,13 @@ def read_truth(path, rules):
     subject, as Kaggle's own for nerve, the name is subject_img. Raises InputError.
     """
     name, code = rules.columns
-    return {
-        f"{row['subject']}_{row[name]}" if "subject" in row else row[name]: row[code]
-        for row in read_csv(path, rules.columns)
-    }
+    truth = {}
+    for number, row in enumerate(read_csv(path, rules.columns), 2):
+        key = f"{row['subject']}_{row[name]}" if "subject" in row else row[name]
+        if key in truth:
+            raise InputError(f"{path}: line {number}: a second line for image {key}; keep one")
+        truth[key] = row[code]
+    return truth
 
 
 def mean_dice(lines, truth, columns_first):
@@ -132,8 +136,11 @@ def mean_dice(lines, truth, columns_first):
     scores = []
     for name, code, size in lines:
         if name not in truth:
-            raise InputError(f"the truth has no line for image {name}")
-        a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
+            raise InputError(f"no line for image {name}; every image of the submission needs one")
+        try:
+            a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
+        except InputError as error:
+            raise InputError(f"image {name}: {error}") from error
         total = a.sum() + b.sum()
         scores.append(2 * (a & b).sum() / total if total else 1.0)
     return float(np.mean(scores))
@@ -146,7 +153,10 @@ def main(options):
     print(f"{path}: {len(lines)} rows, {sum(code != '' for _, code, _ in lines)} with a mask")
     if truth is not None:
         empty = [(name, "", size) for name, _, size in lines]
-        score, floor = (mean_dice(some, truth, rules.columns_first) for some in (lines, empty))
+        try:
+            score, floor = (mean_dice(some, truth, rules.columns_first) for some in (lines, empty))
+        except InputError as error:
+            raise InputError(f"{options.truth}: {error}") from error
         print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
         if len(truth) > len(lines):
             print(f"over {len(lines)} of the truth's {len(truth)} images")

@@ -136,8 +136,8 @@ def draw(result, caption):
     """RGB picture uint8: image, truth, probability and error side by side; without a truth the
     image, the probability and its outline on the image.
     """
-    image = np.repeat(result.image, 3, axis=2) if result.image.shape[2] == 1 else result.image
-    probability = np.repeat(np.round(result.probability * 255).astype(np.uint8), 3, axis=2)
+    image = as_rgb(result.image)
+    probability = as_rgb(np.round(result.probability * 255).astype(np.uint8))
     prediction = result.probability[..., 0] > THRESHOLD
     if result.truth is None:
         marked = image.copy()
@@ -154,11 +154,16 @@ def draw(result, caption):
         error[prediction & ~truth], error[truth & ~prediction] = FALSE, MISSED
         panels = {
             caption: image,
-            "truth": np.repeat(result.truth, 3, axis=2),
+            "truth": as_rgb(result.truth),
             "prediction": probability,
             "error: red false, blue missed": error,
         }
     return np.concatenate([_panel(pixels, text) for text, pixels in panels.items()], axis=1)
+
+
+def as_rgb(pixels):
+    """A copy of grey or RGB pixels as RGB, (H, W, 3)."""
+    return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
 
 
 def _panel(pixels, caption):
@@ -192,7 +197,7 @@ def draw_channels(result):
     """The noise document's picture, RGB: the image, with the truth in blue and the prediction in
     red.
     """
-    picture = np.repeat(result.image, 3, axis=2)
+    picture = as_rgb(result.image)
     picture[..., 2] = np.maximum(picture[..., 2], result.truth[..., 0])
     picture[..., 0] = np.maximum(
         picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)

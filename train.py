@@ -22,10 +22,12 @@ class Options:
         least=1,
     )
     batch_size: int | None = option(None, "images in a step (default: the document's)", least=1)
-    learning_rate: float | None = option(None, "(default: the document's)", least=1e-12)
+    learning_rate: float | None = option(
+        None, "of the optimizer, above 0 (default: the document's)", least=1e-12
+    )
     loss: str | None = option(
         None,
-        "(default: the document's)",
+        "what training lowers; the weighted one is for two classes (default: the document's)",
         choices=(
             "dice",
             "negative_dice",
@@ -36,7 +38,10 @@ class Options:
         ),
     )
     seed: int = option(
-        1, "of weights, split and order, and of the noise images where there are none yet", least=0
+        1,
+        "of weights, split and order, and of the noise images where there are none yet",
+        least=0,
+        most=2**32 - 1,
     )
     precision: str = option(
         "float32",
@@ -100,7 +105,9 @@ def split_rows(files, share, by_subject, seed):
     else:
         held_out = rows >= len(rows) - count
     if held_out.all():
-        what = "subject; pass --no-split-by-subject or" if by_subject else "image; pass"
+        what = "image; pass"
+        if by_subject and len(rows) > 1:
+            what = "subject; pass --no-split-by-subject or"
         raise InputError(f"a validation split needs more than one {what} --validation-split 0")
     return rows[~held_out], rows[held_out]
 
@@ -129,38 +136,34 @@ def mean_and_std(images, rows):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32 (B, H,
-    W, 1) 0 or 1.
+    """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
+    (B, H, W, 1) 0 or 1; `count` images an epoch, the last batch short if they do not divide.
 
-    With a seed the rows come in a new order each epoch, as often as the steps need. With a network
-    whose recipe deforms, windows of its size with a third part, the border weights float32 (B, H',
-    W').
+    With a seed the rows come in a new order each epoch, all of them before one comes again. With a
+    window, as the recipe that deforms has it, a third part is the border weights float32
+    (B, H', W').
     """
 
-    def __init__(self, arrays, rows, steps, batch_size, scale, seed=None, window=None):
+    def __init__(self, arrays, rows, count, batch_size, scale, seed=None, window=None):
         super().__init__()
-        self.arrays, self.rows, self.steps, self.batch_size = arrays, rows, steps, batch_size
+        self.arrays, self.rows, self.count, self.batch_size = arrays, rows, count, batch_size
         self.scale, self.seed, self.window = scale, seed, window
         self.epoch = -1
         self.on_epoch_end()
 
     def __len__(self):
-        return self.steps
+        return math.ceil(self.count / self.batch_size)
 
     def on_epoch_end(self):
         self.epoch += 1
-        count = self.steps * self.batch_size
-        rounds = math.ceil(count / len(self.rows))
-        if self.seed is None:
-            self.order = np.tile(self.rows, rounds)[: min(count, len(self.rows))]
-        else:
+        order = [self.rows] * math.ceil(self.count / len(self.rows))
+        if self.seed is not None:
             rng = np.random.default_rng((self.seed, self.epoch))
-            self.order = np.concatenate([rng.permutation(self.rows) for _ in range(rounds)])[
-                :count
-            ]
+            order = [rng.permutation(rows) for rows in order]
+        self.order = np.concatenate(order)[: self.count]
 
     def __getitem__(self, step):
-        places = range(step * self.batch_size, min((step + 1) * self.batch_size, len(self.order)))
+        places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
         if self.window:
             return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
         rows = self.order[places.start : places.stop]
@@ -197,26 +200,26 @@ class RunFiles(keras.callbacks.Callback):
         self.start = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["loss"]):
+        loss = logs.get("val_loss", logs["loss"])
+        if not math.isfinite(logs["loss"] + loss):
             rate = self.record["recipe"]["learning_rate"]
             raise InputError(
-                f"loss is {logs['loss']} in epoch {epoch + 1}; the weights of before are kept; "
-                f"pass a lower --learning-rate than {rate}"
+                f"loss is {logs['loss']}, of validation {loss}, in epoch {epoch + 1}; the weights "
+                f"of before are kept; pass a lower --learning-rate than {rate}"
             )
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self.start, 2), **logs}
-        self.history.append(row)
+        history = [*self.history, row]
         best, last = (self.folder / f"{self.job}{kind}.weights.h5" for kind in ("", ".last"))
         with replace_file(last) as temporary:
             self.model.save_weights(temporary)
-        loss = logs.get("val_loss", logs["loss"])
         if loss < self.best:
             self.best, self.record["best"] = loss, row
             with replace_file(best) as temporary:
                 shutil.copyfile(last, temporary)
             write_text(self.folder / f"{self.job}.json", json.dumps(self.record, indent=1))
-        write_text(
-            self.folder / f"{self.job}.csv", csv_text(row, [row.values() for row in self.history])
-        )
+        text = csv_text(row, [row.values() for row in history])
+        write_text(self.folder / f"{self.job}.csv", text)
+        self.history = history
 
 
 def describe_run(options, recipe, config, arrays, files, scale):
@@ -276,6 +279,7 @@ def draw_curves(history, path):
                 )
         axes.set(title=name, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.grid(alpha=0.3)
         axes.legend()
     with replace_file(path) as temporary:
@@ -329,6 +333,8 @@ def train_predict(options):
     )
     scale = mean_and_std(arrays.images, rows) if recipe.standardize else (0.0, 255.0)
 
+    for folder in (Path("weights"), Path("vis", job)):
+        folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
     config = replace(JOBS[job].network, channels=arrays.images.shape[3])
@@ -342,19 +348,17 @@ def train_predict(options):
         load_weights(model, options.weights)
     compile_model(model, recipe)
 
-    steps = recipe.steps_per_epoch or math.ceil(len(rows) * recipe.repeats / recipe.batch_size)
-    batches = Batches(arrays, rows, steps, recipe.batch_size, scale, options.seed, window)
+    count = len(rows) * recipe.repeats
+    if recipe.steps_per_epoch:
+        count = recipe.steps_per_epoch * recipe.batch_size
+    batches = Batches(arrays, rows, count, recipe.batch_size, scale, options.seed, window)
     validation = None
     if len(validation_rows):
-        steps = math.ceil(len(validation_rows) / recipe.batch_size)
+        count = len(validation_rows)
+        if recipe.validation_steps:
+            count = min(count, recipe.validation_steps * recipe.batch_size)
         validation = Batches(
-            arrays,
-            validation_rows,
-            min(steps, recipe.validation_steps or steps),
-            recipe.batch_size,
-            scale,
-            None,
-            window,
+            arrays, validation_rows, count, recipe.batch_size, scale, None, window
         )
     record = describe_run(
         options, recipe, config, arrays, [arrays.files[row] for row in validation_rows], scale
@@ -367,7 +371,8 @@ def train_predict(options):
     try:
         model.fit(batches, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
     except KeyboardInterrupt:
-        print(f"\nstopped; weights/{job}.*.h5 are of {len(files.history)} whole epochs")
+        kept = f"hold {len(files.history)} whole epochs" if files.history else "are as they were"
+        print(f"\nweights/{job}.* {kept}")
         raise
 
     draw_curves(files.history, Path("vis", job, "curves.png"))

@@ -97,7 +97,7 @@ class TestCreateData:
         np.testing.assert_array_equal(cv2.imread("here/Y_7.png", -1), masks[0, ..., 0])
 
     def test_an_image_too_small_for_a_shape_is_refused(self):
-        with pytest.raises(ValueError, match="at least 32x32"):
+        with pytest.raises(ValueError, match="need 32x32 or more"):
             create_data(image_size=(31, 160))
 
 
@@ -181,6 +181,27 @@ def test_membrane_stacks_are_read_page_by_page(place):
     assert [row["id"] for row in arrays.files] == [str(number) for number in range(12)]
 
 
+@pytest.mark.parametrize("damage", ["cut short", "fewer labels", "a page destroyed"])
+def test_a_damaged_stack_is_refused(place, damage):
+    pages = [draw_pair(number, (64, 72)) for number in range(4)]
+    (place / "raw").mkdir()
+    num_labels = 3 if damage == "fewer labels" else 4
+    assert cv2.imwritemulti("raw/train-volume.tif", [image for image, _ in pages])
+    assert cv2.imwritemulti("raw/train-labels.tif", [mask for _, mask in pages[:num_labels]])
+    path = Path("raw/train-volume.tif")
+    whole = path.read_bytes()
+    if damage == "cut short":
+        path.write_bytes(whole[: len(whole) * 4 // 5])
+        expected = "train-volume.tif: not a tif, or cut short"
+    elif damage == "fewer labels":
+        expected = "train-volume.tif has 4 pages, train-labels.tif 3; they must be equal"
+    else:
+        middle = len(whole) // 2
+        path.write_bytes(whole[: middle - 2000] + bytes(4000) + whole[middle + 2000 :])
+        expected = "train-volume.tif: not a"  # not a tif, or a page that is not an image
+    assert expected in refused("membrane")
+
+
 def test_tables_state_the_split(place):
     make_folders(place / "set")
     lines = [f"images/{n}.png,masks/{n}.png" for n in range(1, 6)]
@@ -210,6 +231,26 @@ def test_test_images_come_from_a_folder_of_their_own(place):
     arrays = prepared("cadastre", images="images", masks="masks", test_images="new")
     assert [row["id"] for row in arrays.test_files] == ["b"]
     assert arrays.test_images.shape == (1, 256, 256, 3)
+
+
+def test_ids_are_numbers_only_where_nothing_of_them_is_lost(place):
+    make_folders(place)
+    for name, kind in (("7", "i"), ("007", "U"), ("20230101123456", "U")):
+        shutil.rmtree("new", ignore_errors=True)
+        save(place / f"new/{name}.png", draw_pair(9, (70, 90), 3)[0])
+        prepared("cadastre", images="images", masks="masks", test_images="new")
+        ids = np.load("output/cadastre/imgs_id_test.npy")
+        assert (ids.dtype.kind, str(ids[0])) == (kind, name)
+
+
+def test_more_training_images_of_noise_leave_the_others_as_they_are(place):
+    one = prepared("noise")
+    before = [np.array(one.images[1:]), np.array(one.test_images)]
+    many = prepared("noise", num_images=4)
+    assert [row["split"] for row in many.files] == 4 * ["train"] + 20 * ["validation"]
+    np.testing.assert_array_equal(many.images[4:], before[0])
+    np.testing.assert_array_equal(many.test_images, before[1])
+    assert len({image.tobytes() for image in [*many.images, *many.test_images]}) == 124
 
 
 def test_numbers_in_names_count_as_numbers():
@@ -405,6 +446,12 @@ def test_a_mask_with_grey_values(place):
     assert set(np.unique(arrays.masks)) == {0, 255}
 
 
+def test_a_threshold_that_no_value_can_exceed(place):
+    make_folders(place)
+    message = refused("cadastre", images="images", masks="masks", threshold=255)
+    assert "masks/1.png: no value above --threshold 255; pass 0 to 254" in message
+
+
 def test_a_mask_of_0_and_1(place):
     make_folders(place)
     save(place / "masks/1.png", np.eye(80, 100, dtype=np.uint8))
@@ -454,7 +501,22 @@ def test_a_zip_that_is_cut_short(place):
     assert "hurt.zip/t" in refused("nerve", raw="hurt.zip")
 
 
+def test_an_encrypted_or_damaged_zip_inside_is_named(place):
+    make_nerve(place / "raw")
+    zip_folder("raw", "inner.zip", zipfile.ZIP_LZMA)
+    hurt = bytearray(Path("inner.zip").read_bytes())
+    hurt[200:400] = bytes(200)
+    Path("inner.zip").write_bytes(hurt)
+    assert "inner.zip/t" in refused("nerve", raw="inner.zip")
+    with zipfile.ZipFile("outer.zip", "w") as archive:
+        archive.write("inner.zip", "train.zip")
+        archive.infolist()[0].flag_bits |= 1  # says that it is encrypted
+    assert "outer.zip/train.zip: not a zip file, or cut short" in refused("nerve", raw="outer.zip")
+
+
 def test_a_table_with_other_columns_or_missing_files(place):
+    Path("a.csv").write_text("")
+    assert "a.csv: has columns none; expected image, mask" in refused("car", table="a.csv")
     Path("a.csv").write_text("picture,mask\n1,2\n")
     message = refused("car", table="a.csv")
     assert "a.csv: has columns picture, mask; expected image, mask" in message
@@ -470,6 +532,7 @@ def test_a_table_with_other_columns_or_missing_files(place):
 def test_options_that_go_together(place):
     assert "--images and --masks go together" in refused("car", images="x")
     assert "--validation-table goes with --table" in refused("car", validation_table="x")
+    assert "noise draws its own images" in refused("noise", images="x", masks="x")
     assert "pass one" in refused("car", table="x", images="x", masks="x")
     make_nerve(place / "raw")
     assert "--image-size 0 80: expected two lengths" in refused("nerve", image_size=(0, 80))
@@ -555,6 +618,14 @@ def test_arrays_of_two_runs_are_refused(place):
     prepared("cadastre", images="images", masks="masks")
     np.save("output/cadastre/imgs_train.npy", np.zeros((4, 256, 256, 3), np.uint8))
     with pytest.raises(ValueError, match="files of two runs; run python data.py cadastre again"):
+        load_arrays("cadastre")
+
+
+def test_arrays_of_other_shapes_are_refused(place):
+    make_folders(place)
+    prepared("cadastre", images="images", masks="masks")
+    np.save("output/cadastre/imgs_mask_train.npy", np.zeros((5, 64, 64, 1), np.uint8))
+    with pytest.raises(InputError, match="files of two runs"):
         load_arrays("cadastre")
 
 

@@ -242,6 +242,19 @@ def test_the_size_arithmetic_is_the_papers():
         assert NETWORKS["membrane"].output_length(length) == paper_output(length)
 
 
+def test_the_size_arithmetic_knows_a_head_without_padding():
+    model = get_unet("cadastre", padding="valid", image_size=(204, 220), upsample="transposed")
+    expected = [NETWORKS["membrane"].output_length(length) - 2 for length in (204, 220)]
+    assert list(model.output_shape[1:3]) == expected
+    config = model.unet_config
+    assert [config.output_length(length) for length in (204, 220)] == expected
+
+
+def test_an_unknown_upsampling_is_refused_by_name():
+    with pytest.raises(ValueError, match="upsample 'cubic': expected one of nearest"):
+        get_unet("nerve", upsample="cubic")
+
+
 def test_an_unknown_job_is_refused_by_name():
     with pytest.raises(ValueError, match="'nerv': expected one of noise, membrane, nerve"):
         get_unet("nerv")
@@ -289,7 +302,7 @@ class TestGetModel:
             np.testing.assert_array_equal(old, new)
 
     def test_a_missing_file_is_named(self, place):
-        with pytest.raises(ValueError, match=r"nowhere/weight.hdf5: no such weights file"):
+        with pytest.raises(ValueError, match=r"nowhere/weight.hdf5: no such HDF5 file of weights"):
             get_model("nowhere:weight.hdf5")
 
     def test_weights_of_another_network_are_refused(self, place):

@@ -199,7 +199,8 @@ class TestAfterANerveRun:
         empty = np.mean([code == "" for code in lines.values()])
         assert f"score 1.00000; an all-empty file scores {empty:.5f}" in output
         Path("short.csv").write_text("img,pixels\n1,\n")
-        assert "no line for image 2" in refusal("submission.py", "nerve", "--truth", "short.csv")
+        message = refusal("submission.py", "nerve", "--truth", "short.csv")
+        assert "short.csv: no line for image 2" in message
         Path("other.csv").write_text("img,rle_mask\n1,\n")
         message = refusal("submission.py", "nerve", "--truth", "other.csv")
         assert "other.csv: has columns img, rle_mask; expected img, pixels" in message
@@ -235,6 +236,12 @@ class TestAfterANerveRun:
             Path(path).write_bytes(whole[: len(whole) // 2])
             assert message in refusal("test.py", "nerve")
             Path(path).write_bytes(whole)
+
+    def test_predictions_of_another_shape_are_made_anew(self, there):
+        before = np.load("output/nerve/imgs_mask_test.npy")
+        np.save("output/nerve/imgs_mask_test.npy", before[:2])
+        assert "3 rows" in run_well("submission.py", "nerve")
+        np.testing.assert_allclose(np.load("output/nerve/imgs_mask_test.npy"), before, atol=1e-6)
 
     def test_arrays_of_another_size_than_the_networks_are_refused(self, there):
         run_well("data.py", "nerve", "--image-size", 32, 48)

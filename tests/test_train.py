@@ -80,21 +80,22 @@ def arrays(place):
 
 
 def test_batches_are_standardized_images_and_masks_of_0_and_1(arrays):
-    images, masks = Batches(arrays, np.arange(12), 3, 5, (100.0, 50.0))[1]
+    images, masks = Batches(arrays, np.arange(12), 12, 5, (100.0, 50.0))[1]
     np.testing.assert_allclose(images, (arrays.images[5:10] - 100.0) / 50.0, rtol=1e-6)
     np.testing.assert_array_equal(masks, arrays.masks[5:10] > 0)
     assert images.dtype == masks.dtype == np.float32
 
 
 def test_an_epoch_shows_each_row_once_in_an_order_of_its_own(arrays):
-    batches = Batches(arrays, np.arange(3, 12), 3, 4, (0.0, 255.0), seed=1)
+    batches = Batches(arrays, np.arange(3, 12), 9, 4, (0.0, 255.0), seed=1)
     orders = []
     for _ in range(2):
         orders.append(batches.order.tolist())
-        assert sorted(orders[-1][:9]) == list(range(3, 12))
+        assert sorted(orders[-1]) == list(range(3, 12))
+        assert [len(batches[step][0]) for step in range(len(batches))] == [4, 4, 1]
         batches.on_epoch_end()
     assert orders[0] != orders[1]
-    again = Batches(arrays, np.arange(3, 12), 3, 4, (0.0, 255.0), seed=1)
+    again = Batches(arrays, np.arange(3, 12), 9, 4, (0.0, 255.0), seed=1)
     assert again.order.tolist() == orders[0]
 
 
@@ -105,18 +106,18 @@ def test_one_row_repeats_as_often_as_the_steps_need(arrays):
 
 
 def test_validation_shows_each_row_once_and_the_last_batch_short(arrays):
-    batches = Batches(arrays, np.arange(7), 2, 4, (0.0, 255.0))
+    batches = Batches(arrays, np.arange(7), 7, 4, (0.0, 255.0))
     assert [len(batches[step][0]) for step in range(2)] == [4, 3]
 
 
 def test_windows_come_with_weights_and_the_masks_middle(arrays):
     rows, window = np.arange(4), ((60, 44), (28, 20))
-    batches = Batches(arrays, rows, 2, 2, (0.0, 255.0), None, window)
+    batches = Batches(arrays, rows, 4, 2, (0.0, 255.0), None, window)
     images, masks, weights = batches[0]
     assert (images.shape, masks.shape) == ((2, 60, 44, 1), (2, 28, 20, 1))
     assert weights.shape == (2, 28, 20)
     np.testing.assert_array_equal(masks, arrays.masks[:2, 18:46, 30:50] > 0)
-    moved = Batches(arrays, rows, 2, 2, (0.0, 255.0), 7, window)
+    moved = Batches(arrays, rows, 4, 2, (0.0, 255.0), 7, window)
     first = moved[0][0].copy()
     np.testing.assert_array_equal(moved[0][0], first)
     moved.on_epoch_end()
@@ -214,9 +215,17 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, pla
     small_run(monkeypatch)
     before = (place / "weights/nerve.weights.h5").read_bytes()
     monkeypatch.setitem(train.LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
-    with pytest.raises(ValueError, match="loss is nan in epoch 1; .* lower --learning-rate"):
+    with pytest.raises(ValueError, match="loss is nan, .* in epoch 1; .* lower --learning-rate"):
         small_run(monkeypatch, loss="dice")
     assert (place / "weights/nerve.weights.h5").read_bytes() == before
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run_too(place):
+    files = train.RunFiles("nerve", {"recipe": {"learning_rate": 0.5}})
+    files.on_epoch_begin(0)
+    with pytest.raises(ValueError, match="of validation nan, in epoch 1; .* lower .* than 0.5"):
+        files.on_epoch_end(0, {"loss": 1.0, "val_loss": float("nan")})
+    assert not list(place.iterdir())
 
 
 def test_the_same_seed_gives_the_same_weights(arrays, monkeypatch):
