@@ -3,34 +3,18 @@
 python data.py nerve --raw raw
 """
 
-import collections
-import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from files import (
-    ImageFile,
-    create_array,
-    csv_text,
-    decode_image,
-    decode_mask,
-    read_csv,
-    replace_file,
-    resize,
-    with_progress,
-    write_image,
-)
+from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
+from files import ImageFile, decode_image, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
 
-IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
-TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
-FILES_HEADER = ("split", "id", "subject", "image", "mask", "height", "width")
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 
 
@@ -167,183 +151,6 @@ def check_shape_size(image_size):
         )
 
 
-# ---- frames to arrays and back
-
-
-@dataclass(frozen=True)
-class Form:
-    """What the arrays are to look like, and how files are read into them."""
-
-    image_size: tuple[int, int]  # (H, W) in pixels
-    keep_size: bool  # every file has to have that size already
-    channels: int
-    threshold: int | None
-    white_level: int
-
-
-@dataclass(frozen=True)
-class Task:
-    """One file that becomes one row of an array."""
-
-    array: str
-    row: int
-    file: ImageFile
-
-
-def write_arrays(folder, frames, form):
-    """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
-    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder: all of them,
-    or after an error none. Raises InputError, OSError.
-    """
-    train, test = split_test(frames, lambda frame: frame.split)
-    files = {
-        IMAGES: [frame.image for frame in train],
-        MASKS: [frame.mask for frame in train],
-        TEST_IMAGES: [frame.image for frame in test],
-    }
-    tasks = [
-        Task(array, row, part[row])
-        for row in range(len(frames))
-        for array, part in files.items()
-        if row < len(part)
-    ]
-    with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
-        new = {
-            name: stack.enter_context(replace_file(Path(folder) / name))
-            for name in (FILES, TEST_IDS, *files)
-        }
-        for name, part in files.items():
-            channels = 1 if name == MASKS else form.channels
-            create_array(new[name], (len(part), *form.image_size, channels), np.uint8)
-        sizes = _fill_arrays(new, tasks, train, form)
-        ids = [frame.id for frame in test]
-        is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
-        np.save(new[TEST_IDS], np.array(ids, np.int32 if is_number else str))
-        listed = [
-            (frame.split, frame.id, frame.subject, frame.image.path)
-            + (frame.mask.path if frame.mask else "", *sizes[array, row])
-            for array, part in ((IMAGES, train), (TEST_IMAGES, test))
-            for row, frame in enumerate(part)
-        ]
-        new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
-        (Path(folder) / FILES).unlink(missing_ok=True)  # until all are in place there are none
-
-
-def split_test(items, split_of):
-    """Two lists: the items for training or validation, and those of the split "test"."""
-    return [
-        [item for item in items if (split_of(item) == "test") == is_test]
-        for is_test in (False, True)
-    ]
-
-
-def _fill_arrays(paths, tasks, train, form):
-    """Put each file in its row; returns the files' sizes, (H, W), by (array, row)."""
-    sizes = {}
-    decoded = _decode_all(tasks, form)
-    for task, size, pixels in with_progress(decoded, len(tasks), "files"):
-        sizes[task.array, task.row] = size
-        pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
-        if task.array != TEST_IMAGES and None not in pair:
-            check_sizes(train[task.row], *pair)
-        # A map of its own for each row: the pages of one that stays open would count as memory.
-        np.load(paths[task.array], mmap_mode="r+")[task.row] = pixels
-    return sizes
-
-
-def _decode_all(tasks, form):
-    """Yield (task, size of its file, pixels). Bytes are read one after the other in the order in
-    which they lie in a zip, and decoded by several threads; a few at a time are in memory.
-    """
-    tasks = sorted(tasks, key=lambda task: task.file.place)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pending, last, data = collections.deque(), None, b""
-        for task in tasks:
-            if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
-                last, data = (task.file.path, task.file.member), task.file.read()
-            pending.append((task, pool.submit(_decode, task, data, form)))
-            if len(pending) > 2 * os.cpu_count():
-                task, result = pending.popleft()
-                yield task, *result.result()
-        for task, result in pending:
-            yield task, *result.result()
-
-
-def _decode(task, data, form):
-    """The size (H, W) of a file and its pixels as they go into the array."""
-    file, is_mask = task.file, task.array == MASKS
-    if is_mask:
-        pixels = decode_mask(data, file.path, file.page, form.threshold)
-    else:
-        pixels = decode_image(data, file.path, form.channels, file.page, form.white_level)
-    size = pixels.shape[:2]
-    if form.keep_size and size != form.image_size:
-        raise InputError(
-            f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
-            f"{form.image_size[1]}; pass --image-size H W to make them one size"
-        )
-    pixels = resize(pixels, form.image_size)
-    return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """What data.py wrote for a job; images and masks are memory maps, uint8 (N, H, W, C), masks 0
-    and 255.
-
-    files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
-    test_images: np.ndarray
-    files: list
-    test_files: list
-
-    @property
-    def is_resized(self):
-        """Whether a training image had another size before it became a row here."""
-        size = self.images.shape[1:3]
-        return any((row["height"], row["width"]) != size for row in self.files)
-
-
-def load_arrays(job):
-    """The Arrays of a job; raises InputError naming the command that writes them."""
-    folder = Path("output", job)
-    if not (folder / FILES).exists():
-        command = f"python data.py {job} {JOBS[job].raw}"
-        raise InputError(f"{folder}: no arrays there yet; first run: {command}")
-    rows = read_csv(folder / FILES, FILES_HEADER)
-    if not all(row["height"].isdecimal() and row["width"].isdecimal() for row in rows):
-        raise InputError(f"{folder / FILES}: sizes that are no numbers; run data.py {job} again")
-    for row in rows:
-        row.update(height=int(row["height"]), width=int(row["width"]))
-    files, test_files = split_test(rows, lambda row: row["split"])
-    arrays = [open_array(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
-    images, masks, test_images = arrays
-    expected = [
-        (len(files), *images.shape[1:]),
-        (len(files), *images.shape[1:3], 1),
-        (len(test_files), *images.shape[1:]),
-    ]
-    is_whole = [array.shape for array in arrays] == expected and images.ndim == 4
-    if not is_whole or any(array.dtype != np.uint8 for array in arrays):
-        raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
-    return Arrays(images, masks, test_images, files, test_files)
-
-
-def open_array(path, remedy="run data.py again"):
-    """A .npy file through a read-only memory map; raises InputError where it is missing or
-    damaged, with what to do then.
-    """
-    try:
-        return np.load(path, mmap_mode="r")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; {remedy}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
-
-
 def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     """Endless batches of random lines of a table, read from their files, as the car document feeds
     its network.
@@ -363,8 +170,8 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     while True:
         images, masks = [], []
         for frame in (frames[row] for row in rng.integers(0, len(frames), batch_size)):
-            size, image = _decode(Task(IMAGES, 0, frame.image), frame.image.read(), form)
-            mask_size, mask = _decode(Task(MASKS, 0, frame.mask), frame.mask.read(), form)
+            size, image = decode(Task(IMAGES, 0, frame.image), frame.image.read(), form)
+            mask_size, mask = decode(Task(MASKS, 0, frame.mask), frame.mask.read(), form)
             check_sizes(frame, size, mask_size)
             images.append(image)
             masks.append(mask)

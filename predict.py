@@ -172,4 +172,4 @@ def predict_test(run, arrays, path):
     with replace_file(path) as temporary:
         create_array(temporary, (*images.shape[:3], 1), np.float32)
         for row, probability in enumerate(probabilities):
-            np.load(temporary, mmap_mode="r+")[row] = probability  # see data.py
+            np.load(temporary, mmap_mode="r+")[row] = probability  # see arrays.py

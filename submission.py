@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-import data
+from arrays import TEST_IMAGES, load_arrays, open_array
 from files import csv_text, read_csv, resize, with_progress, write_text
 from jobs import JOBS, THRESHOLD, InputError, job_option, one_line_errors, option, parse_options
 
@@ -62,9 +62,9 @@ def probabilities_to_submit(job, arrays):
     the validation share.
     """
     path = Path("output", job, "imgs_mask_test.npy")
-    sources = (Path("weights", f"{job}.weights.h5"), Path("output", job, data.TEST_IMAGES))
+    sources = (Path("weights", f"{job}.weights.h5"), Path("output", job, TEST_IMAGES))
     if len(arrays.test_files) and is_newer(path, sources):
-        probabilities = data.open_array(path, f"delete it and run python submission.py {job}")
+        probabilities = open_array(path, f"delete it and run python submission.py {job}")
         if probabilities.shape == (*arrays.test_images.shape[:3], 1):
             return arrays.test_files, probabilities
     import predict  # only now: Keras takes seconds to load
@@ -72,7 +72,7 @@ def probabilities_to_submit(job, arrays):
     run = predict.load_run(job)
     if len(arrays.test_files):
         predict.predict_test(run, arrays, path)
-        return arrays.test_files, data.open_array(path)
+        return arrays.test_files, open_array(path)
     rows = predict.validation_rows(run, arrays)
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     return [arrays.files[row] for row in rows], predict.predict_arrays(run, arrays.images, rows)
@@ -93,7 +93,7 @@ def submission(job):
     Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     rules = JOBS[job].submission
-    files, probabilities = probabilities_to_submit(job, data.load_arrays(job))
+    files, probabilities = probabilities_to_submit(job, load_arrays(job))
     lines = []
     for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
         size = file["height"], file["width"]

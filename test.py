@@ -36,7 +36,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import data
+from arrays import load_arrays
 from files import (
     csv_text,
     decode_image,
@@ -74,7 +74,7 @@ def held_out(run, job):
     """How many images with a truth the training did not see, and their Results: of the test images
     where they have masks (noise), else of the validation share. Raises InputError.
     """
-    arrays = data.load_arrays(job)
+    arrays = load_arrays(job)
     check_arrays(run, arrays)
     if any(row["mask"] for row in arrays.test_files):
         images, files, rows = arrays.test_images, arrays.test_files, range(len(arrays.test_files))

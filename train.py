@@ -6,7 +6,7 @@ python train.py nerve
 import dataclasses
 from dataclasses import dataclass, replace
 
-import data
+from arrays import load_arrays
 from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
 
 
@@ -61,7 +61,7 @@ if __name__ == "__main__":
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "train.py", __doc__)
         if OPTIONS.job != "noise":
-            data.load_arrays(OPTIONS.job)
+            load_arrays(OPTIONS.job)
 
 import json
 import math
@@ -77,6 +77,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+import data
 from augment import border_weights, sample_window
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
@@ -327,7 +328,7 @@ def train_predict(options):
     job, recipe = options.job, choose_recipe(options)
     if job == "noise" and not Path("output/noise/files.csv").exists():
         data.prepare(data.Options(seed=options.seed))
-    arrays = data.load_arrays(job)
+    arrays = load_arrays(job)
     rows, validation_rows = split_rows(
         arrays.files, recipe.validation_split, options.split_by_subject, options.seed
     )

@@ -17,7 +17,8 @@ from conftest import ROOT, draw_pair, make_car, make_folders, make_nerve, refusa
 from PIL import Image
 
 import data
-from data import Options, create_data, keras_generator, load_arrays, prepare
+from arrays import load_arrays
+from data import Options, create_data, keras_generator, prepare
 from files import decode_image, decode_mask, list_images, natural_key, replace_file, resize
 from jobs import InputError
 

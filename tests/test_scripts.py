@@ -23,8 +23,8 @@ from conftest import (
     save,
 )
 
-import data
 import submission
+from arrays import load_arrays
 from jobs import JOBS, make_parser, parse_options
 from submission import run_length_dec, run_length_enc
 
@@ -98,7 +98,7 @@ def check_training_files(job):
     for name in (f"{job}.weights.h5", f"{job}.last.weights.h5"):
         assert Path("weights", name).stat().st_size > 4 * 1_900_000  # float32 parameters
     assert cv2.imread(f"vis/{job}/curves.png").shape[0] == 400
-    arrays = data.load_arrays(job)
+    arrays = load_arrays(job)
     if len(arrays.test_images):
         predicted = np.load(f"output/{job}/imgs_mask_test.npy")
         assert predicted.dtype == np.float32
@@ -135,7 +135,7 @@ def check_channels(name):
 
 def check_submission(job, output, num_lines):
     rules = JOBS[job].submission
-    arrays = data.load_arrays(job)
+    arrays = load_arrays(job)
     files = {Path(row["image"]).name: row for row in arrays.files + arrays.test_files}
     with open(f"output/{job}/submission.csv", newline="") as file:
         header, *lines = list(csv.reader(file))
@@ -279,7 +279,8 @@ def test_help_states_every_option_and_loads_no_keras(script, place):
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, "losses.py", "predict.py", "augment.py", "files.py",
-                                    "frames.py", "jobs.py"])  # fmt: skip
+                                    "frames.py",
+        "arrays.py", "jobs.py"])  # fmt: skip
 def test_every_public_function_says_what_it_does(script):
     tree = ast.parse((ROOT / script).read_text())
     assert ast.get_docstring(tree)

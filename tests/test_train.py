@@ -11,6 +11,7 @@ from conftest import make_folders, make_nerve
 
 import data
 import train
+from arrays import load_arrays
 from jobs import JOBS, parse_options
 from losses import LOSSES
 from train import Batches, Options, choose_recipe, mean_and_std, split_rows
@@ -76,7 +77,7 @@ def test_mean_and_standard_deviation_are_those_of_the_rows():
 def arrays(place):
     make_nerve(place / "raw")
     data.prepare(data.Options(job="nerve"))
-    return data.load_arrays("nerve")
+    return load_arrays("nerve")
 
 
 def test_batches_are_standardized_images_and_masks_of_0_and_1(arrays):
