@@ -323,54 +323,65 @@ def compile_model(model, recipe):
     )
 
 
+def fit_network(job, arrays):
+    """The job's UNetConfig for its arrays, and the (input, output) size of the windows that it
+    trains on, None for whole images. Raises InputError for arrays of a size that does not fit.
+    """
+    config = replace(JOBS[job].network, channels=arrays.images.shape[3])
+    if JOBS[job].recipe.deform:
+        return config, (config.image_size, tuple(map(config.output_length, config.image_size)))
+    config = replace(config, image_size=arrays.images.shape[1:3])
+    try:
+        config.check_size(*config.image_size)
+    except InputError as error:
+        remedy = f"run python data.py {job} with another --image-size"
+        raise InputError(f"output/{job}: {error}; {remedy}") from error
+    return config, None
+
+
+def make_batches(arrays, split, recipe, scale, seed, window):
+    """Batches for training and for validation (None where the split holds nothing out)."""
+    rows, validation_rows = split
+    size, count = recipe.batch_size, len(rows) * recipe.repeats
+    if recipe.steps_per_epoch:
+        count = recipe.steps_per_epoch * size
+    training = Batches(arrays, rows, count, size, scale, seed, window)
+    if not len(validation_rows):
+        return training, None
+    count = len(validation_rows)
+    if recipe.validation_steps:
+        count = min(count, recipe.validation_steps * size)
+    return training, Batches(arrays, validation_rows, count, size, scale, None, window)
+
+
 def train_predict(options):
     """Train a job's network and write the probabilities of its test images, imgs_mask_test.npy."""
     job, recipe = options.job, choose_recipe(options)
     if job == "noise" and not Path("output/noise/files.csv").exists():
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(job)
-    rows, validation_rows = split_rows(
-        arrays.files, recipe.validation_split, options.split_by_subject, options.seed
-    )
-    scale = mean_and_std(arrays.images, rows) if recipe.standardize else (0.0, 255.0)
-
+    share, seed = recipe.validation_split, options.seed
+    split = split_rows(arrays.files, share, options.split_by_subject, seed)
+    scale = mean_and_std(arrays.images, split[0]) if recipe.standardize else (0.0, 255.0)
+    config, window = fit_network(job, arrays)
     for folder in (Path("weights"), Path("vis", job)):
         folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
-    keras.utils.set_random_seed(options.seed)
+
+    keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
-    config = replace(JOBS[job].network, channels=arrays.images.shape[3])
-    window = None
-    if recipe.deform:
-        window = config.image_size, tuple(map(config.output_length, config.image_size))
-    else:
-        config = replace(config, image_size=arrays.images.shape[1:3])
     model = build_unet(config, name=job)
     if options.weights:
         load_weights(model, options.weights)
     compile_model(model, recipe)
-
-    count = len(rows) * recipe.repeats
-    if recipe.steps_per_epoch:
-        count = recipe.steps_per_epoch * recipe.batch_size
-    batches = Batches(arrays, rows, count, recipe.batch_size, scale, options.seed, window)
-    validation = None
-    if len(validation_rows):
-        count = len(validation_rows)
-        if recipe.validation_steps:
-            count = min(count, recipe.validation_steps * recipe.batch_size)
-        validation = Batches(
-            arrays, validation_rows, count, recipe.batch_size, scale, None, window
-        )
-    record = describe_run(
-        options, recipe, config, arrays, [arrays.files[row] for row in validation_rows], scale
-    )
-    files = RunFiles(job, record)
+    training, validation = make_batches(arrays, split, recipe, scale, seed, window)
+    held_out = [arrays.files[row] for row in split[1]]
+    files = RunFiles(job, describe_run(options, recipe, config, arrays, held_out, scale))
     print(
-        f"{job}: {len(rows)} training and {len(validation_rows)} validation images of "
+        f"{job}: {len(split[0])} training and {len(held_out)} validation images of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"
     )
     try:
-        model.fit(batches, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
+        model.fit(training, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
     except KeyboardInterrupt:
         kept = f"hold {len(files.history)} whole epochs" if files.history else "are as they were"
         print(f"\nweights/{job}.* {kept}")
@@ -379,11 +390,9 @@ def train_predict(options):
     draw_curves(files.history, Path("vis", job, "curves.png"))
     if len(arrays.test_images):
         predict_test(load_run(job), arrays, Path("output", job, "imgs_mask_test.npy"))
-    best = record["best"]
-    scores = ", ".join(
-        f"{name} {value:.4f}" for name, value in best.items() if name not in ("epoch", "seconds")
-    )
-    print(f"best epoch {best['epoch']}: {scores}")
+    best = files.record["best"]
+    scores = [f"{name} {best[name]:.4f}" for name in best if name not in ("epoch", "seconds")]
+    print(f"best epoch {best['epoch']}: {', '.join(scores)}")
     print(f"weights/{job}.weights.h5, vis/{job}/curves.png; next: python test.py {job}")
 
 
