@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -306,12 +307,10 @@ def readme_commands():
 @pytest.mark.parametrize("words", list(readme_commands()), ids=" ".join)
 def test_a_command_in_the_readme_is_one_that_its_script_takes(words):
     script, *arguments = words
-    source = ast.parse((ROOT / script).read_text())
-    options = next(node for node in source.body if getattr(node, "name", "") == "Options")
-    namespace = {}
-    exec("from dataclasses import dataclass\nfrom jobs import *\n", namespace)
-    exec(compile(ast.Module([options], []), script, "exec"), namespace)
-    parse_options(namespace["Options"], script, "", arguments)
+    spec = importlib.util.spec_from_file_location("script", ROOT / script)  # `test` is taken
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parse_options(module.Options, script, module.__doc__, arguments)
 
 
 def test_the_readme_has_commands():
