@@ -51,7 +51,7 @@ class Task:
 def write_arrays(folder, frames, form):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
     imgs_id_test.npy and files.csv, the list of the files they came from, to a folder: all of them,
-    or after an error none. Raises InputError, OSError.
+    or after an error those of before. Raises InputError, OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
     files = {
@@ -114,17 +114,18 @@ def _decode_all(tasks, form):
     which they lie in a zip, and decoded by several threads; a few at a time are in memory.
     """
     tasks = sorted(tasks, key=lambda task: task.file.place)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
         pending, last, data = collections.deque(), None, b""
         for task in tasks:
             if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
                 last, data = (task.file.path, task.file.member), task.file.read()
             pending.append((task, pool.submit(decode, task, data, form)))
-            if len(pending) > 2 * os.cpu_count():
-                task, result = pending.popleft()
-                yield task, *result.result()
-        for task, result in pending:
-            yield task, *result.result()
+            if len(pending) > 2 * threads:
+                done, result = pending.popleft()
+                yield done, *result.result()
+        for done, result in pending:
+            yield done, *result.result()
 
 
 def decode(task, data, form):
