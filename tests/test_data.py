@@ -614,19 +614,14 @@ def test_arrays_come_back_through_a_memory_map(place):
     assert not arrays.images.flags.writeable
 
 
-def test_arrays_of_two_runs_are_refused(place):
+@pytest.mark.parametrize(
+    ("name", "shape"), [("imgs_train", (4, 256, 256, 3)), ("imgs_mask_train", (5, 64, 64, 1))]
+)
+def test_arrays_of_two_runs_are_refused(place, name, shape):
     make_folders(place)
     prepared("cadastre", images="images", masks="masks")
-    np.save("output/cadastre/imgs_train.npy", np.zeros((4, 256, 256, 3), np.uint8))
-    with pytest.raises(ValueError, match="files of two runs; run python data.py cadastre again"):
-        load_arrays("cadastre")
-
-
-def test_arrays_of_other_shapes_are_refused(place):
-    make_folders(place)
-    prepared("cadastre", images="images", masks="masks")
-    np.save("output/cadastre/imgs_mask_train.npy", np.zeros((5, 64, 64, 1), np.uint8))
-    with pytest.raises(InputError, match="files of two runs"):
+    np.save(f"output/cadastre/{name}.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match="files of two runs; run python data.py cadastre again"):
         load_arrays("cadastre")
 
 
