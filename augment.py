@@ -1,62 +1,126 @@
-"""Image and mask moved as one, and the border weight map, as the U-Net paper describes them
-(section 3).
-"""
+"""Image and mask moved as one, and the border weight map of the U-Net paper."""
 
 import cv2
 import numpy as np
 
-SIGMA_ELASTIC, GRID = 10.0, 3  # pixels; the paper's 3x3 grid of displacement vectors
-CONTRAST, BRIGHTNESS = 0.1, 0.1  # spread of the grey-value variation, which the paper leaves open
+GRID = 3  # the paper's coarse grid of displacement vectors is 3x3
+
+# What turns and flips leave a job's images as likely as they were: the eight quarter turns, with
+# and without a flip left to right, of a square, or some of them. (quarter turns, flip)
+SYMMETRIES = {
+    "none": ((0, False),),
+    "mirror": ((0, False), (0, True)),
+    "flips": ((0, False), (0, True), (2, False), (2, True)),
+    "turns": tuple((turns, flip) for flip in (False, True) for turns in range(4)),
+}
 
 
-def window_maps(shape, window, rng=None):
-    """Where each pixel of a window lies in an image of `shape`: x and y, float32 (H, W).
+def sample_window(image, mask, window, augmentation=None, rng=None):
+    """A window out of an image and its mask, moved as one.
 
-    With a random generator the window has a random place and angle, and displacements drawn from
-    N(0, 10 px) on a coarse 3x3 grid, between its points bicubic; without one it is the middle,
-    unmoved.
+    image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255; window: (H', W') pixels. With a
+    jobs.Augmentation and a random generator place, shape and grey values are random; without them
+    it is the middle, unmoved. What lies beyond the border is mirrored, or with
+    augmentation.wrap comes in from the other side. Returns image float32 (H', W', C) in 0..255
+    (and a little beyond), mask uint8 (H', W', 1) 0 or 255: 255 where the interpolated mask is
+    above the middle, so that it moves as the image does to the pixel.
     """
+    if rng is None:
+        x, y = _middle(image.shape[:2], window)
+    else:
+        x, y = window_maps(image.shape[:2], window, augmentation, rng, mask)
+    wrap = augmentation is not None and augmentation.wrap
+    border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
+    image, mask = (
+        cv2.remap(part.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=border)
+        for part in (image, mask)
+    )
+    if rng is not None:
+        image = vary_greys(image, augmentation, rng)
+    mask = np.where(mask > 127.5, np.uint8(255), np.uint8(0))
+    return image.reshape(*window, -1), mask.reshape(*window, 1)
+
+
+def _middle(shape, window):
+    """Maps of the window in the middle of an image, on whole pixels."""
+    x, y = _centred(window)
+    top, left = (-(-(size - length) // 2) for size, length in zip(shape, window))
+    return x + np.float32(left + (window[1] - 1) / 2), y + np.float32(top + (window[0] - 1) / 2)
+
+
+def _centred(window):
+    """Column and row of each pixel of a window, seen from its middle: float32 (H, W) twice."""
     height, width = window
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    y, x = y - (height - 1) / 2, x - (width - 1) / 2
-    centre_y, centre_x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
-    if rng is None:  # whole pixels
-        return x + np.float32(
-            np.ceil(centre_x - (width - 1) / 2) + (width - 1) / 2
-        ), y + np.float32(np.ceil(centre_y - (height - 1) / 2) + (height - 1) / 2)
-    angle = rng.uniform(0, 2 * np.pi)
-    sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
-    dx, dy = (
-        cv2.resize(
-            rng.normal(0, SIGMA_ELASTIC, (GRID, GRID)).astype(np.float32),
-            (width, height),
-            interpolation=cv2.INTER_CUBIC,
-        )
-        for _ in range(2)
-    )
-    place_y, place_x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
-    return (
-        cosine * x - sine * y + dx + np.float32(place_x),
-        sine * x + cosine * y + dy + np.float32(place_y),
-    )
+    return x - np.float32((width - 1) / 2), y - np.float32((height - 1) / 2)
 
 
-def sample_window(image, mask, window, rng=None):
-    """A window out of an image and its mask, moved as one; what lies beyond the border is
-    mirrored.
+def window_maps(shape, window, augmentation, rng, mask):
+    """Where each pixel of a random window lies in an image of `shape`: x and y, float32 (H, W).
 
-    image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255; window: (H', W') pixels. With a random
-    generator place, angle and elastic deformation are random, and the grey values vary by a factor
-    and a shift. Returns image float32 (H', W', C) in 0..255 (and a little beyond), mask uint8 (H',
-    W', 1) 0 or 255.
+    Quarter turns and flips of augmentation.symmetry, rotation, scale, the paper's elastic
+    deformation (section 3.1: displacements from a normal distribution on a coarse 3x3 grid,
+    between its points bicubic), and a place anywhere inside, or `shift` beyond; in the share
+    `foreground` of the windows around a pixel of the mask.
     """
-    x, y = window_maps(image.shape[:2], window, rng)
-    border = cv2.BORDER_REFLECT_101
-    image = cv2.remap(image.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=border)
-    mask = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=border)
-    if rng is not None:
-        image = image * rng.normal(1, CONTRAST) + 255 * rng.normal(0, BRIGHTNESS)
-    return image.reshape(*window, -1).astype(np.float32), mask.reshape(*window, 1)
+    x, y = _centred(window)
+    turns, flip = SYMMETRIES[augmentation.symmetry][
+        rng.integers(len(SYMMETRIES[augmentation.symmetry]))
+    ]
+    if flip:
+        x = -x
+    for _ in range(turns):
+        x, y = -y, x
+    angle = np.deg2rad(rng.uniform(-1, 1) * augmentation.rotation)
+    factor = np.exp(rng.uniform(-1, 1) * np.log1p(augmentation.scale))
+    sine, cosine = np.float32(np.sin(angle) * factor), np.float32(np.cos(angle) * factor)
+    if angle or factor != 1:
+        x, y = cosine * x - sine * y, sine * x + cosine * y
+    if augmentation.elastic:
+        grid = rng.normal(0, augmentation.elastic, (2, GRID, GRID)).astype(np.float32)
+        dx, dy = (cv2.resize(g, window[::-1], interpolation=cv2.INTER_CUBIC) for g in grid)
+        x, y = x + dx, y + dy
+    centre_x, centre_y = _place(shape, window, augmentation, rng, mask)
+    return x + np.float32(centre_x), y + np.float32(centre_y)
+
+
+def _place(shape, window, augmentation, rng, mask):
+    """Column and row of a window's middle in an image, so that its pixels are whole ones."""
+    target = None
+    if rng.random() < augmentation.foreground:
+        inside = np.flatnonzero(mask)
+        if len(inside):
+            target = np.unravel_index(inside[rng.integers(len(inside))], shape)
+    centre = []
+    for axis, (size, length) in enumerate(zip(shape, window)):
+        reach = augmentation.shift * size
+        free = size - length  # a larger window goes around the image's middle
+        low, high = (0, free) if free > 0 else (-(-free // 2),) * 2
+        low, high = low - reach, high + reach
+        if target is None:
+            start = np.rint(rng.uniform(low, high)) if high > low else low
+        else:
+            start = np.clip(target[axis] - length // 2, low, high)
+        centre.append(start + (length - 1) / 2)
+    return centre[1], centre[0]
+
+
+def vary_greys(image, augmentation, rng):
+    """An image float32 (H, W, C) in 0..255 with other contrast, brightness, gamma, sharpness and
+    noise.
+    """
+    if augmentation.contrast or augmentation.brightness:
+        image = image * np.float32(rng.normal(1, augmentation.contrast))
+        image = image + np.float32(255 * rng.normal(0, augmentation.brightness))
+    if augmentation.gamma:
+        power = np.exp(rng.normal(0, augmentation.gamma))
+        image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(power)
+    if augmentation.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1, augmentation.blur))
+    if augmentation.noise:
+        spread = 255 * augmentation.noise * rng.random()
+        image = image + rng.standard_normal(image.shape, np.float32) * np.float32(spread)
+    return image
 
 
 def border_weights(mask, w0=10.0, sigma=5.0):

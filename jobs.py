@@ -11,7 +11,7 @@ import os
 import sys
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 THRESHOLD = 0.5  # a probability above it is foreground
 
@@ -99,6 +99,24 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training window, of image and mask as one; 0: none of that kind."""
+
+    symmetry: str = "none"  # key of augment.SYMMETRIES: "none", "mirror", "flips", "turns"
+    shift: float = 0.0  # beyond the image, as a share of its height and width
+    wrap: bool = False  # what leaves on one side comes in on the other; False: mirrored
+    rotation: float = 0.0  # degrees at the most, either way
+    scale: float = 0.0  # 0.25: by a factor between 1 / 1.25 and 1.25
+    elastic: float = 0.0  # pixels, standard deviation of the 3x3 displacements
+    foreground: float = 0.0  # share of the windows around a foreground pixel
+    contrast: float = 0.0  # standard deviation of the factor
+    brightness: float = 0.0  # and of what is added, 1: the whole range
+    gamma: float = 0.0  # standard deviation of the power's logarithm
+    blur: float = 0.0  # pixels, Gaussian sigma at the most
+    noise: float = 0.0  # standard deviation at the most, 1: the whole range
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a network is trained. Rates per step; None: one pass over the training images."""
 
@@ -114,7 +132,16 @@ class Recipe:
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
     standardize: bool = True  # (x - mean) / std of the training images; False: x / 255
-    deform: bool = False  # augment.sample_window with its weight map; False: images as they are
+    window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
+    augmentation: Augmentation = Augmentation()
+    cosine: bool = False  # the rate rises for a tenth of the steps, then falls along a cosine to 0
+    average: float = 0.0  # weight of the past in an exponential average of the weights; 0: none
+    decide: bool = False  # choose threshold and smallest area on held-out images; False: 0.5, 0
+
+    @property
+    def is_weighted(self):
+        """Whether the loss takes border weights, pixel by pixel."""
+        return self.loss == "weighted_cross_entropy"
 
 
 @dataclass(frozen=True)
@@ -136,6 +163,46 @@ class Job:
     image_size: tuple[int, int] | None  # of the arrays, (H, W); None: as the files are
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
+
+    def change(self, assignment):
+        """This job with one field changed, "network.filters=16,32,64,128"; raises InputError for a
+        field that there is not and for a value that it cannot have.
+        """
+        path, _, text = assignment.partition("=")
+        part, _, name = path.partition(".")
+        parts = {
+            "network": self.network,
+            "recipe": self.recipe,
+            "augmentation": self.recipe.augmentation,
+        }
+        if part not in parts or name not in vars(parts[part]):
+            allowed = [
+                f"{p}.{n}" for p in ([part] if part in parts else parts) for n in vars(parts[p])
+            ]
+            raise InputError(f"--set {assignment}: expected FIELD=VALUE of {', '.join(allowed)}")
+        kind = typing.get_type_hints(type(parts[part]))[name]
+        try:
+            value = _parse_value(kind, text)
+        except (ValueError, KeyError) as error:
+            kind = getattr(kind, "__name__", None) if isinstance(kind, type) else kind
+            raise InputError(f"--set {assignment}: expected a value of type {kind}") from error
+        changed = replace(parts[part], **{name: value})
+        if part == "augmentation":
+            part, changed = "recipe", replace(self.recipe, augmentation=changed)
+        return replace(self, **{part: changed})
+
+
+def _parse_value(kind, text):
+    """The value of a field of some type, as the command line writes it."""
+    if isinstance(kind, types.UnionType):
+        kinds = [k for k in typing.get_args(kind) if k is not types.NoneType]
+        return None if text == "none" else _parse_value(kinds[0], text)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(_parse_value(item, word) for word in text.split(",") if word)
+    if kind is bool:
+        return {"true": True, "false": False}[text]
+    return kind(text)
 
 
 JOBS = {
@@ -175,7 +242,10 @@ JOBS = {
             epochs=20,
             momentum=0.99,
             metrics=("accuracy", "dice_per_image"),
-            deform=True,
+            window=(572, 572),
+            augmentation=Augmentation(
+                shift=0.5, rotation=180, elastic=10, contrast=0.1, brightness=0.1
+            ),
         ),
         image_size=None,
         raw="--raw DIR with train-volume.tif and train-labels.tif, or --images DIR --masks DIR",
@@ -255,6 +325,31 @@ JOBS = {
 }
 
 
+# The best that we know today on the same network family and the same data.
+MODERN = {
+    "noise": replace(
+        JOBS["noise"],
+        network=replace(
+            JOBS["noise"].network,
+            filters=(8, 16, 32, 64, 128),
+            bottleneck=128,
+            decoder_filters=(8, 8, 16, 32, 64),
+        ),
+        recipe=Recipe(
+            "adam",
+            2e-3,
+            "bce_dice",
+            batch_size=4,
+            epochs=4,
+            repeats=400,
+            augmentation=Augmentation(symmetry="turns", shift=0.5, wrap=True),
+            cosine=True,
+        ),
+    )
+}
+RECIPES = {"document": JOBS, "modern": {**JOBS, **MODERN}}
+
+
 def option(default, help, choices=None, least=None, most=None, metavar=None):
     """A field of a script's options: its default, its help text and the values it allows."""
     return dataclasses.field(
@@ -296,7 +391,8 @@ def make_parser(options_class, prog, documentation):
         if kind is bool:
             arguments["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
-            arguments.update(type=typing.get_args(kind)[0], nargs=len(typing.get_args(kind)))
+            kinds = typing.get_args(kind)
+            arguments.update(type=kinds[0], nargs="*" if kinds[-1] is ... else len(kinds))
         else:
             arguments.update(type=kind, choices=field.metadata["choices"])
         if field.metadata["metavar"]:

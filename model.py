@@ -146,7 +146,31 @@ def convolution(x, filters, config, kernel_size=3, normalize=True):
 def normalization(x, config):
     if not config.batch_normalization:
         return x
-    return layers.BatchNormalization(momentum=config.momentum)(x)
+    return BatchNormalization(momentum=config.momentum)(x)
+
+
+@keras.saving.register_keras_serializable("unet")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras's layer, which on TensorFlow trains with the fused operation: in bfloat16 on a
+    processor the whole training step of a U-Net takes half the time.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
+            return super().call(inputs, training=training, mask=mask)
+        from tensorflow.raw_ops import FusedBatchNormV3
+
+        outputs, mean, variance, *_ = FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=self.moving_mean.value,
+            variance=self.moving_variance.value,
+            epsilon=self.epsilon,
+        )
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return outputs
 
 
 def nearest(x, filters, config):

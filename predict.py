@@ -1,26 +1,25 @@
-"""A trained network from its files, and images of any size to maps of probability."""
+"""Trained networks from their files, and images of any size to maps of probability."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from augment import SYMMETRIES
 from files import create_array, replace_file, resize, with_progress
 from jobs import InputError, UNetConfig
 from model import build_unet, load_weights
+from runs import THRESHOLDS, Decision, HeldOut, read_record
 
 TILE = 1024  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
 BATCH_PIXELS = 2**21  # predicted at once: 32 images of 256x256
 
-FORMAT = 1  # of JOB.json
-
 
 @dataclass(frozen=True)
-class Run:
-    """A trained network and what train.py noted of it in weights/JOB.json."""
+class Network:
+    """A trained network and what train.py noted of it in weights/NAME.json."""
 
     model: keras.Model
     record: dict
@@ -32,33 +31,56 @@ class Run:
         return standardize(images, self.record["mean"], self.record["std"])
 
 
+@dataclass(frozen=True)
+class Run:
+    """The network of a job, or one for each fold of its cross-validation, and the decision."""
+
+    networks: tuple[Network, ...]
+    decision: Decision
+    symmetry: str = "none"  # key of augment.SYMMETRIES: predictions are averaged over these
+
+    @property
+    def record(self):
+        """What all the networks have in common: job, network, array_size, is_resized."""
+        return self.networks[0].record
+
+
 def standardize(images, mean, std):
     """(images - mean) / std, float32."""
     return (images.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
-def load_run(job, weights=None):
-    """The Run of a job, for images of any size; raises InputError where it was not trained yet."""
-    path = Path("weights", f"{job}.json")
-    if not path.exists():
-        raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']}, expected {FORMAT}")
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record["network"].items()
-        }
-        model = build_unet(replace(UNetConfig(**fields), image_size=(None, None)), name=job)
-        for name in ("job", "mean", "std", "array_size", "is_resized", "validation"):
-            record[name]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+def load_run(job, weights=None, average=True):
+    """The Run of a job, for images of any size; raises InputError where it was not trained yet.
+
+    weights: an HDF5 file in place of the run's own; average: over the turns and flips that were
+    among the training's augmentations.
+    """
+    record = read_record(job)
+    names = [fold["name"] for fold in record.get("folds", ())]
+    if names and weights:
         raise InputError(
-            f"{path}: not a run of this version ({error!r}); run python train.py {job} again"
-        ) from error
-    load_weights(model, weights or Path("weights", f"{job}.weights.h5"))
-    return Run(model, record)
+            f"--weights {weights}: weights/{job}.json is of {len(names)} folds with weights of "
+            f"their own; run python train.py {job} without --folds first"
+        )
+    networks = tuple(
+        load_network(name, weights or Path("weights", f"{name}.weights.h5"))
+        for name in names or [job]
+    )
+    symmetry = networks[0].record["recipe"]["augmentation"]["symmetry"] if average else "none"
+    return Run(networks, Decision(**record["decision"]), symmetry)
+
+
+def load_network(name, weights):
+    """The Network of weights/NAME.json with weights from an HDF5 file."""
+    record = read_record(name)
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in record["network"].items()
+    }
+    model = build_unet(replace(UNetConfig(**fields), image_size=(None, None)), name=record["job"])
+    load_weights(model, weights)
+    return Network(model, record)
 
 
 def check_arrays(run, arrays):
@@ -73,21 +95,30 @@ def check_arrays(run, arrays):
 
 
 def validation_rows(run, arrays):
-    """Numbers of the rows that the training held out; raises InputError where the arrays are not
-    those of the run.
+    """Numbers of the rows that the training held out, a list for each network; raises InputError
+    where the arrays are not those of the run.
     """
     check_arrays(run, arrays)
     again = f"run python train.py {run.record['job']} again"
-    ids = set(run.record["validation"])
-    rows = [row for row, file in enumerate(arrays.files) if file["id"] in ids]
-    if len(rows) < len(ids):
+    row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
+    held_out = [network.record["validation"] for network in run.networks]
+    if not all(id in row_of for ids in held_out for id in ids):
         raise InputError(f"the arrays are of other images than those of the training; {again}")
-    if not rows:
+    if not any(held_out):
         raise InputError(
             f"weights/{run.record['job']}.json: training held no image out; {again} with a "
             "--validation-split, or give images: test.py --images, data.py --test-images"
         )
-    return rows
+    return [sorted(row_of[id] for id in ids) for ids in held_out]
+
+
+def predict_held_out(run, arrays):
+    """Yield (row, probabilities float32 (H, W, 1)) of each image that the training held out, from
+    the network that did not see it.
+    """
+    for network, rows in zip(run.networks, validation_rows(run, arrays)):
+        alone = replace(run, networks=(network,))
+        yield from zip(rows, predict_arrays(alone, arrays.images, rows))
 
 
 def predict_image(model, image, tile=TILE, overlap=OVERLAP):
@@ -134,23 +165,37 @@ def _tile_starts(size, tile, border, divisor):
     return [*range(0, size - tile, step), size - tile]
 
 
+def predict_batch(run, images):
+    """Probabilities float32 (B, H, W, 1) of uint8 images (B, H, W, C): their mean over the run's
+    networks and over the turns and flips of its symmetry.
+    """
+    turnings, total = SYMMETRIES[run.symmetry], 0
+    for network in run.networks:
+        batch = network.standardize(images)
+        for turns, flip in turnings:
+            turned = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
+            result = _predict_sizes(network.model, np.ascontiguousarray(turned))
+            result = np.rot90(result, -turns, axes=(1, 2))
+            total = total + (result[:, :, ::-1] if flip else result)
+    return total / np.float32(len(run.networks) * len(turnings))
+
+
+def _predict_sizes(model, batch):
+    """Probabilities (B, H, W, 1) of a standardized batch of any size."""
+    config, size = model.unet_config, batch.shape[1:3]
+    if config.padding == "same" and all(n <= TILE and config.output_length(n) for n in size):
+        return np.asarray(model.predict_on_batch(batch))[..., -1:]
+    return np.stack([predict_image(model, image) for image in batch])
+
+
 def predict_arrays(run, images, rows=None):
     """Yield the probabilities, float32 (H, W, 1), of uint8 images (N, H, W, C), of some rows or of
     all.
     """
     rows = range(len(images)) if rows is None else rows
-    size, config = images.shape[1:3], run.model.unet_config
-    whole = config.padding == "same" and all(
-        length <= TILE and config.output_length(length) for length in size
-    )
-    count = min(32, max(1, BATCH_PIXELS // (size[0] * size[1])))
+    count = min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
     for start in range(0, len(rows), count):
-        batch = run.standardize(images[rows[start : start + count]])
-        yield from (
-            run.model.predict_on_batch(batch)
-            if whole
-            else (predict_image(run.model, x) for x in batch)
-        )
+        yield from predict_batch(run, images[rows[start : start + count]])
 
 
 def predict_file(run, image):
@@ -159,9 +204,9 @@ def predict_file(run, image):
     Where the training images were resized, so is this one, and its probabilities back.
     """
     if not run.record["is_resized"]:
-        return predict_image(run.model, run.standardize(image))
-    small = run.standardize(resize(image, run.record["array_size"]))
-    return resize(predict_image(run.model, small), image.shape[:2])
+        return predict_batch(run, image[None])[0]
+    small = resize(image, run.record["array_size"])
+    return resize(predict_batch(run, small[None])[0], image.shape[:2])
 
 
 def predict_test(run, arrays, path):
@@ -173,3 +218,22 @@ def predict_test(run, arrays, path):
         create_array(temporary, (*images.shape[:3], 1), np.float32)
         for row, probability in enumerate(probabilities):
             np.load(temporary, mmap_mode="r+")[row] = probability  # see arrays.py
+
+
+def measure_held_out(run, arrays):
+    """The HeldOut of a run, from its predictions; raises InputError as validation_rows does."""
+    fold_of = {
+        row: number for number, rows in enumerate(validation_rows(run, arrays)) for row in rows
+    }
+    folds, truths, predicted, right = [], [], [], []
+    items = with_progress(predict_held_out(run, arrays), len(fold_of), "held-out images")
+    for row, probability in items:
+        truth = arrays.masks[row] > 0
+        level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
+        folds.append(fold_of[row])
+        truths.append(truth.sum())
+        for counts, levels in ((predicted, level), (right, level[truth])):
+            of_level = np.bincount(levels.ravel(), minlength=len(THRESHOLDS) + 1)
+            counts.append(of_level[::-1].cumsum()[::-1][1:])
+    columns = (np.array(some) for some in (folds, truths, predicted, right))
+    return HeldOut(*columns, num_pixels=arrays.masks[0].size)

@@ -10,7 +10,8 @@ import numpy as np
 
 from arrays import TEST_IMAGES, load_arrays, open_array
 from files import csv_text, read_csv, resize, with_progress, write_text
-from jobs import JOBS, THRESHOLD, InputError, job_option, one_line_errors, option, parse_options
+from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
+from runs import Decision, read_record
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,26 @@ def run_length_dec(code, height, width, columns_first=True):
 
 
 def probabilities_to_submit(job, arrays):
-    """Rows of files.csv and their probabilities, float32 (N, H, W, 1): of the test images, as
-    imgs_mask_test.npy has them unless it is older than weights or images; without test images of
-    the validation share.
+    """Rows of files.csv, their probabilities, float32 (N, H, W, 1), and the run's Decision: of the
+    test images, as imgs_mask_test.npy has them unless it is older than weights or images; without
+    test images of the held-out ones.
     """
     path = Path("output", job, "imgs_mask_test.npy")
-    sources = (Path("weights", f"{job}.weights.h5"), Path("output", job, TEST_IMAGES))
+    sources = (Path("weights", f"{job}.json"), Path("output", job, TEST_IMAGES))
     if len(arrays.test_files) and is_newer(path, sources):
         probabilities = open_array(path, f"delete it and run python submission.py {job}")
         if probabilities.shape == (*arrays.test_images.shape[:3], 1):
-            return arrays.test_files, probabilities
+            return arrays.test_files, probabilities, Decision(**read_record(job)["decision"])
     import predict  # only now: Keras takes seconds to load
 
     run = predict.load_run(job)
     if len(arrays.test_files):
         predict.predict_test(run, arrays, path)
-        return arrays.test_files, open_array(path)
-    rows = predict.validation_rows(run, arrays)
+        return arrays.test_files, open_array(path), run.decision
+    rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
-    return [arrays.files[row] for row in rows], predict.predict_arrays(run, arrays.images, rows)
+    probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))
+    return [arrays.files[row] for row in rows], probabilities, run.decision
 
 
 def is_newer(path, sources):
@@ -93,12 +95,12 @@ def submission(job):
     Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     rules = JOBS[job].submission
-    files, probabilities = probabilities_to_submit(job, load_arrays(job))
+    files, probabilities, decision = probabilities_to_submit(job, load_arrays(job))
     lines = []
     for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
         size = file["height"], file["width"]
-        mask = resize(probability, size)[..., 0] > THRESHOLD
-        code = run_length_enc(mask, rules.columns_first) if mask.sum() >= rules.min_pixels else ""
+        mask = decision.mask(resize(probability, size), rules.min_pixels)
+        code = run_length_enc(mask, rules.columns_first)
         lines.append(
             (
                 file["id"] + Path(file["image"]).suffix if rules.extension else file["id"],

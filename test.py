@@ -5,7 +5,7 @@ python test.py nerve
 
 from dataclasses import dataclass
 
-from jobs import THRESHOLD, InputError, job_option, one_line_errors, option, parse_options
+from jobs import InputError, job_option, one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Options:
     )
     num_images: int = option(100, "pictures drawn at the most; all images are scored", least=0)
     weights: str | None = option(None, "HDF5 file (default: weights/JOB.weights.h5)")
+    average: bool = option(
+        True, "average predictions over the turns and flips that the training had"
+    )
 
 
 if __name__ == "__main__":
@@ -49,7 +52,14 @@ from files import (
 )
 from frames import check_sizes, files_by_id, read_folders, without_masks
 from losses import dice_per_image, iou_per_image
-from predict import check_arrays, load_run, predict_arrays, predict_file, validation_rows
+from predict import (
+    check_arrays,
+    load_run,
+    predict_arrays,
+    predict_file,
+    predict_held_out,
+    validation_rows,
+)
 
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
@@ -60,13 +70,14 @@ SCORES = ("dice", "iou", "pixel_error")
 
 @dataclass(frozen=True)
 class Result:
-    """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1); truth uint8 (H, W, 1)
-    or None.
+    """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1); prediction bool (H, W);
+    truth uint8 (H, W, 1) or None.
     """
 
     id: str
     image: np.ndarray
     probability: np.ndarray
+    prediction: np.ndarray
     truth: np.ndarray | None
 
 
@@ -77,9 +88,12 @@ def held_out(run, job):
     arrays = load_arrays(job)
     check_arrays(run, arrays)
     if any(row["mask"] for row in arrays.test_files):
-        images, files, rows = arrays.test_images, arrays.test_files, range(len(arrays.test_files))
+        images, files, count = arrays.test_images, arrays.test_files, len(arrays.test_files)
+        predicted = enumerate(predict_arrays(run, images))
     else:
-        images, files, rows = arrays.images, arrays.files, validation_rows(run, arrays)
+        images, files = arrays.images, arrays.files
+        count = sum(map(len, validation_rows(run, arrays)))
+        predicted = predict_held_out(run, arrays)
 
     def read_truth(row):
         if images is arrays.images:
@@ -88,10 +102,11 @@ def held_out(run, job):
         return decode_mask(Path(path).read_bytes(), path)
 
     def results():
-        for row, probability in zip(rows, predict_arrays(run, images, rows)):
-            yield Result(files[row]["id"], images[row], probability, read_truth(row))
+        for row, probability in predicted:
+            prediction = run.decision.mask(probability)
+            yield Result(files[row]["id"], images[row], probability, prediction, read_truth(row))
 
-    return len(rows), results()
+    return count, results()
 
 
 def folder_images(run, options):
@@ -104,7 +119,7 @@ def folder_images(run, options):
         frames = without_masks(files_by_id(list_images(options.images, recursive=False)))
 
     def results():
-        channels = run.model.unet_config.channels
+        channels = run.record["network"]["channels"]
         for frame in frames:
             image = decode_image(
                 frame.image.read(), frame.image.path, channels, 0, options.white_level
@@ -113,15 +128,17 @@ def folder_images(run, options):
             if frame.mask:
                 truth = decode_mask(frame.mask.read(), frame.mask.path, 0, options.threshold)
                 check_sizes(frame, image.shape[:2], truth.shape[:2])
-            yield Result(frame.id, image, predict_file(run, image), truth)
+            probability = predict_file(run, image)
+            prediction = run.decision.mask(probability)
+            yield Result(frame.id, image, probability, prediction, truth)
 
     return len(frames), results()
 
 
 def score(result):
     """Dice, IoU and share of wrong pixels of one Result with a truth, three floats."""
-    truth, prediction = result.truth[None] / np.float32(255), result.probability[None]
-    wrong = np.mean((truth > THRESHOLD) != (prediction > THRESHOLD))
+    truth, prediction = result.truth[None] > 0, result.prediction[None, ..., None]
+    wrong = np.mean(truth != prediction)
     return (
         float(dice_per_image(truth, prediction)[0]),
         float(iou_per_image(truth, prediction)[0]),
@@ -138,7 +155,7 @@ def draw(result, caption):
     """
     image = as_rgb(result.image)
     probability = as_rgb(np.round(result.probability * 255).astype(np.uint8))
-    prediction = result.probability[..., 0] > THRESHOLD
+    prediction = result.prediction
     if result.truth is None:
         marked = image.copy()
         outlines = cv2.findContours(
@@ -211,7 +228,7 @@ def draw_channels(result):
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
-    run = load_run(options.job, options.weights)
+    run = load_run(options.job, options.weights, options.average)
     count, results = folder_images(run, options) if options.images else held_out(run, options.job)
     vis, masks = Path("vis", options.job), Path("output", options.job, "masks")
     if options.images:
@@ -225,8 +242,7 @@ def main(options):
             caption += f"  Dice {rows[-1][1]:.3f}"
         if options.images:
             write_image(
-                masks / f"{name}.png",
-                np.where(result.probability > THRESHOLD, np.uint8(255), np.uint8(0)),
+                masks / f"{name}.png", np.where(result.prediction, np.uint8(255), np.uint8(0))
             )
         if number < options.num_images:
             write_image(vis / f"{name}.png", draw(result, caption))

@@ -7,12 +7,21 @@ import dataclasses
 from dataclasses import dataclass, replace
 
 from arrays import load_arrays
-from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
+from jobs import RECIPES, InputError, job_option, one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
+    recipe: str = option(
+        "document", "its own training, or the best that we know today", choices=tuple(RECIPES)
+    )
+    set: tuple[str, ...] = option(
+        (),
+        "fields of the network, the recipe or the augmentation, as jobs.py lists them, such as "
+        "network.filters=16,32,64,128 augmentation.elastic=0",
+        metavar="FIELD=VALUE",
+    )
     epochs: int | None = option(
         None, "passes of --steps-per-epoch steps (default: the document's)", least=1
     )
@@ -51,6 +60,11 @@ class Options:
     validation_split: float | None = option(
         None, "share of the images held out, 0..0.9 (default: the document's)", least=0, most=0.9
     )
+    folds: int | None = option(
+        None,
+        "cross-validation: as many networks, each held-out image seen by all but one",
+        least=2,
+    )
     split_by_subject: bool = option(
         True, "hold out whole subjects; without it the last images, as Keras does"
     )
@@ -78,110 +92,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import data
-from augment import border_weights, sample_window
+from batches import Batches, fold_rows, mean_and_std, split_rows
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
-from predict import FORMAT, load_run, predict_test, standardize
+from predict import load_run, measure_held_out, predict_test
+from runs import FORMAT, Decision
 
-
-# ---- what to train on
-
-
-def split_rows(files, share, by_subject, seed):
-    """Numbers of the training and of the validation rows of files.csv, two int arrays.
-
-    A split that the files state (noise, tables) stands. Else subjects are drawn and held out whole
-    as long as that brings their images nearer to the share; or, not by subject, the last rows are,
-    as Keras's validation_split does. Raises ValueError where a side would stay empty.
-    """
-    rows = np.arange(len(files))
-    held_out = np.array([row["split"] == "validation" for row in files])
-    if held_out.any() or share == 0:
-        return rows[~held_out], rows[held_out]
-    count = math.ceil(share * len(rows))
-    if by_subject:
-        subjects = np.array([row["subject"] for row in files])
-        held_out = np.isin(subjects, draw_subjects(subjects, count, seed))
-    else:
-        held_out = rows >= len(rows) - count
-    if held_out.all():
-        what = "image; pass"
-        if by_subject and len(rows) > 1:
-            what = "subject; pass --no-split-by-subject or"
-        raise InputError(f"a validation split needs more than one {what} --validation-split 0")
-    return rows[~held_out], rows[held_out]
-
-
-def draw_subjects(subjects, count, seed):
-    """Some of the subjects of `subjects` (N,), drawn so that they have about `count` rows; at
-    least one, and not all if there are several.
-    """
-    names, sizes = np.unique(subjects, return_counts=True)
-    drawn, total = [], 0
-    for number in np.random.default_rng(seed).permutation(len(names)):
-        nearer = abs(total + sizes[number] - count) < abs(total - count)
-        if nearer and len(drawn) < len(names) - 1:
-            drawn, total = [*drawn, names[number]], total + sizes[number]
-    return drawn or [names[np.argmin(sizes)]]
-
-
-def mean_and_std(images, rows):
-    """Mean and standard deviation of all pixels of some rows, in grey values 0..255."""
-    count = total = squares = 0
-    for start in range(0, len(rows), 64):
-        part = images[rows[start : start + 64]].astype(np.float64)
-        count, total, squares = count + part.size, total + part.sum(), squares + (part**2).sum()
-    mean = total / count
-    return float(mean), float(math.sqrt(max(squares / count - mean**2, 0))) or 1.0
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
-    (B, H, W, 1) 0 or 1; `count` images an epoch, the last batch short if they do not divide.
-
-    With a seed the rows come in a new order each epoch, all of them before one comes again. With a
-    window, as the recipe that deforms has it, a third part is the border weights float32
-    (B, H', W').
-    """
-
-    def __init__(self, arrays, rows, count, batch_size, scale, seed=None, window=None):
-        super().__init__()
-        self.arrays, self.rows, self.count, self.batch_size = arrays, rows, count, batch_size
-        self.scale, self.seed, self.window = scale, seed, window
-        self.epoch = -1
-        self.on_epoch_end()
-
-    def __len__(self):
-        return math.ceil(self.count / self.batch_size)
-
-    def on_epoch_end(self):
-        self.epoch += 1
-        order = [self.rows] * math.ceil(self.count / len(self.rows))
-        if self.seed is not None:
-            rng = np.random.default_rng((self.seed, self.epoch))
-            order = [rng.permutation(rows) for rows in order]
-        self.order = np.concatenate(order)[: self.count]
-
-    def __getitem__(self, step):
-        places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
-        if self.window:
-            return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
-        rows = self.order[places.start : places.stop]
-        masks = self.arrays.masks[rows].astype(np.float32) / 255
-        return standardize(self.arrays.images[rows], *self.scale), masks
-
-    def sample(self, place):
-        """Image, mask and weights of one window, as the paper trains on them."""
-        rng = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, place))
-        (height, width), (out_height, out_width) = self.window
-        row = self.order[place]
-        image, mask = sample_window(
-            self.arrays.images[row], self.arrays.masks[row], (height, width), rng
-        )
-        top, left = (height - out_height) // 2, (width - out_width) // 2
-        mask = mask[top : top + out_height, left : left + out_width]
-        return standardize(image, *self.scale), mask.astype(np.float32) / 255, border_weights(mask)
+CONSTANT = 0.01  # probabilities of a batch that differ by less are one grey value
 
 
 # ---- what a run leaves behind
@@ -223,7 +141,29 @@ class RunFiles(keras.callbacks.Callback):
         self.history = history
 
 
-def describe_run(options, recipe, config, arrays, files, scale):
+class ConstantWarning(keras.callbacks.Callback):
+    """Say when the network has come to predict one grey value everywhere: when at the end of an
+    epoch all probabilities of a batch (B, H, W, C) are within CONSTANT.
+    """
+
+    def __init__(self, images, recipe):
+        super().__init__()
+        self.images, self.recipe = images, recipe
+        self.is_constant = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        was_constant = self.is_constant
+        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -1]
+        self.is_constant = bool(np.ptp(probabilities) < CONSTANT)
+        if self.is_constant and not was_constant:
+            print(
+                f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
+                f"{probabilities.mean():.3f}: lower --learning-rate (it is "
+                f"{self.recipe.learning_rate:g}), or --set network.batch_normalization=true"
+            )
+
+
+def describe_run(name, options, recipe, config, arrays, files, scale):
     """What weights/JOB.json says: how to rebuild and feed the network, and to repeat the run."""
     try:
         commit = subprocess.run(
@@ -238,6 +178,7 @@ def describe_run(options, recipe, config, arrays, files, scale):
     backend = keras.backend.backend()
     return {
         "format": FORMAT,
+        "name": name,
         "job": options.job,
         "network": dataclasses.asdict(config),
         "mean": scale[0],
@@ -245,6 +186,7 @@ def describe_run(options, recipe, config, arrays, files, scale):
         "array_size": arrays.images.shape[1:3],
         "is_resized": arrays.is_resized,
         "validation": [row["id"] for row in files],
+        "decision": dataclasses.asdict(Decision()),
         "recipe": dataclasses.asdict(recipe),
         "options": dataclasses.asdict(options),
         "command": shlex.join(["python", *sys.argv]),
@@ -290,32 +232,43 @@ def draw_curves(history, path):
 # ---- the run
 
 
-def choose_recipe(options):
-    """The document's recipe with what the options change; raises ValueError for a loss that does
-    not fit.
+def choose_job(options):
+    """The job, its network and recipe as --recipe names them, with what the options change; raises
+    ValueError for a name or value that there is not, and for a loss that does not fit.
     """
     given = {
         name: value for name, value in dataclasses.asdict(options).items() if value is not None
     }
-    job = JOBS[options.job]
+    job = RECIPES[options.recipe][options.job]
     fields = {field.name for field in dataclasses.fields(job.recipe)}
     recipe = replace(
         job.recipe, **{name: value for name, value in given.items() if name in fields}
     )
-    if (recipe.loss == "weighted_cross_entropy") != (job.network.classes > 1):
+    job = replace(job, recipe=recipe)
+    for assignment in options.set:
+        job = job.change(assignment)
+    recipe, classes = job.recipe, job.network.classes
+    if recipe.is_weighted != (classes > 1):
         raise InputError(
-            f"--loss {recipe.loss} does not fit the {job.network.classes} output channels of "
-            f"{options.job}; weighted_cross_entropy is for more than one, the others are for one"
+            f"--loss {recipe.loss} does not fit the {classes} output channels of {options.job}; "
+            "weighted_cross_entropy is for more than one, the others are for one"
         )
-    return recipe
+    return job
 
 
-def compile_model(model, recipe):
-    """Give a model the optimizer, the loss and the metrics of its recipe."""
+def compile_model(model, recipe, num_steps):
+    """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps."""
+    rate = recipe.learning_rate
+    if recipe.cosine:
+        warmup = max(1, num_steps // 10)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, num_steps - warmup), warmup_target=rate, warmup_steps=warmup
+        )
+    average = dict(use_ema=True, ema_momentum=recipe.average) if recipe.average else {}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(recipe.learning_rate, momentum=recipe.momentum)
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, **average)
     else:
-        optimizer = keras.optimizers.Adam(recipe.learning_rate)
+        optimizer = keras.optimizers.Adam(rate, **average)
     model.compile(
         optimizer,
         LOSSES[recipe.loss],
@@ -323,77 +276,129 @@ def compile_model(model, recipe):
     )
 
 
-def fit_network(job, arrays):
-    """The job's UNetConfig for its arrays, and the (input, output) size of the windows that it
-    trains on, None for whole images. Raises InputError for arrays of a size that does not fit.
+def fit_network(name, job, arrays):
+    """The job's UNetConfig for its arrays, and the window that it trains on, (H, W). Raises
+    InputError for a size that does not fit.
     """
-    config = replace(JOBS[job].network, channels=arrays.images.shape[3])
-    if JOBS[job].recipe.deform:
-        return config, (config.image_size, tuple(map(config.output_length, config.image_size)))
-    config = replace(config, image_size=arrays.images.shape[1:3])
+    window = job.recipe.window or arrays.images.shape[1:3]
+    config = replace(job.network, channels=arrays.images.shape[3], image_size=window)
     try:
-        config.check_size(*config.image_size)
+        config.check_size(*window)
     except InputError as error:
-        remedy = f"run python data.py {job} with another --image-size"
-        raise InputError(f"output/{job}: {error}; {remedy}") from error
-    return config, None
+        if job.recipe.window:
+            raise
+        remedy = f"run python data.py {name} with another --image-size"
+        raise InputError(f"output/{name}: {error}; {remedy}") from error
+    return config, window
 
 
-def make_batches(arrays, split, recipe, scale, seed, window):
-    """Batches for training and for validation (None where the split holds nothing out)."""
+def make_batches(arrays, split, recipe, scale, seed, sizes):
+    """Batches for training and for validation (None where the split holds nothing out); sizes: of
+    their windows and of the masks in those.
+    """
     rows, validation_rows = split
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:
         count = recipe.steps_per_epoch * size
-    training = Batches(arrays, rows, count, size, scale, seed, window)
+    training = Batches(arrays, rows, count, recipe, scale, sizes, seed)
     if not len(validation_rows):
         return training, None
     count = len(validation_rows)
     if recipe.validation_steps:
         count = min(count, recipe.validation_steps * size)
-    return training, Batches(arrays, validation_rows, count, size, scale, None, window)
+    return training, Batches(arrays, validation_rows, count, recipe, scale, sizes)
 
 
-def train_predict(options):
-    """Train a job's network and write the probabilities of its test images, imgs_mask_test.npy."""
-    job, recipe = options.job, choose_recipe(options)
-    if job == "noise" and not Path("output/noise/files.csv").exists():
-        data.prepare(data.Options(seed=options.seed))
-    arrays = load_arrays(job)
-    share, seed = recipe.validation_split, options.seed
-    split = split_rows(arrays.files, share, options.split_by_subject, seed)
+def train_network(name, job, options, arrays, split):
+    """Train one network, weights/NAME.* and vis/JOB/NAME.curves.png; returns its record."""
+    recipe, seed = job.recipe, options.seed
     scale = mean_and_std(arrays.images, split[0]) if recipe.standardize else (0.0, 255.0)
-    config, window = fit_network(job, arrays)
-    for folder in (Path("weights"), Path("vis", job)):
-        folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
-
+    config, window = fit_network(options.job, job, arrays)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
-    model = build_unet(config, name=job)
+    model = build_unet(config, name=options.job)
     if options.weights:
         load_weights(model, options.weights)
-    compile_model(model, recipe)
-    training, validation = make_batches(arrays, split, recipe, scale, seed, window)
+    sizes = window, tuple(map(config.output_length, window))
+    training, validation = make_batches(arrays, split, recipe, scale, seed, sizes)
+    compile_model(model, recipe, recipe.epochs * len(training))
     held_out = [arrays.files[row] for row in split[1]]
-    files = RunFiles(job, describe_run(options, recipe, config, arrays, held_out, scale))
+    files = RunFiles(name, describe_run(name, options, recipe, config, arrays, held_out, scale))
+    callbacks = [files, ConstantWarning((validation or training)[0][0], recipe)]
+    if recipe.average:  # before what saves and looks at the weights
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     print(
-        f"{job}: {len(split[0])} training and {len(held_out)} validation images of "
+        f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"
     )
     try:
-        model.fit(training, validation_data=validation, epochs=recipe.epochs, callbacks=[files])
+        model.fit(training, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks)
     except KeyboardInterrupt:
         kept = f"hold {len(files.history)} whole epochs" if files.history else "are as they were"
-        print(f"\nweights/{job}.* {kept}")
+        print(f"\nweights/{name}.* {kept}")
         raise
-
-    draw_curves(files.history, Path("vis", job, "curves.png"))
-    if len(arrays.test_images):
-        predict_test(load_run(job), arrays, Path("output", job, "imgs_mask_test.npy"))
+    curves = "curves.png" if name == options.job else f"curves.{name.rpartition('.')[2]}.png"
+    draw_curves(files.history, Path("vis", options.job, curves))
     best = files.record["best"]
-    scores = [f"{name} {best[name]:.4f}" for name in best if name not in ("epoch", "seconds")]
+    scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")
-    print(f"weights/{job}.weights.h5, vis/{job}/curves.png; next: python test.py {job}")
+    return files.record
+
+
+def decide(name, recipe, arrays, record):
+    """Choose threshold and smallest area where the recipe says so, score the held-out images with
+    them, and note both in weights/JOB.json.
+    """
+    measured = measure_held_out(load_run(name), arrays)
+    decision = measured.choose() if recipe.decide else Decision()
+    dice = measured.dice(decision)
+    record["decision"] = dataclasses.asdict(decision)
+    print(
+        f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}) over {len(dice)} images, "
+        f"foreground above {decision.threshold:.2f}, from {decision.min_area:.2%} of the image on"
+    )
+    if "folds" in record:
+        for number, fold in enumerate(record["folds"]):
+            of_fold = dice[measured.fold == number]
+            fold.update(dice=float(of_fold.mean()), num_images=len(of_fold))
+        means = [fold["dice"] for fold in record["folds"]]
+        record.update(dice=float(np.mean(means)), spread=float(np.std(means, ddof=1)))
+        each = ", ".join(f"{mean:.4f}" for mean in means)
+        print(f"folds {each}: {record['dice']:.4f} ± {record['spread']:.4f}")
+    write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
+
+
+def train_predict(options):
+    """Train a job's network, or one a fold, and write the probabilities of its test images,
+    imgs_mask_test.npy.
+    """
+    name, job = options.job, choose_job(options)
+    if name == "noise" and not Path("output/noise/files.csv").exists():
+        data.prepare(data.Options(seed=options.seed))
+    arrays = load_arrays(name)
+    by_subject, seed = options.split_by_subject, options.seed
+    fit_network(name, job, arrays)
+    for folder in (Path("weights"), Path("vis", name)):
+        folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
+    if options.folds:
+        names = [f"fold{number}" for number in range(1, options.folds + 1)]
+        splits = fold_rows(arrays.files, options.folds, by_subject, seed)
+        for fold, split in zip(names, splits):
+            record = train_network(f"{name}.{fold}", job, options, arrays, split)
+            keras.backend.clear_session()
+        record = {
+            **{key: record[key] for key in ("format", "job", "decision", "recipe", "command")},
+            "folds": [{"name": f"{name}.{fold}"} for fold in names],
+        }
+        write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
+    else:
+        split = split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)
+        record = train_network(name, job, options, arrays, split)
+    if options.folds or (job.recipe.decide and record["validation"]):
+        decide(name, job.recipe, arrays, record)
+    if len(arrays.test_images):
+        predict_test(load_run(name), arrays, Path("output", name, "imgs_mask_test.npy"))
+    print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
 
 
 def main(options):

@@ -1,10 +1,13 @@
 """Paired transforms and the border weights, against the paper's formulas."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
 
-from augment import border_weights, sample_window
+from augment import SYMMETRIES, border_weights, sample_window
+from jobs import Augmentation
 
 
 def direct_border_weights(mask, w0=10.0, sigma=5.0):
@@ -63,25 +66,127 @@ def test_a_window_beyond_the_border_is_mirrored():
     np.testing.assert_array_equal(part, expected)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_image_and_mask_of_a_chequerboard_move_alike(seed):
+PAPER = Augmentation(shift=0.5, rotation=180, elastic=10, contrast=0.1, brightness=0.1)
+SHAPES = (  # what moves pixels, alone and together
+    Augmentation(symmetry="turns"),
+    Augmentation(shift=0.5, wrap=True),
+    Augmentation(rotation=30, scale=0.3),
+    Augmentation(elastic=10),
+    Augmentation(foreground=1),
+    Augmentation("turns", 0.2, False, 180, 0.5, 10, 0.5),
+)
+
+
+def draw(image, mask, window, augmentation, seed):
+    return sample_window(image, mask, window, augmentation, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("augmentation", SHAPES, ids=str)
+def test_image_and_mask_of_a_chequerboard_move_alike_to_the_pixel(augmentation, seed):
     y, x = np.mgrid[:128, :160] // 16
     board = ((y + x) % 2 * 255).astype(np.uint8)[..., None]
-    rng = np.random.default_rng(seed)
-    image, mask = sample_window(board, board, (120, 120), rng)
+    image, mask = draw(board, board, (120, 120), augmentation, seed)
     assert set(np.unique(mask)) == {0, 255}
-    low, high = np.percentile(image, [10, 90])  # the grey values of the fields, varied
-    field = (np.abs(image - low) < 1e-3) | (np.abs(image - high) < 1e-3)  # not interpolated
-    assert field.mean() > 0.7
-    np.testing.assert_array_equal((image > (low + high) / 2)[field], (mask > 0)[field])
-    assert not np.array_equal(mask, sample_window(board, board, (120, 120))[1])
+    np.testing.assert_array_equal(image > 127.5, mask > 0)
+
+
+def test_windows_move():
+    n = 20
+    y, x = np.mgrid[:128, :160]
+    board = ((y // 11 + x // 13) % 2 * 255).astype(np.uint8)[..., None]
+    for augmentation in SHAPES:
+        masks = {draw(board, board, (128, 160), augmentation, s)[1].tobytes() for s in range(n)}
+        assert len(masks) > 1 or augmentation.foreground == 1  # a whole image has one place only
+    masks = {draw(board, board, (64, 64), SHAPES[4], s)[1].tobytes() for s in range(n)}
+    assert len(masks) == n
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("none", 1), ("mirror", 2), ("flips", 4), ("turns", 8)]
+)
+def test_turns_and_flips_are_exact_and_all_there(name, count):
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    mask = image[..., :1] // 128 * 255
+    expected = {
+        np.rot90(image[:, ::-1] if flip else image, turns).tobytes()
+        for turns, flip in SYMMETRIES[name]
+    }
+    assert len(expected) == count
+    seen = set()
+    for seed in range(60):
+        window, window_mask = draw(image, mask, (40, 40), Augmentation(symmetry=name), seed)
+        np.testing.assert_array_equal(window_mask, window[..., :1] // 128 * 255)
+        seen.add(window.astype(np.uint8).tobytes())
+    assert seen == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_shifted_out_on_one_side_comes_in_on_the_other(seed):
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 1), dtype=np.uint8)
+    window, mask = draw(image, image // 128 * 255, (32, 48), SHAPES[1], seed)
+    shifts = [np.roll(image, (dy, dx), (0, 1)).tobytes() for dy in range(32) for dx in range(48)]
+    assert window.astype(np.uint8).tobytes() in shifts
+    np.testing.assert_array_equal(mask, window // 128 * 255)
+
+
+def test_windows_that_favour_the_foreground_have_some():
+    image, mask = np.zeros((200, 300, 1), np.uint8), np.zeros((200, 300, 1), np.uint8)
+    mask[150:154, 260:264] = 255
+    masks = [draw(image, mask, (32, 32), Augmentation(foreground=1), s)[1] for s in range(20)]
+    assert all(mask.any() for mask in masks)
+    masks = [draw(image, mask, (32, 32), Augmentation(), s)[1] for s in range(20)]
+    assert sum(mask.any() for mask in masks) < 5
+    draw(image, np.zeros_like(mask), (32, 32), Augmentation(foreground=1), 1)  # none to favour
+
+
+@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "blur", "noise"])
+def test_grey_values_change_and_the_mask_does_not(name):
+    image = np.random.default_rng(0).integers(50, 200, (64, 64, 3), dtype=np.uint8)
+    mask = image[..., :1] // 128 * 255
+    window, window_mask = draw(image, mask, (64, 64), Augmentation(**{name: 0.5}), 3)
+    np.testing.assert_array_equal(window_mask, mask)
+    assert window.dtype == np.float32
+    assert np.isfinite(window).all()
+    assert 0.1 < np.abs(window - image).mean() < 120
+
+
+def test_displacements_have_the_papers_spread():
+    ramp = np.minimum(np.arange(400), 255).astype(np.uint8)
+    ramp = np.broadcast_to(ramp[None, :, None], (400, 400, 1)).copy()
+    moved = []
+    for seed in range(300):
+        window, _ = draw(ramp, ramp * 0, (400, 400), Augmentation(elastic=10), seed)
+        moved.append(window[200, 64, 0] - 64)
+    # Between the 3x3 points the displacement is bicubic: a sum of theirs with these weights.
+    weights = cv2.resize(np.eye(3, dtype=np.float32), (3, 400), interpolation=cv2.INTER_CUBIC)
+    expected = 10 * np.linalg.norm(weights[64]) * np.linalg.norm(weights[200])
+    assert np.std(moved) == pytest.approx(expected, rel=0.15)
 
 
 def test_a_window_repeats_with_its_seed():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 1), dtype=np.uint8)
     first, again, other = (
-        sample_window(image, image // 128 * 255, (48, 48), np.random.default_rng(seed))[0]
-        for seed in (1, 1, 2)
+        draw(image, image // 128 * 255, (48, 48), PAPER, seed)[0] for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_border_weights_of_200_cells_take_a_moment():
+    mask = np.zeros((512, 512), np.uint8)
+    for number in range(210):
+        y, x = divmod(number, 15)
+        cv2.circle(mask, (17 + 34 * x, 17 + 36 * y), 14, 255, cv2.FILLED)
+    assert cv2.connectedComponents(mask, connectivity=4)[0] > 200
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            border_weights(mask)
+            seconds.append(time.perf_counter() - start)
+    finally:
+        cv2.setNumThreads(threads)
+    assert min(seconds) < 0.1

@@ -14,63 +14,7 @@ import train
 from arrays import load_arrays
 from jobs import JOBS, parse_options
 from losses import LOSSES
-from train import Batches, Options, choose_recipe, mean_and_std, split_rows
-
-
-def rows_of(subjects):
-    return [{"subject": subject, "split": "train"} for subject in subjects]
-
-
-def test_whole_subjects_are_held_out():
-    files = rows_of([str(n // 10) for n in range(200)])
-    train_rows, validation_rows = split_rows(files, 0.2, True, seed=1)
-    assert sorted([*train_rows, *validation_rows]) == list(range(200))
-    assert len(validation_rows) == 40
-    subjects = [{files[row]["subject"] for row in part} for part in (train_rows, validation_rows)]
-    assert not subjects[0] & subjects[1]
-    other = split_rows(files, 0.2, True, seed=2)[1]
-    assert set(other) != set(validation_rows)
-
-
-def test_of_a_large_and_a_small_subject_the_one_nearer_to_the_share_is_held_out():
-    files = rows_of(["large"] * 41 + ["small"] * 16)
-    for seed in range(10):
-        assert len(split_rows(files, 0.2, True, seed)[1]) == 16
-        assert len(split_rows(files, 0.9, True, seed)[1]) in (16, 41)
-
-
-def test_the_plain_split_takes_the_last_images_as_keras_does():
-    train_rows, validation_rows = split_rows(rows_of("aabbccddee"), 0.2, False, seed=1)
-    assert validation_rows.tolist() == [8, 9]
-    assert train_rows.tolist() == list(range(8))
-
-
-def test_a_stated_split_stands():
-    files = [{"subject": "a", "split": split} for split in ("train", "validation", "train")]
-    for by_subject in (True, False):
-        train_rows, validation_rows = split_rows(files, 0.5, by_subject, seed=1)
-        assert (train_rows.tolist(), validation_rows.tolist()) == ([0, 2], [1])
-
-
-def test_no_share_holds_nothing_out():
-    train_rows, validation_rows = split_rows(rows_of("abc"), 0, True, seed=1)
-    assert (len(train_rows), len(validation_rows)) == (3, 0)
-
-
-@pytest.mark.parametrize("by_subject", [True, False])
-def test_one_subject_or_image_cannot_be_split(by_subject):
-    files = rows_of("aaaa" if by_subject else "a")
-    with pytest.raises(ValueError, match="--validation-split 0"):
-        split_rows(files, 0.2, by_subject, seed=1)
-
-
-def test_mean_and_standard_deviation_are_those_of_the_rows():
-    images = np.random.default_rng(0).integers(0, 256, (150, 9, 7, 3), dtype=np.uint8)
-    rows = np.arange(10, 145)
-    mean, std = mean_and_std(images, rows)
-    assert mean == pytest.approx(images[rows].mean(), rel=1e-9)
-    assert std == pytest.approx(images[rows].std(), rel=1e-9)
-    assert mean_and_std(np.full((2, 4, 4, 1), 7, np.uint8), np.arange(2)) == (7.0, 1.0)
+from train import Options, choose_job
 
 
 @pytest.fixture
@@ -78,51 +22,6 @@ def arrays(place):
     make_nerve(place / "raw")
     data.prepare(data.Options(job="nerve"))
     return load_arrays("nerve")
-
-
-def test_batches_are_standardized_images_and_masks_of_0_and_1(arrays):
-    images, masks = Batches(arrays, np.arange(12), 12, 5, (100.0, 50.0))[1]
-    np.testing.assert_allclose(images, (arrays.images[5:10] - 100.0) / 50.0, rtol=1e-6)
-    np.testing.assert_array_equal(masks, arrays.masks[5:10] > 0)
-    assert images.dtype == masks.dtype == np.float32
-
-
-def test_an_epoch_shows_each_row_once_in_an_order_of_its_own(arrays):
-    batches = Batches(arrays, np.arange(3, 12), 9, 4, (0.0, 255.0), seed=1)
-    orders = []
-    for _ in range(2):
-        orders.append(batches.order.tolist())
-        assert sorted(orders[-1]) == list(range(3, 12))
-        assert [len(batches[step][0]) for step in range(len(batches))] == [4, 4, 1]
-        batches.on_epoch_end()
-    assert orders[0] != orders[1]
-    again = Batches(arrays, np.arange(3, 12), 9, 4, (0.0, 255.0), seed=1)
-    assert again.order.tolist() == orders[0]
-
-
-def test_one_row_repeats_as_often_as_the_steps_need(arrays):
-    batches = Batches(arrays, np.array([4]), 100, 1, (0.0, 255.0), seed=1)
-    assert len(batches) == 100
-    assert batches.order.tolist() == 100 * [4]
-
-
-def test_validation_shows_each_row_once_and_the_last_batch_short(arrays):
-    batches = Batches(arrays, np.arange(7), 7, 4, (0.0, 255.0))
-    assert [len(batches[step][0]) for step in range(2)] == [4, 3]
-
-
-def test_windows_come_with_weights_and_the_masks_middle(arrays):
-    rows, window = np.arange(4), ((60, 44), (28, 20))
-    batches = Batches(arrays, rows, 4, 2, (0.0, 255.0), None, window)
-    images, masks, weights = batches[0]
-    assert (images.shape, masks.shape) == ((2, 60, 44, 1), (2, 28, 20, 1))
-    assert weights.shape == (2, 28, 20)
-    np.testing.assert_array_equal(masks, arrays.masks[:2, 18:46, 30:50] > 0)
-    moved = Batches(arrays, rows, 4, 2, (0.0, 255.0), 7, window)
-    first = moved[0][0].copy()
-    np.testing.assert_array_equal(moved[0][0], first)
-    moved.on_epoch_end()
-    assert not np.array_equal(moved[0][0], first)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +35,7 @@ def test_windows_come_with_weights_and_the_masks_middle(arrays):
     ],
 )
 def test_the_recipe_is_the_documents(job, expected):
-    recipe = choose_recipe(Options(job=job))
+    recipe = choose_job(Options(job=job))
     assert recipe == JOBS[job].recipe
     assert (recipe.optimizer, recipe.learning_rate, recipe.momentum, recipe.loss,
             recipe.batch_size, recipe.epochs, recipe.steps_per_epoch, recipe.validation_steps,
@@ -144,7 +43,7 @@ def test_the_recipe_is_the_documents(job, expected):
 
 
 def test_options_change_the_recipe():
-    recipe = choose_recipe(Options(job="car", epochs=3, loss="dice", validation_split=0.0))
+    recipe = choose_job(Options(job="car", epochs=3, loss="dice", validation_split=0.0))
     expected = replace(JOBS["car"].recipe, epochs=3, loss="dice", validation_split=0.0)
     assert recipe == expected
 
@@ -154,7 +53,7 @@ def test_options_change_the_recipe():
 )
 def test_a_loss_for_another_number_of_classes_is_refused(job, loss):
     with pytest.raises(ValueError, match=f"--loss {loss} does not fit"):
-        choose_recipe(Options(job=job, loss=loss))
+        choose_job(Options(job=job, loss=loss))
 
 
 def test_the_command_line_knows_every_loss():

@@ -1,0 +1,196 @@
+"""One grey value everywhere: which cadastre recipes come to predict a constant, how soon, and why.
+
+python benchmarks/cadastre.py
+
+Trains on random windows of the tiles in output/cadastre/ (python data.py cadastre ...). Runs that
+benchmarks/cadastre.csv has already are not run again.
+"""
+
+import itertools
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from jobs import RECIPES, one_line_errors, option, parse_options
+
+
+@dataclass(frozen=True)
+class Options:
+    part: str = option(
+        "core",
+        "core: rate, normalization, head and initializer; filters: those and batches, with the "
+        "document's head and initializer; grid: all 216 combinations",
+        choices=("core", "filters", "grid"),
+    )
+    seeds: int = option(2, "runs of each combination, seeds 1, 2, ...", least=1)
+    steps: int = option(100, "training steps of a run", least=1)
+    size: int = option(64, "height and width of a window in pixels, a multiple of 16", least=16)
+    precision: str = option(
+        "mixed_bfloat16", "of the layers", choices=("float32", "mixed_bfloat16")
+    )
+    output: str = option(str(FOLDER), "folder for cadastre.csv")
+    tiny: bool = option(False, "two short runs, to see that this script works")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        OPTIONS = parse_options(Options, "benchmarks/cadastre.py", __doc__)
+
+import keras
+import numpy as np
+
+from arrays import load_arrays
+from batches import split_rows
+from files import csv_text, read_csv, write_text
+from jobs import THRESHOLD
+from model import build_unet
+from train import CONSTANT, compile_model, make_batches
+
+FACTORS = {
+    "rate": (1e-2, 1e-3, 1e-4),
+    "filters": (16, 32, 64),
+    "batch": (8, 16, 32),
+    "normalization": (True, False),
+    "head": (True, False),
+    "initializer": ("glorot_uniform", "he_normal"),
+}
+DOCUMENT = {"filters": 16, "batch": 8, "head": True, "initializer": "glorot_uniform"}
+MEASURES = (  # of the held-out windows, as the network predicts them
+    "spread",  # highest minus lowest probability
+    "mean",  # probability
+    "logit_std",  # standard deviation of the logits, over pixels
+    "dead",  # share of the head's units that are 0 in every pixel
+    "saturated",  # share of pixels with a probability within 1e-3 of 0 or 1
+    "dice",  # of all pixels together
+)
+COLUMNS = (*FACTORS, "precision", "seed", "step", "loss", *MEASURES)
+
+
+def combinations(options):
+    """Settings of a part of the grid, dicts."""
+    fixed = {"core": ("filters", "batch"), "filters": ("head", "initializer"), "grid": ()}[
+        options.part
+    ]
+    values = [(DOCUMENT[name],) if name in fixed else levels for name, levels in FACTORS.items()]
+    for setting in itertools.product(*values):
+        yield dict(zip(FACTORS, setting))
+
+
+def choose(setting, size):
+    """The document's job with a setting of the grid, on random windows."""
+    job = RECIPES["document"]["cadastre"]
+    first = setting["filters"]
+    changes = [
+        f"recipe.learning_rate={setting['rate']}",
+        f"recipe.batch_size={setting['batch']}",
+        f"recipe.window={size},{size}",
+        f"network.filters={first},{2 * first},{4 * first},{8 * first}",
+        f"network.bottleneck={16 * first}",
+        f"network.batch_normalization={str(setting['normalization']).lower()}",
+        f"network.initializer={setting['initializer']}",
+    ]
+    if not setting["head"]:
+        changes.append("network.head_filters=0")
+    for change in changes:
+        job = job.change(change)
+    return job
+
+
+def run(setting, seed, arrays, options):
+    """Train and yield a row of the table ten times."""
+    job = choose(setting, options.size)
+    recipe, size = job.recipe, job.recipe.window
+    split = split_rows(arrays.files, recipe.validation_split, True, seed=1)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(options.precision)
+    model = build_unet(replace(job.network, image_size=size))
+    training, held_out = make_batches(arrays, split, recipe, (0.0, 255.0), seed, (size, size))
+    compile_model(model, recipe, options.steps)
+    images, masks = map(np.concatenate, zip(*map(held_out.__getitem__, range(len(held_out)))))
+    last_relu = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-2]
+    logits = model.get_layer(job.network.head_name)
+    look = keras.Model(model.inputs, [last_relu.output, logits.output, model.output])
+    for step in range(1, options.steps + 1):
+        loss = model.train_on_batch(*training[(step - 1) % len(training)])[0]
+        if step % len(training) == 0:
+            training.on_epoch_end()
+        if step % max(1, options.steps // 10) == 0:
+            measured = measure(*look.predict_on_batch(images), masks)
+            where = {"precision": options.precision, "seed": seed, "step": step}
+            yield {**setting, **where, "loss": float(loss), **measured}
+
+
+def measure(units, logits, probabilities, masks):
+    """MEASURES of a batch: outputs of the last ReLU layer (B, H, W, C), logits and probabilities
+    (B, H, W, 1), true masks of 0 and 1.
+    """
+    units, p = np.asarray(units, np.float32), np.asarray(probabilities)
+    foreground = p > THRESHOLD
+    return {
+        "spread": float(np.ptp(p)),
+        "mean": float(p.mean()),
+        "logit_std": float(np.std(logits)),
+        "dead": float((units.max(axis=(0, 1, 2)) <= 0).mean()),
+        "saturated": float(((p < 1e-3) | (p > 1 - 1e-3)).mean()),
+        "dice": float(2 * (foreground * masks).sum() / max(foreground.sum() + masks.sum(), 1)),
+    }
+
+
+def table(rows):
+    """Lines of a Markdown table, one a combination: what its runs had come to at their end."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((*(row[name] for name in FACTORS), row["precision"]), []).append(row)
+    names = (*FACTORS, "constant at the end", "first step", "logit std", "dead", "saturated")
+    yield from (f"| {' | '.join((*names, 'Dice'))} |", "|---" * (len(names) + 1) + "|")
+    for key, some in groups.items():
+        runs = {seed: [r for r in some if r["seed"] == seed] for seed in {r["seed"] for r in some}}
+        ends = [run[-1] for run in runs.values()]
+        constant = [run for run in runs.values() if float(run[-1]["spread"]) < CONSTANT]
+        first = [since_constant(run) for run in constant]
+        means = [np.mean([float(end[name]) for end in ends]) for name in MEASURES[2:]]
+        cells = [*key[:-1], f"{len(constant)} of {len(runs)}", min(first, default="")]
+        numbers = [
+            f"{mean:.3f}" if mean >= 0.0005 or not mean else f"{mean:.0e}" for mean in means
+        ]
+        yield f"| {' | '.join(map(str, [*cells, *numbers]))} |"
+
+
+def since_constant(run):
+    """The step from which on all rows of a run are constant."""
+    step = run[-1]["step"]
+    for row in reversed(run):
+        if float(row["spread"]) >= CONSTANT:
+            break
+        step = row["step"]
+    return int(step)
+
+
+def main(options):
+    path = Path(options.output, "cadastre.csv")
+    if options.tiny:
+        options = replace(options, seeds=1, steps=2, size=16)
+    arrays = load_arrays("cadastre")
+    rows = read_csv(path, COLUMNS) if path.exists() else []
+    key_names = (*FACTORS, "precision", "seed")
+    done = {tuple(row[name] for name in key_names) for row in rows}
+    settings = list(combinations(options))[: 2 if options.tiny else None]
+    for seed, setting in itertools.product(range(1, options.seeds + 1), settings):
+        key = (*map(str, setting.values()), options.precision, str(seed))
+        if key in done:
+            continue
+        new = list(run(setting, seed, arrays, options))
+        rows += [{name: str(row[name]) for name in COLUMNS} for row in new]
+        write_text(path, csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+        end = new[-1]
+        print(*key, *(f"{name} {end[name]:.3g}" for name in MEASURES), flush=True)
+    print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)

@@ -1,0 +1,100 @@
+"""What a training notes in weights/NAME.json, and how probabilities become a mask; no Keras."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from augment import SYMMETRIES
+from jobs import THRESHOLD, InputError, UNetConfig
+
+FORMAT = 2  # of weights/*.json; 1 had no decision
+THRESHOLDS = np.arange(1, 20) / 20  # of the probability, that HeldOut.choose tries
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What makes a mask of probabilities."""
+
+    threshold: float = THRESHOLD  # a probability above it is foreground
+    min_area: float = 0.0  # a smaller mask, as a share of its image, counts as empty
+
+    def mask(self, probability, min_pixels=0):
+        """bool (H, W): the foreground of probabilities (H, W, 1), empty if it is smaller than
+        min_area or min_pixels.
+        """
+        mask = probability[..., 0] > self.threshold
+        return mask & (mask.sum() >= max(self.min_area * mask.size, min_pixels))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pixels of each image that a training held out: what every Decision is scored with."""
+
+    fold: np.ndarray  # (N,) number of the network that did not see it
+    truth: np.ndarray  # (N,) in the true mask
+    predicted: np.ndarray  # (N, 19) above each of THRESHOLDS
+    right: np.ndarray  # (N, 19) in both
+    num_pixels: int  # of an image
+
+    def dice(self, decision):
+        """Dice of each image with a Decision whose threshold is among THRESHOLDS, (N,); empty
+        against empty 1.
+        """
+        column = int(np.argmin(np.abs(THRESHOLDS - decision.threshold)))
+        is_empty = self.predicted[:, column] < decision.min_area * self.num_pixels
+        total = self.truth + self.predicted[:, column]
+        dice = np.where(total > 0, 2 * self.right[:, column] / np.maximum(total, 1), 1.0)
+        return np.where(is_empty, self.truth == 0, dice)
+
+    def choose(self):
+        """The Decision with the highest mean Dice, the competitions' score; of equal ones that
+        with the threshold nearest to 0.5 and the smallest area.
+        """
+        best, chosen = -1, Decision()
+        for column in np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable"):
+            threshold = float(THRESHOLDS[column])
+            dice = self.dice(Decision(threshold))
+            order = np.argsort(self.predicted[:, column], kind="stable")
+            areas, kept, is_empty = (
+                self.predicted[order, column],
+                dice[order],
+                self.truth[order] == 0,
+            )
+            # what all images score when the n smallest masks become empty, n = 0, 1, ...
+            scores = np.append(0, is_empty.cumsum()) + kept.sum() - np.append(0, kept.cumsum())
+            scores[1:-1][areas[1:] == areas[:-1]] = -1  # no limit lies between equal areas
+            number = int(np.argmax(scores))
+            if scores[number] > best + 1e-9:
+                limits = np.append(areas, areas[-1] + 2)
+                area = (limits[number - 1] + limits[number]) / 2 if number else 0
+                best, chosen = scores[number], Decision(threshold, float(area / self.num_pixels))
+        return chosen
+
+
+def read_record(name):
+    """What train.py noted in weights/NAME.json; raises InputError where it is missing or not of
+    this version.
+    """
+    path, job = Path("weights", f"{name}.json"), name.partition(".")[0]
+    if not path.exists():
+        raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, expected {FORMAT}")
+        Decision(**record["decision"])
+        if "folds" in record:
+            assert all(fold["name"] for fold in record["folds"])
+        else:
+            for key in ("name", "job", "mean", "std", "array_size", "is_resized", "validation"):
+                record[key]
+            if record["recipe"]["augmentation"]["symmetry"] not in SYMMETRIES:
+                raise ValueError("an unknown symmetry")
+            UNetConfig(**record["network"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not a run of this version ({error!r}); run python train.py {job} again"
+        ) from error
+    return record

@@ -1,0 +1,89 @@
+"""How probabilities become a mask, and how that is chosen."""
+
+import numpy as np
+import pytest
+
+from runs import THRESHOLDS, Decision, HeldOut
+
+NUM_PIXELS = 100
+
+
+def held_out(images):
+    """A HeldOut of images, pairs of probabilities and truths, lists of 100 numbers."""
+    p, t = (np.array(part) for part in zip(*images))
+    above = p[:, None, :] > THRESHOLDS[:, None]
+    inside = above & (t[:, None, :] > 0)
+    return HeldOut(np.zeros(len(p), int), t.sum(1), above.sum(2), inside.sum(2), NUM_PIXELS)
+
+
+def image(*runs):
+    """A probability and a truth for each pixel, from (count, probability, truth)."""
+    p = sum(([q] * count for count, q, _ in runs), [])
+    t = sum(([truth] * count for count, _, truth in runs), [])
+    return p + [0.0] * (NUM_PIXELS - len(p)), t + [0] * (NUM_PIXELS - len(t))
+
+
+def test_a_mask_is_what_lies_above_the_threshold():
+    probability = np.array([[0.2, 0.5], [0.51, 0.9]])[..., None]
+    np.testing.assert_array_equal(Decision().mask(probability), [[False, False], [True, True]])
+    assert Decision(0.1).mask(probability).all()
+
+
+def test_a_mask_smaller_than_the_area_or_the_pixels_is_empty():
+    probability = np.array([[0.2, 0.3], [0.6, 0.9]])[..., None]
+    assert Decision(min_area=0.5).mask(probability).sum() == 2
+    assert Decision(min_area=0.51).mask(probability).sum() == 0
+    assert Decision().mask(probability, min_pixels=2).sum() == 2
+    assert Decision().mask(probability, min_pixels=3).sum() == 0
+
+
+def test_without_a_gain_the_decision_is_the_usual_one():
+    measured = held_out([image((10, 0.9, 1)), image((30, 0.8, 1), (10, 0.1, 0))])
+    assert measured.choose() == Decision()
+    np.testing.assert_array_equal(measured.dice(Decision()), [1, 1])
+
+
+def test_the_threshold_is_the_one_with_the_highest_mean_dice():
+    measured = held_out([image((20, 0.32, 1), (20, 0.28, 0))])
+    decision = measured.choose()
+    assert decision == Decision(0.3)
+    assert measured.dice(decision) == [1]
+    assert measured.dice(Decision()) == [0]
+    assert measured.dice(Decision(0.25)) == pytest.approx([40 / 60])
+
+
+def test_small_masks_of_empty_truths_are_emptied():
+    wrong, right = image((4, 0.9, 0)), image((30, 0.9, 1))
+    measured = held_out([wrong, right, wrong, image()])
+    decision = measured.choose()
+    assert decision.threshold == 0.5
+    assert decision.min_area == pytest.approx((4 + 30) / 2 / NUM_PIXELS)
+    np.testing.assert_array_equal(measured.dice(decision), [1, 1, 1, 1])
+    np.testing.assert_array_equal(measured.dice(Decision()), [0, 1, 0, 1])
+
+
+def test_no_area_separates_masks_of_one_size():
+    measured = held_out([image((8, 0.9, 0)), image((8, 0.9, 1)), image((8, 0.9, 1))])
+    assert measured.choose() == Decision()
+
+
+def test_where_all_truths_are_empty_every_mask_is_emptied():
+    measured = held_out([image((8, 0.99, 0)), image((90, 0.99, 0))])
+    decision = measured.choose()
+    assert decision.min_area > 0.9
+    np.testing.assert_array_equal(measured.dice(decision), [1, 1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_decision_is_better(seed):
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(12):
+        truth = rng.random(NUM_PIXELS) < rng.choice([0, 0.3])
+        images.append((np.clip(truth * 0.3 + rng.random(NUM_PIXELS) * 0.7, 0, 1), truth))
+    measured = held_out(images)
+    best = measured.dice(measured.choose()).mean()
+    for threshold in THRESHOLDS:
+        for area in range(NUM_PIXELS + 2):
+            other = Decision(float(threshold), area / NUM_PIXELS)
+            assert measured.dice(other).mean() <= best + 1e-9
