@@ -13,7 +13,8 @@ import numpy as np
 from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
 from files import ImageFile, decode_image, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
-from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
+from jobs import JOBS, InputError
+from options import job_option, one_line_errors, option, parse_options
 
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 

@@ -1,14 +1,6 @@
-"""The five jobs, one row a document: network, recipe, files; and the scripts' command line.
+"""The five jobs, one row a document: network, recipe, files. Nothing heavy is imported here."""
 
-Nothing heavy is imported here: `--help` answers, and `data.py` starts, without waiting for Keras.
-"""
-
-import argparse
-import contextlib
-import dataclasses
 import math
-import os
-import sys
 import types
 import typing
 from dataclasses import dataclass, replace
@@ -46,6 +38,8 @@ class UNetConfig:
 
     def __post_init__(self):
         levels = len(self.filters)
+        if not levels or min(self.filters) < 1:
+            raise InputError(f"filters {self.filters}: expected one number above 0 a level")
         for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
             given = len(getattr(self, name))
             if given not in (0, needed):
@@ -115,6 +109,11 @@ class Augmentation:
     blur: float = 0.0  # pixels, Gaussian sigma at the most
     noise: float = 0.0  # standard deviation at the most, 1: the whole range
 
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not 0 <= value < math.inf:
+                raise InputError(f"augmentation.{name} {value}: expected 0 or above")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -135,8 +134,12 @@ class Recipe:
     window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
     augmentation: Augmentation = Augmentation()
     cosine: bool = False  # the rate rises for a tenth of the steps, then falls along a cosine to 0
-    average: float = 0.0  # weight of the past in an exponential average of the weights; 0: none
     decide: bool = False  # choose threshold and smallest area on held-out images; False: 0.5, 0
+
+    def __post_init__(self):
+        for name in ("learning_rate", "batch_size", "epochs", "repeats"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"recipe.{name} {getattr(self, name)}: expected above 0")
 
     @property
     def is_weighted(self):
@@ -348,96 +351,3 @@ MODERN = {
     )
 }
 RECIPES = {"document": JOBS, "modern": {**JOBS, **MODERN}}
-
-
-def option(default, help, choices=None, least=None, most=None, metavar=None):
-    """A field of a script's options: its default, its help text and the values it allows."""
-    return dataclasses.field(
-        default=default,
-        metadata=dict(help=help, choices=choices, least=least, most=most, metavar=metavar),
-    )
-
-
-def job_option():
-    return option("noise", "which document", choices=tuple(JOBS))
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, without the usage."""
-
-    def error(self, message):
-        raise InputError(f"{message}; see python {self.prog} --help")
-
-
-def make_parser(options_class, prog, documentation):
-    """The command line of a script, from the dataclass that is the only home of its defaults.
-
-    A field `job` becomes the positional argument, a bool becomes `--x/--no-x`, a tuple takes as
-    many values as it has types.
-    """
-    parser = OneLineParser(
-        prog=prog,
-        description=documentation.strip().splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    hints = typing.get_type_hints(options_class)
-    for field in dataclasses.fields(options_class):
-        kind = hints[field.name]
-        if isinstance(kind, types.UnionType):  # "int | None": None is the default, not a value
-            kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
-        arguments = dict(help=field.metadata["help"], default=field.default)
-        if field.default is None:
-            arguments["default"] = argparse.SUPPRESS
-        if kind is bool:
-            arguments["action"] = argparse.BooleanOptionalAction
-        elif typing.get_origin(kind) is tuple:
-            kinds = typing.get_args(kind)
-            arguments.update(type=kinds[0], nargs="*" if kinds[-1] is ... else len(kinds))
-        else:
-            arguments.update(type=kind, choices=field.metadata["choices"])
-        if field.metadata["metavar"]:
-            arguments["metavar"] = field.metadata["metavar"]
-        if field.name == "job":
-            parser.add_argument("job", nargs="?", **arguments)
-        else:
-            parser.add_argument("--" + field.name.replace("_", "-"), **arguments)
-    return parser
-
-
-def parse_options(options_class, prog, documentation, arguments=None):
-    """Options from the command line (or `arguments`), ranges checked; raises InputError.
-
-    prog: the script's name; documentation: its docstring, whose first line stands in the help.
-    """
-    given = vars(make_parser(options_class, prog, documentation).parse_args(arguments))
-    for field in dataclasses.fields(options_class):
-        least, most = field.metadata["least"], field.metadata["most"]
-        value = given.get(field.name)
-        for number in value if isinstance(value, list) else (value,):
-            if number is None or least is None:
-                continue
-            if not least <= number <= (math.inf if most is None else most):  # not a number, too
-                allowed = f"at least {least}" if most is None else f"{least} to {most}"
-                raise InputError(f"--{field.name.replace('_', '-')} {number}: expected {allowed}")
-        if isinstance(value, list):
-            given[field.name] = tuple(value)
-    return options_class(**given)
-
-
-@contextlib.contextmanager
-def one_line_errors():
-    """Turn a user's mistake inside the block into one line and exit status 2."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
-    try:
-        yield
-    except InputError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    else:
-        return
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)

@@ -5,7 +5,8 @@ python model.py nerve
 
 from dataclasses import dataclass, replace
 
-from jobs import JOBS, InputError, UNetConfig, job_option, one_line_errors, parse_options
+from jobs import JOBS, InputError, UNetConfig
+from options import job_option, one_line_errors, parse_options
 
 
 @dataclass(frozen=True)

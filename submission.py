@@ -10,7 +10,8 @@ import numpy as np
 
 from arrays import TEST_IMAGES, load_arrays, open_array
 from files import csv_text, read_csv, resize, with_progress, write_text
-from jobs import JOBS, InputError, job_option, one_line_errors, option, parse_options
+from jobs import JOBS, InputError
+from options import job_option, one_line_errors, option, parse_options
 from runs import Decision, read_record
 
 

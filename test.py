@@ -5,7 +5,8 @@ python test.py nerve
 
 from dataclasses import dataclass
 
-from jobs import InputError, job_option, one_line_errors, option, parse_options
+from jobs import InputError
+from options import job_option, one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train a job's network by its document's recipe and predict its test images.
+"""Train a job's network, by its document's recipe or the modern one, and predict its test images.
 
 python train.py nerve
 """
@@ -7,7 +7,8 @@ import dataclasses
 from dataclasses import dataclass, replace
 
 from arrays import load_arrays
-from jobs import RECIPES, InputError, job_option, one_line_errors, option, parse_options
+from jobs import RECIPES, InputError
+from options import job_option, one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,20 @@ class Options:
         metavar="FIELD=VALUE",
     )
     epochs: int | None = option(
-        None, "passes of --steps-per-epoch steps (default: the document's)", least=1
+        None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
     )
     steps_per_epoch: int | None = option(
         None,
-        "steps in an epoch (default: the document's, or as many as show each image once)",
+        "steps in an epoch (default: the recipe's, or as many as show each image once)",
         least=1,
     )
-    batch_size: int | None = option(None, "images in a step (default: the document's)", least=1)
+    batch_size: int | None = option(None, "images in a step (default: the recipe's)", least=1)
     learning_rate: float | None = option(
-        None, "of the optimizer, above 0 (default: the document's)", least=1e-12
+        None, "of the optimizer, above 0 (default: the recipe's)", least=1e-12
     )
     loss: str | None = option(
         None,
-        "what training lowers; the weighted one is for two classes (default: the document's)",
+        "what training lowers; the weighted one is for two classes (default: the recipe's)",
         choices=(
             "dice",
             "negative_dice",
@@ -58,7 +59,7 @@ class Options:
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     validation_split: float | None = option(
-        None, "share of the images held out, 0..0.9 (default: the document's)", least=0, most=0.9
+        None, "share of the images held out, 0..0.9 (default: the recipe's)", least=0, most=0.9
     )
     folds: int | None = option(
         None,
@@ -92,6 +93,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import data
+from augment import SYMMETRIES
 from batches import Batches, fold_rows, mean_and_std, split_rows
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
@@ -248,6 +250,13 @@ def choose_job(options):
     for assignment in options.set:
         job = job.change(assignment)
     recipe, classes = job.recipe, job.network.classes
+    for name, value, allowed in (
+        ("recipe.loss", recipe.loss, LOSSES),
+        ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
+        ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
+    ):
+        if value not in allowed:
+            raise InputError(f"{name} {value!r}: expected one of {', '.join(allowed)}")
     if recipe.is_weighted != (classes > 1):
         raise InputError(
             f"--loss {recipe.loss} does not fit the {classes} output channels of {options.job}; "
@@ -264,11 +273,10 @@ def compile_model(model, recipe, num_steps):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, num_steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    average = dict(use_ema=True, ema_momentum=recipe.average) if recipe.average else {}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, **average)
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum)
     else:
-        optimizer = keras.optimizers.Adam(rate, **average)
+        optimizer = keras.optimizers.Adam(rate)
     model.compile(
         optimizer,
         LOSSES[recipe.loss],
@@ -325,8 +333,6 @@ def train_network(name, job, options, arrays, split):
     held_out = [arrays.files[row] for row in split[1]]
     files = RunFiles(name, describe_run(name, options, recipe, config, arrays, held_out, scale))
     callbacks = [files, ConstantWarning((validation or training)[0][0], recipe)]
-    if recipe.average:  # before what saves and looks at the weights
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     print(
         f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"

@@ -14,7 +14,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from jobs import RECIPES, one_line_errors, option, parse_options
+from jobs import RECIPES
+from options import one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from jobs import job_option, one_line_errors, option, parse_options
+from options import job_option, one_line_errors, option, parse_options
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,10 @@ def segment_scores(prediction, truth):
 
     over the pixels of the true cells, p_ij the share in segment i and true cell j, s_i and t_j
     its sums (Arganda-Carreras et al., Frontiers in Neuroanatomy 2015, alpha 0.5). One cell in both
-    scores 1.
+    scores 1, and so does all where there is no true cell.
     """
+    if not truth.any():
+        return 1.0, 1.0
     segments = segment(prediction)[truth]
     cells = cv2.connectedComponents(truth.astype(np.uint8), connectivity=4)[1][truth]
     pairs, counts = np.unique(segments * (cells.max() + 1) + cells, return_counts=True)

@@ -26,9 +26,11 @@ from conftest import (
 
 import submission
 from arrays import load_arrays
-from jobs import JOBS, make_parser, parse_options
+from jobs import JOBS
+from options import make_parser, parse_options
 from submission import run_length_dec, run_length_enc
 
+STUDIES = ("noise", "cadastre", "results")
 SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
 
 
@@ -279,9 +281,10 @@ def test_help_states_every_option_and_loads_no_keras(script, place):
         assert option == "job" or "--" + option.replace("_", "-") in done.stdout
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "losses.py", "predict.py", "augment.py", "files.py",
-                                    "frames.py",
-        "arrays.py", "jobs.py"])  # fmt: skip
+MODULES = sorted(path.name for path in ROOT.glob("*.py"))
+
+
+@pytest.mark.parametrize("script", [*MODULES, *(f"benchmarks/{n}.py" for n in STUDIES)])
 def test_every_public_function_says_what_it_does(script):
     tree = ast.parse((ROOT / script).read_text())
     assert ast.get_docstring(tree)

@@ -1,4 +1,4 @@
-"""What a network is trained on: the split, the scale, the batches, the recipe."""
+"""What a training does: the recipe, its files, folds, averages, warnings."""
 
 import json
 from dataclasses import replace
@@ -12,8 +12,12 @@ from conftest import make_folders, make_nerve
 import data
 import train
 from arrays import load_arrays
-from jobs import JOBS, parse_options
+from jobs import JOBS, Augmentation
 from losses import LOSSES
+from model import build_unet
+from options import parse_options
+from predict import load_run, measure_held_out, predict_arrays
+from runs import Decision, read_record
 from train import Options, choose_job
 
 
@@ -35,7 +39,7 @@ def arrays(place):
     ],
 )
 def test_the_recipe_is_the_documents(job, expected):
-    recipe = choose_job(Options(job=job))
+    recipe = choose_job(Options(job=job)).recipe
     assert recipe == JOBS[job].recipe
     assert (recipe.optimizer, recipe.learning_rate, recipe.momentum, recipe.loss,
             recipe.batch_size, recipe.epochs, recipe.steps_per_epoch, recipe.validation_steps,
@@ -43,7 +47,7 @@ def test_the_recipe_is_the_documents(job, expected):
 
 
 def test_options_change_the_recipe():
-    recipe = choose_job(Options(job="car", epochs=3, loss="dice", validation_split=0.0))
+    recipe = choose_job(Options(job="car", epochs=3, loss="dice", validation_split=0.0)).recipe
     expected = replace(JOBS["car"].recipe, epochs=3, loss="dice", validation_split=0.0)
     assert recipe == expected
 
@@ -67,40 +71,41 @@ def test_the_command_line_knows_every_loss():
 def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
     recipe = JOBS[job].recipe
-    train.compile_model(model, recipe)
+    train.compile_model(model, recipe, 10)
     assert type(model.optimizer).__name__.lower() == recipe.optimizer
     assert float(model.optimizer.learning_rate) == pytest.approx(recipe.learning_rate)
     if recipe.optimizer == "sgd":
         assert model.optimizer.momentum == recipe.momentum
 
 
-def small_run(monkeypatch, **options):
+SMALL = ("network.filters=4,6", "network.bottleneck=8")
+
+
+def small_run(set=(), **options):
     """Train a small nerve network on the arrays here."""
-    network = replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8)
-    monkeypatch.setitem(JOBS, "nerve", replace(JOBS["nerve"], network=network))
     defaults = dict(job="nerve", epochs=2, batch_size=4, learning_rate=1e-3)
-    train.train_predict(Options(**{**defaults, **options}))
+    train.train_predict(Options(**{**defaults, **options}, set=(*SMALL, *set)))
 
 
 def read_weights(path):
-    from model import build_unet, load_weights
+    from model import load_weights
 
-    model = build_unet(JOBS["nerve"].network)
+    model = build_unet(replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8))
     load_weights(model, path)
     return [np.asarray(weight) for weight in model.weights]
 
 
-def test_a_run_can_start_from_the_weights_of_another(arrays, place, monkeypatch):
-    small_run(monkeypatch)
+def test_a_run_can_start_from_the_weights_of_another(arrays, place):
+    small_run()
     first = read_weights("weights/nerve.last.weights.h5")
     (place / "weights/nerve.last.weights.h5").rename("start.weights.h5")
-    small_run(monkeypatch, weights="start.weights.h5", learning_rate=1e-12, epochs=1)
+    small_run(weights="start.weights.h5", learning_rate=1e-12, epochs=1)
     for old, new in zip(first, read_weights("weights/nerve.last.weights.h5")):
         np.testing.assert_allclose(new, old, atol=1e-6)
 
 
-def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays, monkeypatch):
-    small_run(monkeypatch, epochs=6, learning_rate=0.3)  # so high that the loss goes up and down
+def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays):
+    small_run(epochs=6, learning_rate=0.3)  # so high that the loss goes up and down
     record = json.loads(Path("weights/nerve.json").read_text())
     with open("weights/nerve.csv") as file:
         rows = [line.split(",") for line in file.read().splitlines()]
@@ -112,11 +117,11 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays, monkey
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, place, monkeypatch):
-    small_run(monkeypatch)
+    small_run()
     before = (place / "weights/nerve.weights.h5").read_bytes()
     monkeypatch.setitem(train.LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
     with pytest.raises(ValueError, match="loss is nan, .* in epoch 1; .* lower --learning-rate"):
-        small_run(monkeypatch, loss="dice")
+        small_run(loss="dice")
     assert (place / "weights/nerve.weights.h5").read_bytes() == before
 
 
@@ -128,20 +133,152 @@ def test_a_validation_loss_that_is_no_number_ends_the_run_too(place):
     assert not list(place.iterdir())
 
 
-def test_the_same_seed_gives_the_same_weights(arrays, monkeypatch):
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("filters=4", "expected FIELD=VALUE of network.image_size, .*augmentation.noise"),
+        ("network.filter=4", "expected FIELD=VALUE of network.image_size, network.channels"),
+        ("network.filters=4,x", "expected a value of type tuple.int"),
+        ("recipe.cosine=yes", "expected a value of type bool"),
+        ("recipe.batch_size", "expected a value of type int"),
+        ("network.upsample=cubic", "upsample 'cubic': expected one of nearest"),
+        ("network.filters=", "filters .*: expected one number above 0 a level"),
+        ("recipe.batch_size=0", "recipe.batch_size 0: expected above 0"),
+        ("augmentation.blur=-1", "augmentation.blur -1.0: expected 0 or above"),
+        ("recipe.loss=hinge", "loss 'hinge': expected one of dice, "),
+        ("augmentation.symmetry=all", "symmetry 'all': expected one of none, mirror, flips"),
+    ],
+)
+def test_a_field_or_value_that_there_is_not_is_refused(arrays, assignment, message):
+    with pytest.raises(ValueError, match=message):
+        small_run([assignment])
+
+
+def test_every_field_can_be_set():
+    job = choose_job(
+        Options(
+            job="car",
+            set=(
+                "network.filters=8,16",
+                "network.batch_normalization=true",
+                "network.momentum=0.8",
+                "recipe.window=64,96",
+                "recipe.steps_per_epoch=none",
+                "recipe.optimizer=sgd",
+                "augmentation.rotation=7.5",
+                "augmentation.wrap=true",
+            ),
+        )
+    )
+    expected = replace(
+        JOBS["car"],
+        network=replace(
+            JOBS["car"].network, filters=(8, 16), batch_normalization=True, momentum=0.8
+        ),
+        recipe=replace(
+            JOBS["car"].recipe,
+            window=(64, 96),
+            steps_per_epoch=None,
+            optimizer="sgd",
+            augmentation=Augmentation(rotation=7.5, wrap=True),
+        ),
+    )
+    assert job == expected
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing():
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
+    recipe = replace(JOBS["nerve"].recipe, cosine=True, learning_rate=0.1)
+    train.compile_model(model, recipe, 100)
+    rate = model.optimizer._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 55, 100)] == pytest.approx(
+        [0, 0.05, 0.1, 0.05, 0], abs=1e-6
+    )
+
+
+class TestFolds:
+    def test_each_fold_leaves_its_files_and_the_run_their_mean(self, arrays, capsys):
+        small_run(folds=3, epochs=1)
+        record = read_record("nerve")
+        assert [fold["name"] for fold in record["folds"]] == [f"nerve.fold{n}" for n in (1, 2, 3)]
+        assert record["decision"] == {"threshold": 0.5, "min_area": 0.0}
+        means = [fold["dice"] for fold in record["folds"]]
+        assert record["dice"] == pytest.approx(np.mean(means))
+        assert record["spread"] == pytest.approx(np.std(means) * np.sqrt(3 / 2))
+        assert f"{record['dice']:.4f} ± {record['spread']:.4f}" in capsys.readouterr().out
+        held_out = [read_record(f"nerve.fold{n}")["validation"] for n in (1, 2, 3)]
+        assert sorted(sum(held_out, [])) == sorted(file["id"] for file in arrays.files)
+        weights = [Path(f"weights/nerve.fold{n}.weights.h5").read_bytes() for n in (1, 2, 3)]
+        assert len(set(weights)) == 3
+        assert Path("vis/nerve/curves.fold2.png").exists()
+        assert np.load("output/nerve/imgs_mask_test.npy").shape == (3, 64, 80, 1)
+
+    def test_test_images_get_the_mean_of_the_folds(self, arrays):
+        small_run(folds=2, epochs=1)
+        run = load_run("nerve")
+        each = [
+            np.stack(list(predict_arrays(replace(run, networks=(n,)), arrays.test_images)))
+            for n in run.networks
+        ]
+        predicted = np.load("output/nerve/imgs_mask_test.npy")
+        np.testing.assert_allclose(predicted, np.mean(each, axis=0), atol=1e-6)
+
+    def test_weights_of_one_network_do_not_fit_folds(self, arrays):
+        small_run(folds=2, epochs=1)
+        with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
+            load_run("nerve", "weights/nerve.fold1.weights.h5")
+
+    def test_a_run_without_folds_takes_their_place(self, arrays):
+        small_run(folds=2, epochs=1)
+        small_run(epochs=1)
+        assert "folds" not in read_record("nerve")
+
+
+def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(arrays):
+    small_run(["recipe.decide=true"], epochs=1)
+    decision = Decision(**read_record("nerve")["decision"])
+    measured = measure_held_out(load_run("nerve"), arrays)
+    assert decision == measured.choose()
+    assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
+
+
+def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsys):
+    model = build_unet(replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8))
+    learned = model.get_weights()
+    images = np.random.default_rng(0).normal(0, 1, (2, 64, 80, 1)).astype(np.float32)
+    warning = train.ConstantWarning(images, replace(JOBS["nerve"].recipe, learning_rate=0.5))
+    warning.set_model(model)
+    for epoch, factor in enumerate((1, 0, 0, 1, 0)):
+        model.set_weights([10 * factor * weight for weight in learned])
+        warning.on_epoch_end(epoch)
+    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in lines if line]
+    assert [line.partition(" every pixel")[0] for line in lines] == [
+        "warning: after epoch 2",
+        "warning: after epoch 5",
+    ]
+    assert "the same probability, 0.500: lower --learning-rate (it is 0.5)" in lines[0]
+
+
+def test_a_network_that_learns_is_not_called_constant(arrays, capsys):
+    small_run(epochs=1)
+    assert "same probability" not in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights(arrays):
     runs = []
     for seed in (3, 3, 4):
-        small_run(monkeypatch, seed=seed, validation_split=0.0)
+        small_run(seed=seed, validation_split=0.0)
         runs.append(read_weights("weights/nerve.last.weights.h5"))
     for first, again in zip(*runs[:2]):
         np.testing.assert_allclose(first, again, atol=1e-6)
     assert not np.allclose(runs[0][0], runs[2][0])
 
 
-def test_a_network_takes_the_channels_of_its_arrays(place, monkeypatch):
+def test_a_network_takes_the_channels_of_its_arrays(place):
     make_folders(place, size=(64, 96))
     data.prepare(data.Options(job="nerve", images="images", masks="masks", channels=3))
-    small_run(monkeypatch, epochs=1)
+    small_run(epochs=1)
     assert json.loads(Path("weights/nerve.json").read_text())["network"]["channels"] == 3
 
 
