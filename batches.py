@@ -78,6 +78,15 @@ def fold_rows(files, num_folds, by_subject, seed):
     return [(rows[~mask], rows[mask]) for mask in inside]
 
 
+def find_scale(images, rows, standardize):
+    """The mean and std to standardize with, as a recipe's field says: of the rows, None and None
+    for each image's own, or 0 and 255.
+    """
+    if standardize == "training":
+        return mean_and_std(images, rows)
+    return {"image": (None, None), "none": (0.0, 255.0)}[standardize]
+
+
 def mean_and_std(images, rows):
     """Mean and standard deviation of all pixels of some rows, in grey values 0..255."""
     count = total = squares = 0

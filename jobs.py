@@ -130,7 +130,9 @@ class Recipe:
     repeats: int = 1  # how often each training image comes in one epoch
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
-    standardize: bool = True  # (x - mean) / std of the training images; False: x / 255
+    standardize: str = (
+        "training"  # (x - mean) / std of all images; "image": its own; "none": x / 255
+    )
     window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
     augmentation: Augmentation = Augmentation()
     cosine: bool = False  # the rate rises for a tenth of the steps, then falls along a cosine to 0
@@ -292,7 +294,7 @@ JOBS = {
             steps_per_epoch=100,
             validation_steps=50,
             metrics=("accuracy", "dice_per_image"),
-            standardize=False,
+            standardize="none",
         ),
         image_size=(256, 256),
         raw="--raw DIR|ZIP with train/ID_VV.jpg, train_masks/ID_VV_mask.gif and test/ID_VV.jpg",
@@ -321,7 +323,7 @@ JOBS = {
             batch_size=8,
             epochs=50,
             metrics=("accuracy", "iou_loss", "dice_per_image"),
-            standardize=False,
+            standardize="none",
         ),
         image_size=(256, 256),
     ),

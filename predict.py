@@ -25,9 +25,7 @@ class Network:
     record: dict
 
     def standardize(self, images):
-        """uint8 images as the network was fed with: float32, (x - mean) / std of the training
-        images.
-        """
+        """uint8 images as the network was fed with: float32, (x - mean) / std."""
         return standardize(images, self.record["mean"], self.record["std"])
 
 
@@ -45,9 +43,15 @@ class Run:
         return self.networks[0].record
 
 
-def standardize(images, mean, std):
-    """(images - mean) / std, float32."""
-    return (images.astype(np.float32) - np.float32(mean)) / np.float32(std)
+def standardize(images, mean=None, std=None):
+    """(images - mean) / std, float32, of one image (H, W, C) or several (B, H, W, C); without mean
+    and std each image has its own, a flat one's std being 1.
+    """
+    images = images.astype(np.float32)
+    if mean is None:
+        mean, std = (f(images, axis=(-3, -2, -1), keepdims=True) for f in (np.mean, np.std))
+        std = np.where(std > 0, std, 1)
+    return (images - np.float32(mean)) / np.float32(std)
 
 
 def load_run(job, weights=None, average=True):

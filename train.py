@@ -94,7 +94,7 @@ from matplotlib.figure import Figure
 
 import data
 from augment import SYMMETRIES
-from batches import Batches, fold_rows, mean_and_std, split_rows
+from batches import Batches, find_scale, fold_rows, split_rows
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
@@ -253,6 +253,7 @@ def choose_job(options):
     for name, value, allowed in (
         ("recipe.loss", recipe.loss, LOSSES),
         ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
+        ("recipe.standardize", recipe.standardize, ("training", "image", "none")),
         ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
     ):
         if value not in allowed:
@@ -320,7 +321,7 @@ def make_batches(arrays, split, recipe, scale, seed, sizes):
 def train_network(name, job, options, arrays, split):
     """Train one network, weights/NAME.* and vis/JOB/NAME.curves.png; returns its record."""
     recipe, seed = job.recipe, options.seed
-    scale = mean_and_std(arrays.images, split[0]) if recipe.standardize else (0.0, 255.0)
+    scale = find_scale(arrays.images, split[0], recipe.standardize)
     config, window = fit_network(options.job, job, arrays)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)

@@ -47,7 +47,7 @@ from matplotlib.figure import Figure
 
 import data
 from arrays import Arrays
-from batches import mean_and_std
+from batches import find_scale
 from files import csv_text, read_csv, replace_file, write_text
 from losses import dice_per_image
 from model import build_unet
@@ -66,7 +66,7 @@ MODERN = {"modern": ("modern", "")}
 REASONS = {
     "document, Adam 1e-4": ("document", "recipe.optimizer=adam recipe.learning_rate=1e-4"),
     "document, cross-entropy": ("document", "recipe.loss=binary_cross_entropy"),
-    "document, not standardized": ("document", "recipe.standardize=false"),
+    "document, not standardized": ("document", "recipe.standardize=none"),
     "document, turns and flips": ("document", "augmentation.symmetry=turns"),
     "document, shifts": ("document", "augmentation.shift=0.5 augmentation.wrap=true"),
 }
@@ -117,7 +117,7 @@ def run(name, shape, fill, seed, options):
         options.num_images, shape=shape, fill=fill, seed=seed, first=22
     )
     arrays = Arrays(image, mask, others, [{"split": "train"}], [])
-    scale = mean_and_std(image, [0]) if recipe.standardize else (0.0, 255.0)
+    scale = find_scale(image, [0], recipe.standardize)
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

@@ -8,8 +8,9 @@ from conftest import make_nerve
 
 import data
 from arrays import load_arrays
-from batches import Batches, fold_rows, mean_and_std, split_rows
+from batches import Batches, find_scale, fold_rows, mean_and_std, split_rows
 from jobs import JOBS, Augmentation
+from predict import standardize
 
 RECIPE = JOBS["nerve"].recipe
 WEIGHTED = JOBS["membrane"].recipe
@@ -96,6 +97,18 @@ def test_folds_that_there_are_not_subjects_or_a_free_split_for_are_refused():
     stated = [{"subject": name, "split": name} for name in ("train", "validation")]
     with pytest.raises(ValueError, match="validation share of their own"):
         fold_rows(stated, 2, True, seed=1)
+
+
+def test_the_scale_is_that_of_the_training_images_of_each_image_or_none():
+    images = np.random.default_rng(0).integers(0, 200, (4, 9, 7, 3), dtype=np.uint8)
+    rows = np.arange(2)
+    assert find_scale(images, rows, "training") == mean_and_std(images, rows)
+    assert find_scale(images, rows, "none") == (0.0, 255.0)
+    own = standardize(images, *find_scale(images, rows, "image"))
+    np.testing.assert_allclose(own.mean(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(own.std(axis=(1, 2, 3)), 1, atol=1e-6)
+    np.testing.assert_allclose(standardize(images[3], None, None), own[3], atol=1e-6)
+    assert (standardize(np.full((2, 4, 4, 1), 7, np.uint8)) == 0).all()
 
 
 @pytest.fixture
