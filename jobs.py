@@ -375,5 +375,45 @@ MODERN = {
             decide=True,
         ),
     ),
+    "car": replace(
+        JOBS["car"],
+        network=replace(JOBS["car"].network, **NARROW),
+        recipe=Recipe(
+            "adam",
+            2e-3,
+            "bce_dice",
+            batch_size=4,
+            epochs=6,
+            steps_per_epoch=100,
+            augmentation=Augmentation(
+                symmetry="mirror", shift=0.05, rotation=5, scale=0.1, contrast=0.1, brightness=0.05
+            ),
+            cosine=True,
+            decide=True,
+        ),
+    ),
+    "cadastre": replace(
+        JOBS["cadastre"],
+        network=replace(
+            JOBS["cadastre"].network,
+            upsample="nearest",
+            dropout=(),
+            head_filters=0,
+            head_dropout=0.0,
+            **NARROW,
+        ),
+        recipe=Recipe(
+            "adam",
+            2e-3,
+            "bce_dice",
+            batch_size=4,
+            epochs=7,
+            steps_per_epoch=100,
+            window=(256, 256),
+            augmentation=Augmentation(symmetry="turns"),
+            cosine=True,
+            decide=True,
+        ),
+    ),
 }
 RECIPES = {"document": JOBS, "modern": {**JOBS, **MODERN}}
