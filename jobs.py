@@ -370,7 +370,9 @@ MODERN = {
             epochs=6,
             steps_per_epoch=100,
             window=(256, 256),
-            augmentation=Augmentation(symmetry="turns"),
+            augmentation=Augmentation(
+                symmetry="turns", elastic=10.0, contrast=0.1, brightness=0.05
+            ),
             cosine=True,
             decide=True,
         ),
