@@ -377,6 +377,31 @@ MODERN = {
             decide=True,
         ),
     ),
+    "nerve": replace(
+        JOBS["nerve"],
+        network=replace(
+            JOBS["nerve"].network, batch_normalization=True, momentum=0.9, initializer="he_normal"
+        ),
+        recipe=Recipe(
+            "adam",
+            2e-3,
+            "bce_image_dice",
+            batch_size=16,
+            epochs=30,
+            standardize="image",
+            augmentation=Augmentation(
+                shift=0.1,
+                rotation=15.0,
+                scale=0.2,
+                elastic=2.0,
+                contrast=0.2,
+                brightness=0.1,
+                gamma=0.3,
+            ),
+            cosine=True,
+            decide=True,
+        ),
+    ),
     "car": replace(
         JOBS["car"],
         network=replace(JOBS["car"].network, **NARROW),

@@ -44,6 +44,16 @@ def bce_dice_loss(y_true, y_pred):
     return binary_cross_entropy(y_true, y_pred) + dice_loss(y_true, y_pred)
 
 
+def bce_image_dice_loss(y_true, y_pred):
+    """binary_cross_entropy + 1 - the mean of dice_coef of each image by itself: a small mask counts
+    as much as a large one.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
+    dice = (2 * intersection + 1) / (a + b + 1)
+    return binary_cross_entropy(y_true, y_pred) + 1 - ops.mean(dice)
+
+
 def softmax_cross_entropy(y_true, y_pred):
     """-log of the probability of each pixel's class: (B, H, W), for weighting pixel by pixel.
 
@@ -107,6 +117,7 @@ LOSSES = {
     "negative_dice": dice_coef_loss,
     "binary_cross_entropy": binary_cross_entropy,
     "bce_dice": bce_dice_loss,
+    "bce_image_dice": bce_image_dice_loss,
     "iou": iou_loss,
     "weighted_cross_entropy": softmax_cross_entropy,
 }

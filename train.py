@@ -43,6 +43,7 @@ class Options:
             "negative_dice",
             "binary_cross_entropy",
             "bce_dice",
+            "bce_image_dice",
             "iou",
             "weighted_cross_entropy",
         ),

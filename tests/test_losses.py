@@ -48,6 +48,9 @@ ORACLES = {
     losses.iou_loss: lambda a, b: 1 - numpy_iou(a, b),
     losses.binary_cross_entropy: numpy_cross_entropy,
     losses.bce_dice_loss: lambda a, b: numpy_cross_entropy(a, b) + 1 - numpy_dice(a, b),
+    losses.bce_image_dice_loss: lambda a, b: (
+        numpy_cross_entropy(a, b) + 1 - np.mean([numpy_dice(x, y) for x, y in zip(a, b)])
+    ),
 }
 
 
