@@ -45,8 +45,8 @@ def bce_dice_loss(y_true, y_pred):
 
 
 def bce_image_dice_loss(y_true, y_pred):
-    """binary_cross_entropy + 1 - the mean of dice_coef of each image by itself: a small mask counts
-    as much as a large one.
+    """binary_cross_entropy + 1 - the mean of each image's own dice_coef: a small mask counts as
+    much as a large one.
     """
     y_true, y_pred = _float32(y_true, y_pred)
     intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
