@@ -63,10 +63,13 @@ NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters
 # each ablation takes one thing away from the modern one.
 DOCUMENT = {"document": ("document", "")}
 MODERN = {"modern": ("modern", "")}
+MIRRORED = "document, mirrored border"  # the same training; predicted with MARGIN around an image
+MARGIN = 32  # pixels
 REASONS = {
     "document, Adam 1e-4": ("document", "recipe.optimizer=adam recipe.learning_rate=1e-4"),
     "document, cross-entropy": ("document", "recipe.loss=binary_cross_entropy"),
     "document, not standardized": ("document", "recipe.standardize=none"),
+    MIRRORED: ("document", ""),
     "document, turns and flips": ("document", "augmentation.symmetry=turns"),
     "document, shifts": ("document", "augmentation.shift=0.5 augmentation.wrap=true"),
 }
@@ -140,8 +143,9 @@ def run(name, shape, fill, seed, options):
             batches.on_epoch_end()
         seconds += time.perf_counter() - start
         if step in looks:
-            train = score(trained, image, mask)[0]
-            dice = score(trained, others, truths)
+            margin = MARGIN if name == MIRRORED else 0
+            train = score(trained, image, mask, margin)[0]
+            dice = score(trained, others, truths, margin)
             # how far a shape's middle is from where the training's was, as the mean of two halves
             distance = [np.hypot(*(place(truth)[0] - centre)) for truth in truths]
             near = distance <= np.median(distance)
@@ -154,10 +158,13 @@ def run(name, shape, fill, seed, options):
             yield (name, shape, fill, seed, *row, round(float(far), 4))
 
 
-def score(trained, images, masks):
-    """Dice of each image, (N,)."""
+def score(trained, images, masks, margin):
+    """Dice of each image, (N,), predicted with a mirrored margin in pixels."""
     masks = masks.astype(np.float32) / 255
-    predicted = np.stack(list(predict_arrays(trained, images)))
+    pad = [(0, 0), (margin, margin), (margin, margin), (0, 0)]
+    predicted = np.stack(list(predict_arrays(trained, np.pad(images, pad, mode="reflect"))))
+    height, width = images.shape[1:3]
+    predicted = predicted[:, margin : margin + height, margin : margin + width]
     return np.asarray(dice_per_image(masks, predicted))
 
 
