@@ -332,15 +332,13 @@ JOBS = {
 
 # The best that we know today on the same network family and the same data. What each part brings,
 # and what was tried and left out, stands in benchmarks/RESULTS.md.
-NARROW = dict(
-    filters=(16, 32, 64, 128),
-    bottleneck=256,
-    batch_normalization=True,
-    momentum=0.9,
-    initializer="he_normal",
+NORMALIZED = dict(batch_normalization=True, momentum=0.9, initializer="he_normal")
+NARROW = dict(filters=(16, 32, 64, 128), bottleneck=256, **NORMALIZED)
+SHORT = Recipe(
+    "adam", 2e-3, "bce_dice", batch_size=4, epochs=6, steps_per_epoch=100, cosine=True, decide=True
 )
 MODERN = {
-    "noise": replace(
+    "noise": replace(  # 836,865 parameters
         JOBS["noise"],
         network=replace(
             JOBS["noise"].network,
@@ -348,46 +346,31 @@ MODERN = {
             bottleneck=128,
             decoder_filters=(8, 8, 16, 32, 64),
         ),
-        recipe=Recipe(
-            "adam",
-            2e-3,
-            "bce_dice",
-            batch_size=4,
+        recipe=replace(
+            SHORT,
             epochs=4,
-            repeats=400,
             augmentation=Augmentation(symmetry="turns", shift=0.5, wrap=True),
-            cosine=True,
+            decide=False,  # its validation images are there to be looked at, not to be fitted
         ),
     ),
-    "membrane": replace(
+    "membrane": replace(  # 1,968,225 parameters
         JOBS["membrane"],
         network=UNetConfig((256, 256), 1, **NARROW),
-        recipe=Recipe(
-            "adam",
-            2e-3,
-            "bce_dice",
-            batch_size=4,
-            epochs=6,
-            steps_per_epoch=100,
+        recipe=replace(
+            SHORT,
             window=(256, 256),
-            augmentation=Augmentation(
-                symmetry="turns", elastic=10.0, contrast=0.1, brightness=0.05
-            ),
-            cosine=True,
-            decide=True,
+            augmentation=Augmentation("turns", elastic=10.0, contrast=0.1, brightness=0.05),
         ),
     ),
-    "nerve": replace(
+    "nerve": replace(  # 7,857,857 parameters
         JOBS["nerve"],
-        network=replace(
-            JOBS["nerve"].network, batch_normalization=True, momentum=0.9, initializer="he_normal"
-        ),
-        recipe=Recipe(
-            "adam",
-            2e-3,
-            "bce_image_dice",
+        network=replace(JOBS["nerve"].network, **NORMALIZED),
+        recipe=replace(
+            SHORT,
+            loss="bce_image_dice",
             batch_size=16,
             epochs=30,
+            steps_per_epoch=None,
             standardize="image",
             augmentation=Augmentation(
                 shift=0.1,
@@ -398,28 +381,19 @@ MODERN = {
                 brightness=0.1,
                 gamma=0.3,
             ),
-            cosine=True,
-            decide=True,
         ),
     ),
-    "car": replace(
+    "car": replace(  # 1,966,257 parameters
         JOBS["car"],
         network=replace(JOBS["car"].network, **NARROW),
-        recipe=Recipe(
-            "adam",
-            2e-3,
-            "bce_dice",
-            batch_size=4,
-            epochs=6,
-            steps_per_epoch=100,
+        recipe=replace(
+            SHORT,
             augmentation=Augmentation(
-                symmetry="mirror", shift=0.05, rotation=5, scale=0.1, contrast=0.1, brightness=0.05
+                "mirror", shift=0.05, rotation=5.0, scale=0.1, contrast=0.1, brightness=0.05
             ),
-            cosine=True,
-            decide=True,
         ),
     ),
-    "cadastre": replace(
+    "cadastre": replace(  # 1,968,513 parameters
         JOBS["cadastre"],
         network=replace(
             JOBS["cadastre"].network,
@@ -429,18 +403,9 @@ MODERN = {
             head_dropout=0.0,
             **NARROW,
         ),
-        recipe=Recipe(
-            "adam",
-            2e-3,
-            "bce_dice",
-            batch_size=4,
-            epochs=7,
-            steps_per_epoch=100,
-            window=(256, 256),
-            augmentation=Augmentation(symmetry="turns"),
-            cosine=True,
-            decide=True,
+        recipe=replace(
+            SHORT, epochs=7, window=(256, 256), augmentation=Augmentation(symmetry="turns")
         ),
     ),
 }
-RECIPES = {"document": JOBS, "modern": {**JOBS, **MODERN}}
+RECIPES = {"document": JOBS, "modern": MODERN}

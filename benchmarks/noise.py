@@ -79,7 +79,7 @@ ABLATIONS = {
     "modern, shifts that mirror": ("modern", "augmentation.wrap=false"),
     "modern, constant rate": ("modern", "recipe.cosine=false"),
     "modern, Dice alone": ("modern", "recipe.loss=dice"),
-    "modern, batch 1": ("modern", "recipe.batch_size=1 recipe.repeats=100"),
+    "modern, batch 1": ("modern", "recipe.batch_size=1"),
     "modern, first filters 16": (
         "modern",
         "network.filters=16,32,64,128,256 network.bottleneck=256 "

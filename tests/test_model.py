@@ -6,7 +6,8 @@ import pytest
 from conftest import ROOT
 from keras import layers
 
-from model import NETWORKS, get_model, get_unet
+from jobs import MODERN
+from model import NETWORKS, BatchNormalization, build_unet, get_model, get_unet
 
 PARAMETERS = {  # the documents' totals
     "noise": 13_360_593,
@@ -320,3 +321,62 @@ def test_a_saved_model_comes_back_whole(place):
         model.predict(images, verbose=0),
         rtol=1e-6,
     )
+
+
+def count_by_hand(config):
+    """Parameters of a network whose upsampling has none, from its levels' filters."""
+
+    def convolution_3x3(incoming, filters):
+        return (9 * incoming + 1) * filters + 4 * filters * config.batch_normalization
+
+    total, x = 0, config.channels
+    for filters in config.filters:
+        total += convolution_3x3(x, filters) + convolution_3x3(filters, filters)
+        x = filters
+    if config.bottleneck:
+        total += convolution_3x3(x, config.bottleneck)
+        total += convolution_3x3(config.bottleneck, config.bottleneck)
+        x = config.bottleneck
+    levels = list(zip(config.filters, config.decoder_filters or config.filters))
+    for level, (skip, filters) in reversed(list(enumerate(levels))):
+        total += convolution_3x3(x + skip, filters)
+        if level or config.top_convolutions == 2:
+            total += convolution_3x3(filters, filters)
+        x = filters
+    return total + (config.head_kernel**2 * x + 1) * config.classes
+
+
+MODERN_PARAMETERS = {
+    "noise": 836_865,
+    "membrane": 1_968_225,
+    "nerve": 7_857_857,
+    "car": 1_966_257,
+    "cadastre": 0,
+}
+
+
+@pytest.mark.parametrize("job", MODERN)
+def test_the_modern_networks_have_as_many_parameters_as_counted_by_hand(job):
+    config = MODERN[job].network
+    assert build_unet(config).count_params() == count_by_hand(config) == MODERN_PARAMETERS[job]
+    assert count_by_hand(NETWORKS["nerve"]) == PARAMETERS["nerve"]
+
+
+def test_batch_normalization_trains_as_keras_does():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, (4, 6, 5, 7)).astype(np.float32)
+    results = []
+    for kind in (layers.BatchNormalization, BatchNormalization):
+        layer = kind(momentum=0.9)
+        model = keras.Sequential([keras.Input(x.shape[1:]), layer, layers.Flatten()])
+        layer.gamma.assign(np.linspace(0.5, 2, 7))
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        outputs = np.asarray(layer(x, training=True))
+        model.train_on_batch(x, np.sin(np.arange(4 * 210)).reshape(4, 210).astype(np.float32))
+        results.append([outputs, *map(np.asarray, layer.weights), np.asarray(layer(x))])
+    *same, variances, last = zip(*results)
+    for keras_own, ours in same[:4]:  # outputs, gamma and beta after a step, moving mean
+        np.testing.assert_allclose(ours, keras_own, atol=2e-5)
+    # The fused operation's moving variance is the unbiased one, by 120 / 119.
+    np.testing.assert_allclose(*variances, rtol=1e-2)
+    np.testing.assert_allclose(*last, atol=2e-2)
