@@ -351,7 +351,7 @@ MODERN_PARAMETERS = {
     "membrane": 1_968_225,
     "nerve": 7_857_857,
     "car": 1_966_257,
-    "cadastre": 0,
+    "cadastre": 1_968_513,
 }
 
 
