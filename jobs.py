@@ -169,32 +169,33 @@ class Job:
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
 
-    def change(self, assignment):
-        """This job with one field changed, "network.filters=16,32,64,128"; raises InputError for a
-        field that there is not and for a value that it cannot have.
+    def change(self, assignments):
+        """This job with some fields changed, "network.filters=16,32", "recipe.cosine=true"; raises
+        InputError for a field that there is not and for a value that it cannot have.
         """
-        path, _, text = assignment.partition("=")
-        part, _, name = path.partition(".")
         parts = {
             "network": self.network,
             "recipe": self.recipe,
             "augmentation": self.recipe.augmentation,
         }
-        if part not in parts or name not in vars(parts[part]):
-            allowed = [
-                f"{p}.{n}" for p in ([part] if part in parts else parts) for n in vars(parts[p])
-            ]
-            raise InputError(f"--set {assignment}: expected FIELD=VALUE of {', '.join(allowed)}")
-        kind = typing.get_type_hints(type(parts[part]))[name]
-        try:
-            value = _parse_value(kind, text)
-        except (ValueError, KeyError) as error:
-            kind = getattr(kind, "__name__", None) if isinstance(kind, type) else kind
-            raise InputError(f"--set {assignment}: expected a value of type {kind}") from error
-        changed = replace(parts[part], **{name: value})
-        if part == "augmentation":
-            part, changed = "recipe", replace(self.recipe, augmentation=changed)
-        return replace(self, **{part: changed})
+        values = {part: {} for part in parts}
+        for assignment in assignments:
+            path, _, text = assignment.partition("=")
+            part, _, name = path.partition(".")
+            if part not in parts or name not in vars(parts[part]):
+                some = [part] if part in parts else parts
+                allowed = ", ".join(f"{p}.{n}" for p in some for n in vars(parts[p]))
+                raise InputError(f"--set {assignment}: expected FIELD=VALUE of {allowed}")
+            kind = typing.get_type_hints(type(parts[part]))[name]
+            try:
+                values[part][name] = _parse_value(kind, text)
+            except (ValueError, KeyError) as error:
+                kind = kind.__name__ if isinstance(kind, type) else kind
+                raise InputError(f"--set {assignment}: expected a value of type {kind}") from error
+        network, recipe, augmentation = (replace(parts[p], **values[p]) for p in parts)
+        if values["augmentation"]:
+            recipe = replace(recipe, augmentation=augmentation)
+        return replace(self, network=network, recipe=recipe)
 
 
 def _parse_value(kind, text):

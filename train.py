@@ -247,9 +247,7 @@ def choose_job(options):
     recipe = replace(
         job.recipe, **{name: value for name, value in given.items() if name in fields}
     )
-    job = replace(job, recipe=recipe)
-    for assignment in options.set:
-        job = job.change(assignment)
+    job = replace(job, recipe=recipe).change(options.set)
     recipe, classes = job.recipe, job.network.classes
     for name, value, allowed in (
         ("recipe.loss", recipe.loss, LOSSES),

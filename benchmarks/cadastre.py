@@ -82,7 +82,6 @@ def combinations(options):
 
 def choose(setting, size):
     """The document's job with a setting of the grid, on random windows."""
-    job = RECIPES["document"]["cadastre"]
     first = setting["filters"]
     changes = [
         f"recipe.learning_rate={setting['rate']}",
@@ -95,9 +94,7 @@ def choose(setting, size):
     ]
     if not setting["head"]:
         changes.append("network.head_filters=0")
-    for change in changes:
-        job = job.change(change)
-    return job
+    return RECIPES["document"]["cadastre"].change(changes)
 
 
 def run(setting, seed, arrays, options):

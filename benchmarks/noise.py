@@ -111,9 +111,8 @@ def settings(options):
 def run(name, shape, fill, seed, options):
     """Train on image 1 of a seed and yield a row of the table at each of the steps looked at."""
     recipe_name, changes = {**DOCUMENT, **MODERN, **REASONS, **ABLATIONS}[name]
-    job = RECIPES[recipe_name]["noise"]
-    for change in changes.split() + (NARROW.split() if options.tiny else []):
-        job = job.change(change)
+    changes = changes.split() + (NARROW.split() if options.tiny else [])
+    job = RECIPES[recipe_name]["noise"].change(changes)
     recipe, network = job.recipe, job.network
     image, mask = data.create_data(1, shape=shape, fill=fill, seed=seed)
     others, truths = data.create_data(

@@ -325,3 +325,76 @@ def test_a_bool_option_can_be_turned_off():
 
     parser = make_parser(Options, "train.py", "x")
     assert parser.parse_args(["--no-split-by-subject"]).split_by_subject is False
+
+
+SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
+
+
+@pytest.mark.parametrize("job", RUNS)
+def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
+    import data
+    import train
+    from model import get_unet
+
+    make_raw, data_options, *_ = RUNS[job]
+    make_raw(place / "raw")
+    data_options = parse_options(data.Options, "data.py", "x", [job, *map(str, data_options)])
+    data.prepare(data_options)
+    train.train_predict(
+        train.Options(job=job, recipe="modern", epochs=1, steps_per_epoch=2, set=SMALL)
+    )
+    record = json.loads(Path(f"weights/{job}.json").read_text())
+    assert record["recipe"]["cosine"]
+    assert record["network"]["filters"] == [4, 6]
+    assert ("held out: Dice" in capsys.readouterr().out) == record["recipe"]["decide"]
+    assert get_unet(job).count_params() > 1_900_000  # get_unet is the document's still
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory):
+    place = tmp_path_factory.mktemp("folds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_cadastre(place / "raw")
+        options = ("--images", "raw/images", "--masks", "raw/masks", "--image-size", 0, 0)
+        run_well("data.py", "cadastre", *options)
+        arguments = ("--recipe", "modern", "--folds", 2, "--epochs", 1, "--steps-per-epoch", 1)
+        output = run_well("train.py", "cadastre", *arguments, "--set", *SMALL)
+        assert "±" in output
+    return place
+
+
+class TestAfterFolds:
+    def test_every_image_is_scored_by_the_network_that_did_not_see_it(self, folds, monkeypatch):
+        monkeypatch.chdir(folds)
+        output = run_well("test.py", "cadastre", "--num-images", 1)
+        assert output.splitlines()[-1].endswith("over 6 images")
+        record = json.loads(Path("weights/cadastre.json").read_text())
+        scores = json.loads(Path("vis/cadastre/scores.json").read_text())
+        means = [fold["dice"] * fold["num_images"] for fold in record["folds"]]
+        assert scores["dice"] == pytest.approx(sum(means) / 6, abs=1e-6)
+
+    def test_without_test_images_every_image_is_submitted(self, folds, monkeypatch):
+        monkeypatch.chdir(folds)
+        assert "6 rows" in run_well("submission.py", "cadastre")
+
+    def test_a_folder_of_images_gets_the_mean_of_the_folds(self, folds, monkeypatch):
+        monkeypatch.chdir(folds)
+        run_well("test.py", "cadastre", "--images", "raw/images", "--no-average")
+        assert len(list(Path("output/cadastre/masks").glob("*.png"))) == 6
+
+    def test_weights_of_one_network_are_refused(self, folds, monkeypatch):
+        monkeypatch.chdir(folds)
+        message = refusal("test.py", "cadastre", "--weights", "weights/cadastre.fold1.weights.h5")
+        assert "is of 2 folds with weights of their own" in message
+
+    def test_a_fold_that_is_missing_is_named(self, folds, monkeypatch):
+        monkeypatch.chdir(folds)
+        Path("weights/cadastre.fold2.json").rename("away.json")
+        assert "weights/cadastre.fold2.json: no trained network" in refusal("test.py", "cadastre")
+        Path("away.json").rename("weights/cadastre.fold2.json")
+
+
+def test_folds_of_noise_are_refused(place):
+    message = refusal("train.py", "noise", "--folds", 3)
+    assert "--folds 3: these images come with a validation share of their own" in message
