@@ -224,14 +224,16 @@ def predict_test(run, arrays, path):
             np.load(temporary, mmap_mode="r+")[row] = probability  # see arrays.py
 
 
-def measure_held_out(run, arrays):
-    """The HeldOut of a run, from its predictions; raises InputError as validation_rows does."""
+def measure_held_out(run, arrays, predictions=None):
+    """The HeldOut of a run, from its predictions, those of predict_held_out; raises InputError as
+    validation_rows does.
+    """
     fold_of = {
         row: number for number, rows in enumerate(validation_rows(run, arrays)) for row in rows
     }
     folds, truths, predicted, right = [], [], [], []
-    items = with_progress(predict_held_out(run, arrays), len(fold_of), "held-out images")
-    for row, probability in items:
+    predictions = predictions or predict_held_out(run, arrays)
+    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
         truth = arrays.masks[row] > 0
         level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
         folds.append(fold_of[row])

@@ -36,7 +36,7 @@ from arrays import load_arrays
 from files import decode_mask, read_csv, resize
 from jobs import THRESHOLD
 from predict import load_run, measure_held_out, predict_held_out
-from runs import THRESHOLDS, Decision, HeldOut
+from runs import THRESHOLDS, Decision, HeldOut, read_record
 
 
 def mean_class_dice(probability, truth):
@@ -129,38 +129,46 @@ def score_pixels(measured):
     yield f"F1 of all pixels       {f1:.4f}"
 
 
-def score_probabilities(run, arrays, options):
-    """Lines: what needs the probabilities themselves."""
-    soft, full, segments = [], [], []
-    for row, probability in predict_held_out(run, arrays):
-        truth = arrays.masks[row][..., 0] > 0
-        soft.append(mean_class_dice(probability[..., 0], truth))
-        if options.segments:
-            cells = [probability[..., 0] > threshold for threshold in THRESHOLDS]
-            segments.append([segment_scores(some, truth) for some in cells])
-        if options.full_size:
-            path = arrays.files[row]["mask"]
-            truth = decode_mask(Path(path).read_bytes(), path)[..., 0] > 0
-            mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
-            full.append(2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1))
-    yield f"Dice of both classes   {np.mean(soft):.4f}"
-    if full:
-        yield f"Dice at full size      {np.mean(full):.4f}, worst {min(full):.4f}"
-    for name, scores in zip(
-        ("Rand", "information"), np.mean(segments, axis=0).T if segments else ()
-    ):
-        best = int(np.argmax(scores))
-        yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
+class Watch:
+    """Scores that need the probabilities themselves, taken as they pass by."""
+
+    def __init__(self, arrays, options):
+        self.arrays, self.options = arrays, options
+        self.soft, self.full, self.segments = [], [], []
+
+    def pass_on(self, predictions):
+        """Yield (row, probability) on, scoring each."""
+        for row, probability in predictions:
+            truth = self.arrays.masks[row][..., 0] > 0
+            self.soft.append(mean_class_dice(probability[..., 0], truth))
+            if self.options.segments:
+                cells = [probability[..., 0] > threshold for threshold in THRESHOLDS]
+                self.segments.append([segment_scores(some, truth) for some in cells])
+            if self.options.full_size:
+                path = self.arrays.files[row]["mask"]
+                truth = decode_mask(Path(path).read_bytes(), path)[..., 0] > 0
+                mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
+                self.full.append(2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1))
+            yield row, probability
+
+    def lines(self):
+        yield f"Dice of both classes   {np.mean(self.soft):.4f}"
+        if self.full:
+            yield f"Dice at full size      {np.mean(self.full):.4f}, worst {min(self.full):.4f}"
+        means = np.mean(self.segments, axis=0).T if self.segments else ()
+        for name, scores in zip(("Rand", "information"), means):
+            best = int(np.argmax(scores))
+            yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
 
 
 def main(options):
     run, arrays = load_run(options.job), load_arrays(options.job)
     names = [network.record["name"] for network in run.networks]
-    print(f"{options.job}: {run.record['command']}")
-    for line in score_pixels(measure_held_out(run, arrays)):
-        print(line, flush=True)
-    for line in score_probabilities(run, arrays, options):
-        print(line)
+    print(f"{options.job}: {read_record(options.job)['command']}")
+    watch = Watch(arrays, options)
+    predictions = watch.pass_on(predict_held_out(run, arrays))
+    measured = measure_held_out(run, arrays, predictions)
+    print("\n".join([*score_pixels(measured), *watch.lines()]))
     seconds = [
         sum(float(row["seconds"]) for row in read_csv(f"weights/{name}.csv", ("seconds",)))
         for name in names
