@@ -22,8 +22,8 @@ def sample_window(image, mask, window, augmentation=None, rng=None):
     jobs.Augmentation and a random generator place, shape and grey values are random; without them
     it is the middle, unmoved. What lies beyond the border is mirrored, or with
     augmentation.wrap comes in from the other side. Returns image float32 (H', W', C) in 0..255
-    (and a little beyond), mask uint8 (H', W', 1) 0 or 255: 255 where the interpolated mask is
-    above the middle, so that it moves as the image does to the pixel.
+    (contrast and brightness may leave that), mask uint8 (H', W', 1) 0 or 255: 255 where the
+    interpolated mask is above the middle, so that it moves as the image does to the pixel.
     """
     if rng is None:
         x, y = _middle(image.shape[:2], window)
@@ -116,7 +116,7 @@ def vary_greys(image, augmentation, rng):
         power = np.exp(rng.normal(0, augmentation.gamma))
         image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(power)
     if augmentation.blur:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1, augmentation.blur))
+        image = cv2.GaussianBlur(image, (0, 0), max(0.01, rng.uniform(0, augmentation.blur)))
     if augmentation.noise:
         spread = 255 * augmentation.noise * rng.random()
         image = image + rng.standard_normal(image.shape, np.float32) * np.float32(spread)

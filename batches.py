@@ -63,7 +63,8 @@ def fold_rows(files, num_folds, by_subject, seed):
     names, sizes = np.unique(subjects, return_counts=True)
     if len(names) < num_folds:
         what = "subjects" if by_subject else "images"
-        raise InputError(f"--folds {num_folds}: there are only {len(names)} {what}; pass fewer")
+        remedy = "fewer, or --no-split-by-subject" if by_subject else "fewer"
+        raise InputError(f"--folds {num_folds}: there are only {len(names)} {what}; pass {remedy}")
     if by_subject:
         held_out = [[] for _ in range(num_folds)]
         counts = [0] * num_folds
@@ -101,8 +102,8 @@ class Batches(keras.utils.PyDataset):
     """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
     (B, H', W', 1) 0 or 1; `count` images an epoch, the last batch short if they do not divide.
 
-    With a seed the rows come in a new order each epoch, all of them before one comes again, and
-    windows as the recipe's augmentation has them; without one the windows are the images' middle.
+    With a seed the rows come in a new order each epoch, all of them before one comes again in it,
+    and windows as the recipe's augmentation has them; without one the images' middle.
     Where the recipe's loss is weighted, a third part is the border weights float32 (B, H', W').
     """
 
@@ -111,8 +112,11 @@ class Batches(keras.utils.PyDataset):
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
         self.window, self.mask_size = sizes
-        whole = self.window == arrays.images.shape[1:3]
-        self.is_plain = whole and recipe.augmentation == Augmentation()
+        self.is_plain = (
+            self.window == self.mask_size == arrays.images.shape[1:3]
+            and recipe.augmentation == Augmentation()
+            and not recipe.is_weighted
+        )
         self.epoch = -1
         self.on_epoch_end()
 

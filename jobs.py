@@ -1,15 +1,25 @@
-"""The five jobs, one row a document: network, recipe, files. Nothing heavy is imported here."""
+"""The five jobs, one row a document: its network, its two recipes, its files. Nothing heavy is
+imported here.
+"""
 
 import math
 import types
 import typing
 from dataclasses import dataclass, replace
 
+NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
 THRESHOLD = 0.5  # a probability above it is foreground
 
 
 class InputError(ValueError):
     """What a user can mend; it names the file, what it has, what is allowed, what to do."""
+
+
+def check_range(name, value, least, most=math.inf):
+    """Raise InputError for a number outside least..most; None passes."""
+    if value is not None and not least <= value <= most:  # not a number, too
+        allowed = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise InputError(f"{name} {value}: expected {allowed}")
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,21 @@ class UNetConfig:
 
     def __post_init__(self):
         levels = len(self.filters)
-        if not levels or min(self.filters) < 1:
-            raise InputError(f"filters {self.filters}: expected one number above 0 a level")
+        if not levels or min(self.filters + self.decoder_filters) < 1:
+            raise InputError(
+                f"filters {self.filters}, decoder_filters {self.decoder_filters}: expected one "
+                "number above 0 a level"
+            )
+        if self.padding not in ("same", "valid"):
+            raise InputError(f"padding {self.padding!r}: expected same or valid")
+        for name, least in (("bottleneck", 0), ("head_filters", 0), ("classes", 1)):
+            check_range(f"network.{name}", getattr(self, name), least)
+        check_range("network.top_convolutions", self.top_convolutions, 1, 2)
+        check_range("network.head_kernel", self.head_kernel, 1)
+        for name in ("momentum", "head_dropout"):
+            check_range(f"network.{name}", getattr(self, name), 0, 0.999)
+        for rate in self.dropout:
+            check_range("network.dropout", rate, 0, 0.999)
         for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
             given = len(getattr(self, name))
             if given not in (0, needed):
@@ -111,8 +134,9 @@ class Augmentation:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if isinstance(value, float) and not 0 <= value < math.inf:
-                raise InputError(f"augmentation.{name} {value}: expected 0 or above")
+            if name not in ("symmetry", "wrap"):
+                most = 1 if name in ("shift", "foreground") else 1000
+                check_range(f"augmentation.{name}", value, 0, most)
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ class Recipe:
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
     standardize: str = (
-        "training"  # (x - mean) / std of all images; "image": its own; "none": x / 255
+        "training"  # (x - mean) / std of all images; "image": of each; "none": x / 255
     )
     window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
     augmentation: Augmentation = Augmentation()
@@ -139,9 +163,13 @@ class Recipe:
     decide: bool = False  # choose threshold and smallest area on held-out images; False: 0.5, 0
 
     def __post_init__(self):
-        for name in ("learning_rate", "batch_size", "epochs", "repeats"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"recipe.{name} {getattr(self, name)}: expected above 0")
+        for name in ("batch_size", "epochs", "repeats", "steps_per_epoch", "validation_steps"):
+            check_range(f"recipe.{name}", getattr(self, name), 1)
+        for length in self.window or ():
+            check_range("recipe.window", length, 1)
+        check_range("recipe.learning_rate", self.learning_rate, 1e-12, 1e6)
+        check_range("recipe.momentum", self.momentum, 0, 0.9999)
+        check_range("recipe.validation_split", self.validation_split, 0, 0.9)
 
     @property
     def is_weighted(self):
@@ -182,10 +210,13 @@ class Job:
         for assignment in assignments:
             path, _, text = assignment.partition("=")
             part, _, name = path.partition(".")
-            if part not in parts or name not in vars(parts[part]):
-                some = [part] if part in parts else parts
-                allowed = ", ".join(f"{p}.{n}" for p in some for n in vars(parts[p]))
-                raise InputError(f"--set {assignment}: expected FIELD=VALUE of {allowed}")
+            names = [n for n in vars(parts.get(part, self)) if n not in NOT_SET]
+            if part not in parts or name not in names:
+                allowed = f"one of {', '.join(names)}" if part in parts else "as jobs.py names it"
+                raise InputError(
+                    f"--set {assignment}: expected network.FIELD=VALUE, recipe.FIELD=VALUE or "
+                    f"augmentation.FIELD=VALUE, FIELD {allowed}"
+                )
             kind = typing.get_type_hints(type(parts[part]))[name]
             try:
                 values[part][name] = _parse_value(kind, text)
@@ -205,7 +236,10 @@ def _parse_value(kind, text):
         return None if text == "none" else _parse_value(kinds[0], text)
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        return tuple(_parse_value(item, word) for word in text.split(",") if word)
+        values = tuple(_parse_value(item, word) for word in text.split(",") if word)
+        if typing.get_args(kind)[-1] is not ... and len(values) != len(typing.get_args(kind)):
+            raise ValueError
+        return values
     if kind is bool:
         return {"true": True, "false": False}[text]
     return kind(text)

@@ -69,6 +69,10 @@ def build_unet(config: UNetConfig, name="unet"):
     config.check_size(*config.image_size)
     if config.upsample not in UPSAMPLE:
         raise InputError(f"upsample {config.upsample!r}: expected one of {', '.join(UPSAMPLE)}")
+    try:
+        keras.initializers.get(initializer(config, 1))
+    except ValueError as error:
+        raise InputError(f"initializer {config.initializer!r}: not one of Keras's") from error
     dropout = config.dropout or (0,) * (len(config.filters) + 1)
     inputs = x = keras.Input((*config.image_size, config.channels), name="image")
 

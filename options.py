@@ -6,6 +6,7 @@ Nothing heavy is imported here: `--help` answers, and `data.py` starts, without 
 import argparse
 import contextlib
 import dataclasses
+import logging
 import math
 import os
 import sys
@@ -57,7 +58,9 @@ def make_parser(options_class, prog, documentation):
             arguments["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
             kinds = typing.get_args(kind)
-            arguments.update(type=kinds[0], nargs="*" if kinds[-1] is ... else len(kinds))
+            arguments.update(type=kinds[0], nargs=len(kinds))
+            if kinds[-1] is ...:  # any number of values, and the option more than once
+                arguments.update(nargs="+", action="extend", default=argparse.SUPPRESS)
         else:
             arguments.update(type=kind, choices=field.metadata["choices"])
         if field.metadata["metavar"]:
@@ -93,6 +96,7 @@ def parse_options(options_class, prog, documentation, arguments=None):
 def one_line_errors():
     """Turn a user's mistake inside the block into one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and its hints about retracing
     try:
         yield
     except InputError as error:

@@ -8,9 +8,9 @@ import numpy as np
 
 from augment import SYMMETRIES
 from files import create_array, replace_file, resize, with_progress
-from jobs import InputError, UNetConfig
+from jobs import InputError
 from model import build_unet, load_weights
-from runs import THRESHOLDS, Decision, HeldOut, read_record
+from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
 
 TILE = 1024  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
@@ -78,12 +78,12 @@ def load_run(job, weights=None, average=True):
 def load_network(name, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record = read_record(name)
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in record["network"].items()
-    }
-    model = build_unet(replace(UNetConfig(**fields), image_size=(None, None)), name=record["job"])
-    load_weights(model, weights)
+    model = build_unet(read_network(record), name=record["job"])
+    try:
+        load_weights(model, weights)
+    except InputError as error:
+        again = f"run python train.py {record['job']} again, with the options of before"
+        raise InputError(f"{error}; {again}") from error
     return Network(model, record)
 
 
@@ -108,6 +108,8 @@ def validation_rows(run, arrays):
     held_out = [network.record["validation"] for network in run.networks]
     if not all(id in row_of for ids in held_out for id in ids):
         raise InputError(f"the arrays are of other images than those of the training; {again}")
+    if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
+        raise InputError(f"weights/{run.record['job']}.*: folds of two trainings; {again}")
     if not any(held_out):
         raise InputError(
             f"weights/{run.record['job']}.json: training held no image out; {again} with a "

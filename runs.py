@@ -84,17 +84,40 @@ def read_record(name):
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
-        Decision(**record["decision"])
+        decision = Decision(**record["decision"])
+        _check(0 <= decision.threshold <= 1 and decision.min_area >= 0, "decision")
         if "folds" in record:
-            assert all(fold["name"] for fold in record["folds"])
+            names = [fold["name"] for fold in record["folds"]]
+            _check(name == job and names, "folds")
+            _check(all(n.startswith(f"{job}.fold") for n in names), "folds")
         else:
             for key in ("name", "job", "mean", "std", "array_size", "is_resized", "validation"):
                 record[key]
-            if record["recipe"]["augmentation"]["symmetry"] not in SYMMETRIES:
-                raise ValueError("an unknown symmetry")
-            UNetConfig(**record["network"])
+            _check(all(isinstance(record[k], float | None) for k in ("mean", "std")), "scale")
+            _check(record["std"] is None or record["std"] > 0, "std")
+            _check(len(record["array_size"]) == 2, "array_size")
+            _check(all(isinstance(id, str) for id in record["validation"]), "validation")
+            _check(record["recipe"]["augmentation"]["symmetry"] in SYMMETRIES, "symmetry")
+            UNetConfig(**{k: _tuple(v) for k, v in record["network"].items()})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"{path}: not a run of this version ({error!r}); run python train.py {job} again"
+            f"{path}: not a run of this version ({error!r}); run python train.py {job} again, "
+            "with the options of before"
         ) from error
     return record
+
+
+def _check(is_right, name):
+    if not is_right:
+        raise ValueError(f"{name} is damaged")
+
+
+def _tuple(value):
+    """JSON's list as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def read_network(record):
+    """The UNetConfig of a record, for images of any size."""
+    fields = {key: _tuple(value) for key, value in record["network"].items()}
+    return UNetConfig(**{**fields, "image_size": (None, None)})

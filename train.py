@@ -100,7 +100,7 @@ from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
 from predict import load_run, measure_held_out, predict_test
-from runs import FORMAT, Decision
+from runs import FORMAT, Decision, read_record
 
 CONSTANT = 0.01  # probabilities of a batch that differ by less are one grey value
 
@@ -149,10 +149,12 @@ class ConstantWarning(keras.callbacks.Callback):
     epoch all probabilities of a batch (B, H, W, C) are within CONSTANT.
     """
 
-    def __init__(self, images, recipe):
+    def __init__(self, images, recipe, network):
         super().__init__()
         self.images, self.recipe = images, recipe
-        self.is_constant = False
+        self.is_constant, self.advice = False, ""
+        if not network.batch_normalization:
+            self.advice = ", or --set network.batch_normalization=true"
 
     def on_epoch_end(self, epoch, logs=None):
         was_constant = self.is_constant
@@ -162,7 +164,7 @@ class ConstantWarning(keras.callbacks.Callback):
             print(
                 f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
                 f"{probabilities.mean():.3f}: lower --learning-rate (it is "
-                f"{self.recipe.learning_rate:g}), or --set network.batch_normalization=true"
+                f"{self.recipe.learning_rate:g}){self.advice}"
             )
 
 
@@ -294,7 +296,7 @@ def fit_network(name, job, arrays):
         config.check_size(*window)
     except InputError as error:
         if job.recipe.window:
-            raise
+            raise InputError(f"recipe.window {window[0]},{window[1]}: {error}") from error
         remedy = f"run python data.py {name} with another --image-size"
         raise InputError(f"output/{name}: {error}; {remedy}") from error
     return config, window
@@ -332,7 +334,7 @@ def train_network(name, job, options, arrays, split):
     compile_model(model, recipe, recipe.epochs * len(training))
     held_out = [arrays.files[row] for row in split[1]]
     files = RunFiles(name, describe_run(name, options, recipe, config, arrays, held_out, scale))
-    callbacks = [files, ConstantWarning((validation or training)[0][0], recipe)]
+    callbacks = [files, ConstantWarning((validation or training)[0][0], recipe, config)]
     print(
         f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"
@@ -345,6 +347,7 @@ def train_network(name, job, options, arrays, split):
         raise
     curves = "curves.png" if name == options.job else f"curves.{name.rpartition('.')[2]}.png"
     draw_curves(files.history, Path("vis", options.job, curves))
+    keras.config.set_dtype_policy("float32")  # what test.py predicts in
     best = files.record["best"]
     scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")
@@ -359,9 +362,10 @@ def decide(name, recipe, arrays, record):
     decision = measured.choose() if recipe.decide else Decision()
     dice = measured.dice(decision)
     record["decision"] = dataclasses.asdict(decision)
+    area = f", from {decision.min_area:.2%} of the image on" if decision.min_area else ""
     print(
-        f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}) over {len(dice)} images, "
-        f"foreground above {decision.threshold:.2f}, from {decision.min_area:.2%} of the image on"
+        f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}), mean of {len(dice)} images, "
+        f"foreground above {decision.threshold:.2f}{area}"
     )
     if "folds" in record:
         for number, fold in enumerate(record["folds"]):
@@ -370,8 +374,19 @@ def decide(name, recipe, arrays, record):
         means = [fold["dice"] for fold in record["folds"]]
         record.update(dice=float(np.mean(means)), spread=float(np.std(means, ddof=1)))
         each = ", ".join(f"{mean:.4f}" for mean in means)
-        print(f"folds {each}: {record['dice']:.4f} ± {record['spread']:.4f}")
+        print(f"folds {each}: mean of the folds {record['dice']:.4f} ± {record['spread']:.4f}")
     write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
+
+
+def forget_folds(name):
+    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
+    path = Path("weights", f"{name}.json")
+    try:
+        is_of_folds = "folds" in read_record(name)
+    except InputError:
+        is_of_folds = False
+    if is_of_folds:
+        path.unlink()
 
 
 def train_predict(options):
@@ -379,6 +394,12 @@ def train_predict(options):
     imgs_mask_test.npy.
     """
     name, job = options.job, choose_job(options)
+    for option_name in ("weights", "validation_split"):
+        if options.folds and getattr(options, option_name) is not None:
+            raise InputError(
+                f"--{option_name.replace('_', '-')} does not go with --folds, whose networks "
+                "start anew and hold out a share each; pass one of the two"
+            )
     if name == "noise" and not Path("output/noise/files.csv").exists():
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(name)
@@ -389,6 +410,7 @@ def train_predict(options):
     if options.folds:
         names = [f"fold{number}" for number in range(1, options.folds + 1)]
         splits = fold_rows(arrays.files, options.folds, by_subject, seed)
+        forget_folds(name)
         for fold, split in zip(names, splits):
             record = train_network(f"{name}.{fold}", job, options, arrays, split)
             keras.backend.clear_session()

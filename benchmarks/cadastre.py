@@ -28,7 +28,6 @@ class Options:
     )
     seeds: int = option(2, "runs of each combination, seeds 1, 2, ...", least=1)
     steps: int = option(100, "training steps of a run", least=1)
-    size: int = option(64, "height and width of a window in pixels, a multiple of 16", least=16)
     precision: str = option(
         "mixed_bfloat16", "of the layers", choices=("float32", "mixed_bfloat16")
     )
@@ -58,6 +57,7 @@ FACTORS = {
     "head": (True, False),
     "initializer": ("glorot_uniform", "he_normal"),
 }
+SIZE = 64  # height and width of the random windows, pixels
 DOCUMENT = {"filters": 16, "batch": 8, "head": True, "initializer": "glorot_uniform"}
 MEASURES = (  # of the held-out windows, as the network predicts them
     "spread",  # highest minus lowest probability
@@ -80,13 +80,13 @@ def combinations(options):
         yield dict(zip(FACTORS, setting))
 
 
-def choose(setting, size):
+def choose(setting):
     """The document's job with a setting of the grid, on random windows."""
     first = setting["filters"]
     changes = [
         f"recipe.learning_rate={setting['rate']}",
         f"recipe.batch_size={setting['batch']}",
-        f"recipe.window={size},{size}",
+        f"recipe.window={SIZE},{SIZE}",
         f"network.filters={first},{2 * first},{4 * first},{8 * first}",
         f"network.bottleneck={16 * first}",
         f"network.batch_normalization={str(setting['normalization']).lower()}",
@@ -98,8 +98,8 @@ def choose(setting, size):
 
 
 def run(setting, seed, arrays, options):
-    """Train and yield a row of the table ten times."""
-    job = choose(setting, options.size)
+    """Train and yield a row of the table at each tenth of the steps and at the last."""
+    job = choose(setting)
     recipe, size = job.recipe, job.recipe.window
     split = split_rows(arrays.files, recipe.validation_split, True, seed=1)
     keras.backend.clear_session()
@@ -116,7 +116,7 @@ def run(setting, seed, arrays, options):
         loss = model.train_on_batch(*training[(step - 1) % len(training)])[0]
         if step % len(training) == 0:
             training.on_epoch_end()
-        if step % max(1, options.steps // 10) == 0:
+        if step % max(1, options.steps // 10) == 0 or step == options.steps:
             measured = measure(*look.predict_on_batch(images), masks)
             where = {"precision": options.precision, "seed": seed, "step": step}
             yield {**setting, **where, "loss": float(loss), **measured}
@@ -169,16 +169,16 @@ def since_constant(run):
 
 
 def main(options):
-    path = Path(options.output, "cadastre.csv")
+    path = Path(options.output, "cadastre.tiny.csv" if options.tiny else "cadastre.csv")
     if options.tiny:
-        options = replace(options, seeds=1, steps=2, size=16)
+        options = replace(options, seeds=1, steps=2)
     arrays = load_arrays("cadastre")
     rows = read_csv(path, COLUMNS) if path.exists() else []
-    key_names = (*FACTORS, "precision", "seed")
+    key_names = (*FACTORS, "precision", "seed", "step")
     done = {tuple(row[name] for name in key_names) for row in rows}
     settings = list(combinations(options))[: 2 if options.tiny else None]
     for seed, setting in itertools.product(range(1, options.seeds + 1), settings):
-        key = (*map(str, setting.values()), options.precision, str(seed))
+        key = (*map(str, setting.values()), options.precision, str(seed), str(options.steps))
         if key in done:
             continue
         new = list(run(setting, seed, arrays, options))

@@ -7,7 +7,7 @@ drawn, benchmarks/noise.png, from that file.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -28,9 +28,6 @@ class Options:
     seeds: int = option(10, "runs of each setting, seeds 1, 2, ...", least=1)
     steps: int = option(400, "training steps of a run", least=1)
     num_images: int = option(100, "new images that each is scored on", least=1)
-    precision: str = option(
-        "mixed_bfloat16", "of the layers", choices=("float32", "mixed_bfloat16")
-    )
     output: str = option(str(FOLDER), "folder for noise.csv and noise.png")
     tiny: bool = option(False, "one small run of each setting, to see that this script works")
 
@@ -123,8 +120,8 @@ def run(name, shape, fill, seed, options):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(options.precision)
-    model = build_unet(network)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build_unet(replace(network, image_size=(None, None)))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, seed, sizes)
     compile_model(model, recipe, options.steps)
@@ -231,16 +228,17 @@ def draw(rows, path):
 
 
 def main(options):
-    path = Path(options.output, "noise.csv")
+    path = Path(options.output, "noise.tiny.csv" if options.tiny else "noise.csv")
     if options.tiny:
-        options = Options(**{**vars(options), "seeds": 1, "steps": 2, "num_images": 2})
+        options = replace(options, seeds=1, steps=2, num_images=2)
     rows = read_csv(path, COLUMNS) if path.exists() else []
-    done = {(r["setting"], r["shape"], r["fill"], r["seed"]) for r in rows}
+    done = {(r["setting"], r["shape"], r["fill"], r["seed"], r["step"]) for r in rows}
     for name, shape, fill, seeds in settings(options):
         for seed in seeds:
-            if (name, shape, fill, str(seed)) in done:
+            key = (name, shape, fill, str(seed), str(options.steps))
+            if key in done:
                 continue
-            done.add((name, shape, fill, str(seed)))
+            done.add(key)
             new = [dict(zip(COLUMNS, row)) for row in run(name, shape, fill, seed, options)]
             rows += [{key: str(value) for key, value in row.items()} for row in new]
             write_text(path, csv_text(COLUMNS, [[row[c] for c in COLUMNS] for row in rows]))

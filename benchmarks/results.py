@@ -4,7 +4,7 @@ python train.py nerve --recipe modern --folds 5 && python benchmarks/results.py 
 
 Each image is predicted by the network that did not see it. `0.5` takes what is above a
 probability of 0.5; `chosen` takes for each fold the threshold and smallest area that are best on
-the other folds.
+the other folds, and is left out where there is one network only.
 """
 
 import sys
@@ -20,6 +20,9 @@ from options import job_option, one_line_errors, option, parse_options
 class Options:
     job: str = job_option()
     full_size: bool = option(False, "also at the size of the files, not only at the arrays'")
+    threshold: int | None = option(
+        None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
+    )
     segments: bool = option(
         False, "also the Rand and information scores of the cells, as the ISBI 2012 challenge has"
     )
@@ -34,7 +37,7 @@ import numpy as np
 
 from arrays import load_arrays
 from files import decode_mask, read_csv, resize
-from jobs import THRESHOLD
+from jobs import THRESHOLD, InputError
 from predict import load_run, measure_held_out, predict_held_out
 from runs import THRESHOLDS, Decision, HeldOut, read_record
 
@@ -91,14 +94,11 @@ def segment_scores(prediction, truth):
 
 
 def chosen_dice(measured):
-    """Dice of each image, (N,), with the Decision that is best on the folds it is not in; with
-    one fold on the images themselves.
-    """
+    """Dice of each image, (N,), with the Decision that is best on the folds it is not in."""
     dice = np.zeros(len(measured.fold))
     for fold in np.unique(measured.fold):
         inside = measured.fold == fold
-        others = subset(measured, inside if inside.all() else ~inside)
-        dice[inside] = subset(measured, inside).dice(others.choose())
+        dice[inside] = subset(measured, inside).dice(subset(measured, ~inside).choose())
     return dice
 
 
@@ -122,57 +122,63 @@ def score_pixels(measured):
     wrong = (measured.truth + predicted - 2 * right) / measured.num_pixels
     yield f"images                 {len(dice)} in {len(np.unique(measured.fold))} folds"
     yield f"Dice at 0.5            {by_fold(dice, measured.fold)}, worst {dice.min():.4f}"
-    chosen = chosen_dice(measured)
-    yield f"Dice, chosen           {by_fold(chosen, measured.fold)}, worst {chosen.min():.4f}"
+    if measured.fold.any():  # with one fold there are no others to choose on
+        chosen = chosen_dice(measured)
+        yield f"Dice, chosen           {by_fold(chosen, measured.fold)}, worst {chosen.min():.4f}"
     yield f"pixel error            {by_fold(wrong, measured.fold)}"
     f1 = 2 * right.sum() / max(predicted.sum() + measured.truth.sum(), 1)
     yield f"F1 of all pixels       {f1:.4f}"
 
 
-class Watch:
-    """Scores that need the probabilities themselves, taken as they pass by."""
+def watch(predictions, arrays, options, seen):
+    """Yield (row, probability) on, and append the scores that need the probabilities themselves to
+    the lists of `seen`.
+    """
+    for row, probability in predictions:
+        truth = arrays.masks[row][..., 0] > 0
+        seen["soft"].append(mean_class_dice(probability[..., 0], truth))
+        if options.segments:
+            cells = [probability[..., 0] > threshold for threshold in THRESHOLDS]
+            seen["segments"].append([segment_scores(some, truth) for some in cells])
+        if options.full_size:
+            truth = read_truth(arrays, row, options.threshold)
+            mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
+            total = mask.sum() + truth.sum()
+            seen["full"].append(2 * (mask & truth).sum() / total if total else 1.0)
+        yield row, probability
 
-    def __init__(self, arrays, options):
-        self.arrays, self.options = arrays, options
-        self.soft, self.full, self.segments = [], [], []
 
-    def pass_on(self, predictions):
-        """Yield (row, probability) on, scoring each."""
-        for row, probability in predictions:
-            truth = self.arrays.masks[row][..., 0] > 0
-            self.soft.append(mean_class_dice(probability[..., 0], truth))
-            if self.options.segments:
-                cells = [probability[..., 0] > threshold for threshold in THRESHOLDS]
-                self.segments.append([segment_scores(some, truth) for some in cells])
-            if self.options.full_size:
-                path = self.arrays.files[row]["mask"]
-                truth = decode_mask(Path(path).read_bytes(), path)[..., 0] > 0
-                mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
-                self.full.append(2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1))
-            yield row, probability
+def read_truth(arrays, row, threshold):
+    """The true mask of a row at its file's size, bool (H, W)."""
+    file = arrays.files[row]
+    if (file["height"], file["width"]) == arrays.masks.shape[1:3]:
+        return arrays.masks[row][..., 0] > 0
+    if not Path(file["mask"]).is_file():
+        raise InputError(f"{file['mask']}: --full-size reads masks in folders; unpack the zip")
+    return decode_mask(Path(file["mask"]).read_bytes(), file["mask"], 0, threshold)[..., 0] > 0
 
-    def lines(self):
-        yield f"Dice of both classes   {np.mean(self.soft):.4f}"
-        if self.full:
-            yield f"Dice at full size      {np.mean(self.full):.4f}, worst {min(self.full):.4f}"
-        means = np.mean(self.segments, axis=0).T if self.segments else ()
-        for name, scores in zip(("Rand", "information"), means):
-            best = int(np.argmax(scores))
-            yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
+
+def describe(seen):
+    """Lines: the scores that watch has seen."""
+    yield f"Dice of both classes   {np.mean(seen['soft']):.4f}"
+    if seen["full"]:
+        yield f"Dice at full size      {np.mean(seen['full']):.4f}, worst {min(seen['full']):.4f}"
+    means = np.mean(seen["segments"], axis=0).T if seen["segments"] else ()
+    for name, scores in zip(("Rand", "information"), means):
+        best = int(np.argmax(scores))
+        yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
 
 
 def main(options):
     run, arrays = load_run(options.job), load_arrays(options.job)
     names = [network.record["name"] for network in run.networks]
+    histories = [read_csv(f"weights/{name}.csv", ("seconds",)) for name in names]
     print(f"{options.job}: {read_record(options.job)['command']}")
-    watch = Watch(arrays, options)
-    predictions = watch.pass_on(predict_held_out(run, arrays))
+    seen = {"soft": [], "segments": [], "full": []}
+    predictions = watch(predict_held_out(run, arrays), arrays, options, seen)
     measured = measure_held_out(run, arrays, predictions)
-    print("\n".join([*score_pixels(measured), *watch.lines()]))
-    seconds = [
-        sum(float(row["seconds"]) for row in read_csv(f"weights/{name}.csv", ("seconds",)))
-        for name in names
-    ]
+    print("\n".join([*score_pixels(measured), *describe(seen)]))
+    seconds = [sum(float(row["seconds"]) for row in history) for history in histories]
     print(f"seconds to train       {', '.join(f'{s:.0f}' for s in seconds)}")
 
 

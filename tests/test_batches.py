@@ -172,6 +172,12 @@ def test_windows_come_with_weights_and_the_masks_middle(arrays):
     assert not np.array_equal(moved[0][0], first)
 
 
+def test_whole_images_get_weights_where_the_loss_has_them(arrays):
+    recipe = replace(RECIPE, batch_size=2, loss="weighted_cross_entropy")
+    images, masks, weights = Batches(arrays, np.arange(4), 4, recipe, (0.0, 255.0), WHOLE)[0]
+    assert weights.shape == masks.shape[:3]
+
+
 def test_whole_images_are_moved_where_the_recipe_says_so(arrays):
     recipe = replace(RECIPE, batch_size=12, augmentation=Augmentation(symmetry="turns"))
     square = ((64, 64), (64, 64))

@@ -36,13 +36,19 @@ def rows_of(path):
 def test_the_noise_study_runs_and_does_not_run_twice(place):
     output = run_well("benchmarks/noise.py", "--tiny", "--part", "target", "--output", place)
     assert "| modern | circle, noise | 1 | 2 |" in output
-    rows = rows_of("noise.csv")
+    rows = rows_of("noise.tiny.csv")
     assert [row["step"] for row in rows] == ["1", "2"]
     assert all(0 <= float(row["worst"]) <= float(row["mean"]) <= 1 for row in rows)
-    assert cv2.imread("noise.png").shape[0] == 400
+    assert cv2.imread("noise.tiny.png").shape[0] == 400
     output = run_well("benchmarks/noise.py", "--tiny", "--part", "target", "--output", place)
     assert "seed 1" not in output
-    assert rows_of("noise.csv") == rows
+    assert rows_of("noise.tiny.csv") == rows
+
+
+def test_the_reasons_of_the_noise_study_run(place):
+    run_well("benchmarks/noise.py", "--tiny", "--part", "reasons", "--output", place)
+    names = {row["setting"] for row in rows_of("noise.tiny.csv")}
+    assert names == {"document", *load("noise").REASONS}
 
 
 def test_the_cadastre_study_runs(place):
@@ -50,7 +56,7 @@ def test_the_cadastre_study_runs(place):
     data.prepare(data.Options(job="cadastre", images="images", masks="masks", image_size=(0, 0)))
     output = run_well("benchmarks/cadastre.py", "--tiny", "--output", place)
     assert output.splitlines()[-1].startswith("| 0.01 | 16 | 8 | True | True | he_normal | ")
-    rows = rows_of("cadastre.csv")
+    rows = rows_of("cadastre.tiny.csv")
     assert len(rows) == 4
     assert all(0 <= float(row["dead"]) <= 1 for row in rows)
 

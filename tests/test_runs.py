@@ -1,9 +1,13 @@
-"""How probabilities become a mask, and how that is chosen."""
+"""How probabilities become a mask, how that is chosen, and what a run notes."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from runs import THRESHOLDS, Decision, HeldOut
+from jobs import JOBS
+from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
 
 NUM_PIXELS = 100
 
@@ -87,3 +91,63 @@ def test_no_other_decision_is_better(seed):
         for area in range(NUM_PIXELS + 2):
             other = Decision(float(threshold), area / NUM_PIXELS)
             assert measured.dice(other).mean() <= best + 1e-9
+
+
+def write_record(name="nerve", **changes):
+    network = {**vars(JOBS["nerve"].network)}
+    record = {
+        "format": 2,
+        "name": name,
+        "job": "nerve",
+        "mean": 90.5,
+        "std": 40.0,
+        "array_size": [64, 80],
+        "is_resized": True,
+        "validation": ["1_1"],
+        "decision": {"threshold": 0.4, "min_area": 0.01},
+        "recipe": {"augmentation": {"symmetry": "mirror"}},
+        "network": network,
+    }
+    Path("weights").mkdir(exist_ok=True)
+    Path("weights", f"{name}.json").write_text(json.dumps({**record, **changes}))
+
+
+def test_a_record_gives_its_network_back(place):
+    write_record()
+    network = read_network(read_record("nerve"))
+    assert network.image_size == (None, None)
+    assert network.filters == JOBS["nerve"].network.filters
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 1},
+        {"folds": []},
+        {"folds": [{"name": ""}]},
+        {"folds": [{"name": "../nerve.fold1"}]},
+        {"folds": None},
+        {"mean": "90"},
+        {"std": 0.0},
+        {"validation": None},
+        {"validation": [1]},
+        {"array_size": None},
+        {"decision": {"threshold": None, "min_area": 0}},
+        {"decision": {"threshold": 0.5, "min_area": "x"}},
+        {"recipe": {}},
+        {"recipe": {"augmentation": {"symmetry": "all"}}},
+        {"network": {"filters": [4]}},
+        {"network": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_refused(place, change):
+    write_record(**change)
+    with pytest.raises(ValueError, match="weights/nerve.json: not a run of this version"):
+        read_record("nerve")
+
+
+def test_a_fold_that_names_folds_is_refused(place):
+    write_record("nerve.fold1", folds=[{"name": "nerve.fold1"}])
+    with pytest.raises(ValueError, match=r"weights/nerve.fold1.json: not a run"):
+        read_record("nerve.fold1")

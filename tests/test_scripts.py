@@ -320,6 +320,16 @@ def test_the_readme_has_commands():
     assert len(list(readme_commands())) > 15
 
 
+def test_fields_are_set_by_one_option_or_by_several():
+    from train import Options
+
+    for words in ("--set a=1 b=2", "--set a=1 --set b=2"):
+        assert parse_options(Options, "train.py", "x", words.split()).set == ("a=1", "b=2")
+    assert parse_options(Options, "train.py", "x", []).set == ()
+    with pytest.raises(ValueError, match="expected at least one argument"):
+        parse_options(Options, "train.py", "x", ["--set"])
+
+
 def test_a_bool_option_can_be_turned_off():
     from train import Options
 

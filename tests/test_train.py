@@ -136,15 +136,25 @@ def test_a_validation_loss_that_is_no_number_ends_the_run_too(place):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("filters=4", "expected FIELD=VALUE of network.image_size, .*augmentation.noise"),
-        ("network.filter=4", "expected FIELD=VALUE of network.image_size, network.channels"),
+        ("filters=4", "expected network.FIELD=VALUE, recipe.FIELD=VALUE or augmentation.FIELD"),
+        ("network.filter=4", "FIELD one of filters, bottleneck, decoder_filters, top_conv"),
+        ("network.channels=1", "FIELD one of filters, bottleneck"),
+        ("recipe.window=32", "expected a value of type tuple.int, int"),
+        ("recipe.window=32,30", "recipe.window 32,30: image width 30 does not fit"),
+        ("recipe.steps_per_epoch=0", "recipe.steps_per_epoch 0: expected at least 1"),
+        ("recipe.validation_split=nan", "recipe.validation_split nan: expected 0 to 0.9"),
+        ("network.initializer=foo", "initializer 'foo': not one of Keras's"),
+        ("network.padding=foo", "padding 'foo': expected same or valid"),
+        ("network.dropout=2,2,2", "network.dropout 2.0: expected 0 to 0.999"),
+        ("network.bottleneck=-5", "network.bottleneck -5: expected at least 0"),
+        ("augmentation.shift=2", "augmentation.shift 2.0: expected 0 to 1"),
         ("network.filters=4,x", "expected a value of type tuple.int"),
         ("recipe.cosine=yes", "expected a value of type bool"),
         ("recipe.batch_size", "expected a value of type int"),
         ("network.upsample=cubic", "upsample 'cubic': expected one of nearest"),
         ("network.filters=", "filters .*: expected one number above 0 a level"),
-        ("recipe.batch_size=0", "recipe.batch_size 0: expected above 0"),
-        ("augmentation.blur=-1", "augmentation.blur -1.0: expected 0 or above"),
+        ("recipe.batch_size=0", "recipe.batch_size 0: expected at least 1"),
+        ("augmentation.blur=-1", "augmentation.blur -1.0: expected 0 to 1000"),
         ("recipe.loss=hinge", "loss 'hinge': expected one of dice, "),
         ("augmentation.symmetry=all", "symmetry 'all': expected one of none, mirror, flips"),
     ],
@@ -206,6 +216,7 @@ class TestFolds:
         assert record["dice"] == pytest.approx(np.mean(means))
         assert record["spread"] == pytest.approx(np.std(means) * np.sqrt(3 / 2))
         assert f"{record['dice']:.4f} ± {record['spread']:.4f}" in capsys.readouterr().out
+        assert keras.config.dtype_policy().name == "float32"
         held_out = [read_record(f"nerve.fold{n}")["validation"] for n in (1, 2, 3)]
         assert sorted(sum(held_out, [])) == sorted(file["id"] for file in arrays.files)
         weights = [Path(f"weights/nerve.fold{n}.weights.h5").read_bytes() for n in (1, 2, 3)]
@@ -228,6 +239,28 @@ class TestFolds:
         with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
             load_run("nerve", "weights/nerve.fold1.weights.h5")
 
+    def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
+        small_run(folds=3, epochs=1)
+        calls = []
+
+        def stop(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return train_network(*arguments)
+
+        train_network = train.train_network
+        monkeypatch.setattr(train, "train_network", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small_run(folds=2, epochs=1)
+        with pytest.raises(ValueError, match="no trained network there yet"):
+            load_run("nerve")
+
+    @pytest.mark.parametrize("option", [{"weights": "a.h5"}, {"validation_split": 0.5}])
+    def test_options_that_do_not_go_with_folds_are_refused(self, arrays, option):
+        with pytest.raises(ValueError, match="does not go with --folds"):
+            small_run(folds=2, **option)
+
     def test_a_run_without_folds_takes_their_place(self, arrays):
         small_run(folds=2, epochs=1)
         small_run(epochs=1)
@@ -246,7 +279,8 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
     model = build_unet(replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8))
     learned = model.get_weights()
     images = np.random.default_rng(0).normal(0, 1, (2, 64, 80, 1)).astype(np.float32)
-    warning = train.ConstantWarning(images, replace(JOBS["nerve"].recipe, learning_rate=0.5))
+    recipe = replace(JOBS["nerve"].recipe, learning_rate=0.5)
+    warning = train.ConstantWarning(images, recipe, JOBS["nerve"].network)
     warning.set_model(model)
     for epoch, factor in enumerate((1, 0, 0, 1, 0)):
         model.set_weights([10 * factor * weight for weight in learned])
@@ -257,7 +291,9 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
         "warning: after epoch 2",
         "warning: after epoch 5",
     ]
-    assert "the same probability, 0.500: lower --learning-rate (it is 0.5)" in lines[0]
+    advice = "lower --learning-rate (it is 0.5), or --set network.batch_normalization=true"
+    assert f"the same probability, 0.500: {advice}" in lines[0]
+    assert not train.ConstantWarning(images, recipe, JOBS["cadastre"].network).advice
 
 
 def test_a_network_that_learns_is_not_called_constant(arrays, capsys):
