@@ -130,7 +130,7 @@ def test_cadastre_ends_in_a_two_filter_head_and_mlp_layer():
     normalization = source(dropout.input)
     head = source(normalization.input)
     assert (mlp.filters, mlp.kernel_size) == (1, (1, 1))
-    assert (dropout.rate, type(normalization)) == (0.2, layers.BatchNormalization)
+    assert (dropout.rate, type(normalization)) == (0.2, BatchNormalization)
     assert (head.filters, head.kernel_size, head.activation.__name__) == (2, (3, 3), "relu")
 
 
