@@ -64,7 +64,7 @@ def probabilities_to_submit(job, arrays):
     test images of the held-out ones.
     """
     path = Path("output", job, "imgs_mask_test.npy")
-    sources = (Path("weights", f"{job}.json"), Path("output", job, TEST_IMAGES))
+    sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
     if len(arrays.test_files) and is_newer(path, sources):
         probabilities = open_array(path, f"delete it and run python submission.py {job}")
         if probabilities.shape == (*arrays.test_images.shape[:3], 1):
