@@ -28,7 +28,7 @@ def sample_window(image, mask, window, augmentation=None, rng=None):
     if rng is None:
         x, y = _middle(image.shape[:2], window)
     else:
-        x, y = window_maps(image.shape[:2], window, augmentation, rng, mask)
+        x, y = window_maps(image.shape[:2], window, augmentation, rng)
     wrap = augmentation is not None and augmentation.wrap
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     image, mask = (
@@ -55,13 +55,12 @@ def _centred(window):
     return x - np.float32((width - 1) / 2), y - np.float32((height - 1) / 2)
 
 
-def window_maps(shape, window, augmentation, rng, mask):
+def window_maps(shape, window, augmentation, rng):
     """Where each pixel of a random window lies in an image of `shape`: x and y, float32 (H, W).
 
     Quarter turns and flips of augmentation.symmetry, rotation, scale, the paper's elastic
     deformation (section 3.1: displacements from a normal distribution on a coarse 3x3 grid,
-    between its points bicubic), and a place anywhere inside, or `shift` beyond; in the share
-    `foreground` of the windows around a pixel of the mask.
+    between its points bicubic), and a place anywhere inside, or `shift` beyond.
     """
     x, y = _centred(window)
     turns, flip = SYMMETRIES[augmentation.symmetry][
@@ -80,46 +79,30 @@ def window_maps(shape, window, augmentation, rng, mask):
         grid = rng.normal(0, augmentation.elastic, (2, GRID, GRID)).astype(np.float32)
         dx, dy = (cv2.resize(g, window[::-1], interpolation=cv2.INTER_CUBIC) for g in grid)
         x, y = x + dx, y + dy
-    centre_x, centre_y = _place(shape, window, augmentation, rng, mask)
+    centre_x, centre_y = _place(shape, window, augmentation, rng)
     return x + np.float32(centre_x), y + np.float32(centre_y)
 
 
-def _place(shape, window, augmentation, rng, mask):
+def _place(shape, window, augmentation, rng):
     """Column and row of a window's middle in an image, so that its pixels are whole ones."""
-    target = None
-    if rng.random() < augmentation.foreground:
-        inside = np.flatnonzero(mask)
-        if len(inside):
-            target = np.unravel_index(inside[rng.integers(len(inside))], shape)
     centre = []
-    for axis, (size, length) in enumerate(zip(shape, window)):
-        reach = augmentation.shift * size
+    for size, length in zip(shape, window):
         free = size - length  # a larger window goes around the image's middle
         low, high = (0, free) if free > 0 else (-(-free // 2),) * 2
-        low, high = low - reach, high + reach
-        if target is None:
-            start = np.rint(rng.uniform(low, high)) if high > low else low
-        else:
-            start = np.clip(target[axis] - length // 2, low, high)
+        reach = augmentation.shift * size
+        start = np.rint(rng.uniform(low - reach, high + reach))
         centre.append(start + (length - 1) / 2)
     return centre[1], centre[0]
 
 
 def vary_greys(image, augmentation, rng):
-    """An image float32 (H, W, C) in 0..255 with other contrast, brightness, gamma, sharpness and
-    noise.
-    """
+    """An image float32 (H, W, C) in 0..255 with other contrast, brightness and gamma."""
     if augmentation.contrast or augmentation.brightness:
         image = image * np.float32(rng.normal(1, augmentation.contrast))
         image = image + np.float32(255 * rng.normal(0, augmentation.brightness))
     if augmentation.gamma:
         power = np.exp(rng.normal(0, augmentation.gamma))
         image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(power)
-    if augmentation.blur:
-        image = cv2.GaussianBlur(image, (0, 0), max(0.01, rng.uniform(0, augmentation.blur)))
-    if augmentation.noise:
-        spread = 255 * augmentation.noise * rng.random()
-        image = image + rng.standard_normal(image.shape, np.float32) * np.float32(spread)
     return image
 
 

@@ -125,17 +125,14 @@ class Augmentation:
     rotation: float = 0.0  # degrees at the most, either way
     scale: float = 0.0  # 0.25: by a factor between 1 / 1.25 and 1.25
     elastic: float = 0.0  # pixels, standard deviation of the 3x3 displacements
-    foreground: float = 0.0  # share of the windows around a foreground pixel
     contrast: float = 0.0  # standard deviation of the factor
     brightness: float = 0.0  # and of what is added, 1: the whole range
     gamma: float = 0.0  # standard deviation of the power's logarithm
-    blur: float = 0.0  # pixels, Gaussian sigma at the most
-    noise: float = 0.0  # standard deviation at the most, 1: the whole range
 
     def __post_init__(self):
         for name, value in vars(self).items():
             if name not in ("symmetry", "wrap"):
-                most = 1 if name in ("shift", "foreground") else 1000
+                most = 1 if name == "shift" else 1000
                 check_range(f"augmentation.{name}", value, 0, most)
 
 

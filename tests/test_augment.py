@@ -72,8 +72,7 @@ SHAPES = (  # what moves pixels, alone and together
     Augmentation(shift=0.5, wrap=True),
     Augmentation(rotation=30, scale=0.3),
     Augmentation(elastic=10),
-    Augmentation(foreground=1),
-    Augmentation("turns", 0.2, False, 180, 0.5, 10, 0.5),
+    Augmentation("turns", 0.2, False, 180, 0.5, 10),
 )
 
 
@@ -92,14 +91,10 @@ def test_image_and_mask_of_a_chequerboard_move_alike_to_the_pixel(augmentation, 
 
 
 def test_windows_move():
-    n = 20
-    y, x = np.mgrid[:128, :160]
-    board = ((y // 11 + x // 13) % 2 * 255).astype(np.uint8)[..., None]
+    board = np.random.default_rng(0).integers(0, 2, (128, 160, 1), dtype=np.uint8) * 255
     for augmentation in SHAPES:
-        masks = {draw(board, board, (128, 160), augmentation, s)[1].tobytes() for s in range(n)}
-        assert len(masks) > 1 or augmentation.foreground == 1  # a whole image has one place only
-    masks = {draw(board, board, (64, 64), SHAPES[4], s)[1].tobytes() for s in range(n)}
-    assert len(masks) == n
+        masks = {draw(board, board, (64, 64), augmentation, s)[1].tobytes() for s in range(20)}
+        assert len(masks) == 20
 
 
 @pytest.mark.parametrize(
@@ -130,17 +125,7 @@ def test_what_is_shifted_out_on_one_side_comes_in_on_the_other(seed):
     np.testing.assert_array_equal(mask, window // 128 * 255)
 
 
-def test_windows_that_favour_the_foreground_have_some():
-    image, mask = np.zeros((200, 300, 1), np.uint8), np.zeros((200, 300, 1), np.uint8)
-    mask[150:154, 260:264] = 255
-    masks = [draw(image, mask, (32, 32), Augmentation(foreground=1), s)[1] for s in range(20)]
-    assert all(mask.any() for mask in masks)
-    masks = [draw(image, mask, (32, 32), Augmentation(), s)[1] for s in range(20)]
-    assert sum(mask.any() for mask in masks) < 5
-    draw(image, np.zeros_like(mask), (32, 32), Augmentation(foreground=1), 1)  # none to favour
-
-
-@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "blur", "noise"])
+@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma"])
 def test_grey_values_change_and_the_mask_does_not(name):
     image = np.random.default_rng(0).integers(50, 200, (64, 64, 3), dtype=np.uint8)
     mask = image[..., :1] // 128 * 255

@@ -154,7 +154,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run_too(place):
         ("network.upsample=cubic", "upsample 'cubic': expected one of nearest"),
         ("network.filters=", "filters .*: expected one number above 0 a level"),
         ("recipe.batch_size=0", "recipe.batch_size 0: expected at least 1"),
-        ("augmentation.blur=-1", "augmentation.blur -1.0: expected 0 to 1000"),
+        ("augmentation.gamma=-1", "augmentation.gamma -1.0: expected 0 to 1000"),
         ("recipe.loss=hinge", "loss 'hinge': expected one of dice, "),
         ("augmentation.symmetry=all", "symmetry 'all': expected one of none, mirror, flips"),
     ],
