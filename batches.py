@@ -114,7 +114,7 @@ class Batches(keras.utils.PyDataset):
         self.window, self.mask_size = sizes
         self.is_plain = (
             self.window == self.mask_size == arrays.images.shape[1:3]
-            and recipe.augmentation == Augmentation()
+            and (seed is None or recipe.augmentation == Augmentation())
             and not recipe.is_weighted
         )
         self.epoch = -1

@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 
-from jobs import JOBS, InputError
+from jobs import JOBS, InputError, check_range
 
 
 def option(default, help, choices=None, least=None, most=None, metavar=None):
@@ -82,11 +82,9 @@ def parse_options(options_class, prog, documentation, arguments=None):
         least, most = field.metadata["least"], field.metadata["most"]
         value = given.get(field.name)
         for number in value if isinstance(value, list) else (value,):
-            if number is None or least is None:
-                continue
-            if not least <= number <= (math.inf if most is None else most):  # not a number, too
-                allowed = f"at least {least}" if most is None else f"{least} to {most}"
-                raise InputError(f"--{field.name.replace('_', '-')} {number}: expected {allowed}")
+            if least is not None:
+                flag = f"--{field.name.replace('_', '-')}"
+                check_range(flag, number, least, math.inf if most is None else most)
         if isinstance(value, list):
             given[field.name] = tuple(value)
     return options_class(**given)

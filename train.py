@@ -320,7 +320,7 @@ def make_batches(arrays, split, recipe, scale, seed, sizes):
 
 
 def train_network(name, job, options, arrays, split):
-    """Train one network, weights/NAME.* and vis/JOB/NAME.curves.png; returns its record."""
+    """Train one network, weights/NAME.* and its curves in vis/JOB/; returns its record."""
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
     config, window = fit_network(options.job, job, arrays)
@@ -354,11 +354,11 @@ def train_network(name, job, options, arrays, split):
     return files.record
 
 
-def decide(name, recipe, arrays, record):
+def decide(name, recipe, arrays, record, run):
     """Choose threshold and smallest area where the recipe says so, score the held-out images with
     them, and note both in weights/JOB.json.
     """
-    measured = measure_held_out(load_run(name), arrays)
+    measured = measure_held_out(run, arrays)
     decision = measured.choose() if recipe.decide else Decision()
     dice = measured.dice(decision)
     record["decision"] = dataclasses.asdict(decision)
@@ -422,10 +422,13 @@ def train_predict(options):
     else:
         split = split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)
         record = train_network(name, job, options, arrays, split)
-    if options.folds or (job.recipe.decide and record["validation"]):
-        decide(name, job.recipe, arrays, record)
+    is_to_decide = options.folds or (job.recipe.decide and record["validation"])
+    if is_to_decide or len(arrays.test_images):
+        run = load_run(name)
+    if is_to_decide:
+        decide(name, job.recipe, arrays, record, run)
     if len(arrays.test_images):
-        predict_test(load_run(name), arrays, Path("output", name, "imgs_mask_test.npy"))
+        predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
     print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
 
 
