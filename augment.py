@@ -32,13 +32,14 @@ def sample_window(image, mask, window, augmentation=None, rng=None):
     wrap = augmentation is not None and augmentation.wrap
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     image, mask = (
-        cv2.remap(part.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=border)
+        cv2.remap(part.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=border).reshape(
+            *window, -1
+        )
         for part in (image, mask)
     )
     if rng is not None:
         image = vary_greys(image, augmentation, rng)
-    mask = np.where(mask > 127.5, np.uint8(255), np.uint8(0))
-    return image.reshape(*window, -1), mask.reshape(*window, 1)
+    return image, np.where(mask > 127.5, np.uint8(255), np.uint8(0))
 
 
 def _middle(shape, window):
@@ -96,13 +97,29 @@ def _place(shape, window, augmentation, rng):
 
 
 def vary_greys(image, augmentation, rng):
-    """An image float32 (H, W, C) in 0..255 with other contrast, brightness and gamma."""
+    """An image float32 (H, W, C) in 0..255 with other contrast, brightness and gamma, with a
+    contrast and brightness of each channel's own (color), and with such that change smoothly from
+    place to place (bias_field), between 3x3 points bicubic.
+    """
     if augmentation.contrast or augmentation.brightness:
         image = image * np.float32(rng.normal(1, augmentation.contrast))
         image = image + np.float32(255 * rng.normal(0, augmentation.brightness))
     if augmentation.gamma:
         power = np.exp(rng.normal(0, augmentation.gamma))
         image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(power)
+    for deviation, shape in (
+        (augmentation.color, (1, 1, image.shape[2])),
+        (augmentation.bias_field, (GRID, GRID, 1)),
+    ):
+        if deviation:
+            drawn = rng.normal(0, deviation, (2, *shape)).astype(np.float32)
+            size = image.shape[1::-1]
+            gain, offset = (
+                cv2.resize(d, size, interpolation=cv2.INTER_CUBIC).reshape(*size[::-1], -1)
+                for d in drawn
+            )
+            mean = image.mean()
+            image = mean + (image - mean) * np.exp(gain) + image.std() * offset
     return image
 
 

@@ -128,6 +128,8 @@ class Augmentation:
     contrast: float = 0.0  # standard deviation of the factor
     brightness: float = 0.0  # and of what is added, 1: the whole range
     gamma: float = 0.0  # standard deviation of the power's logarithm
+    color: float = 0.0  # of each channel's own gain (its logarithm) and offset (1: image's std)
+    bias_field: float = 0.0  # the same, varying smoothly over the image, as uneven light does
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -415,9 +417,9 @@ MODERN = {
             ),
         ),
     ),
-    "car": replace(  # 1,966,257 parameters
+    "car": replace(  # 1,968,513 parameters
         JOBS["car"],
-        network=replace(JOBS["car"].network, **NARROW),
+        network=UNetConfig((256, 256), 3, **NARROW),
         recipe=replace(
             SHORT,
             augmentation=Augmentation(
@@ -427,14 +429,7 @@ MODERN = {
     ),
     "cadastre": replace(  # 1,968,513 parameters
         JOBS["cadastre"],
-        network=replace(
-            JOBS["cadastre"].network,
-            upsample="nearest",
-            dropout=(),
-            head_filters=0,
-            head_dropout=0.0,
-            **NARROW,
-        ),
+        network=UNetConfig((256, 256), 3, **NARROW),
         recipe=replace(
             SHORT, epochs=7, window=(256, 256), augmentation=Augmentation(symmetry="turns")
         ),
