@@ -393,7 +393,7 @@ MODERN = {
         recipe=replace(
             SHORT,
             window=(256, 256),
-            augmentation=Augmentation("turns", elastic=10.0, contrast=0.1, brightness=0.05),
+            augmentation=Augmentation("turns", contrast=0.1, brightness=0.05),
         ),
     ),
     "nerve": replace(  # 7,857,857 parameters
@@ -402,8 +402,8 @@ MODERN = {
         recipe=replace(
             SHORT,
             loss="bce_image_dice",
-            batch_size=16,
-            epochs=30,
+            batch_size=8,
+            epochs=25,
             steps_per_epoch=None,
             standardize="image",
             augmentation=Augmentation(
@@ -414,6 +414,7 @@ MODERN = {
                 contrast=0.2,
                 brightness=0.1,
                 gamma=0.3,
+                bias_field=0.3,
             ),
         ),
     ),
