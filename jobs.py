@@ -432,7 +432,7 @@ MODERN = {
         JOBS["cadastre"],
         network=UNetConfig((256, 256), 3, **NARROW),
         recipe=replace(
-            SHORT, epochs=7, window=(256, 256), augmentation=Augmentation(symmetry="turns")
+            SHORT, epochs=14, window=(256, 256), augmentation=Augmentation("turns", color=0.3)
         ),
     ),
 }
