@@ -97,9 +97,8 @@ def _place(shape, window, augmentation, rng):
 
 
 def vary_greys(image, augmentation, rng):
-    """An image float32 (H, W, C) in 0..255 with other contrast, brightness and gamma, with a
-    contrast and brightness of each channel's own (color), and with such that change smoothly from
-    place to place (bias_field), between 3x3 points bicubic.
+    """An image float32 (H, W, C) in 0..255 with other contrast, brightness and gamma, and with a
+    gain and offset of each channel's own (color).
     """
     if augmentation.contrast or augmentation.brightness:
         image = image * np.float32(rng.normal(1, augmentation.contrast))
@@ -107,19 +106,10 @@ def vary_greys(image, augmentation, rng):
     if augmentation.gamma:
         power = np.exp(rng.normal(0, augmentation.gamma))
         image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(power)
-    for deviation, shape in (
-        (augmentation.color, (1, 1, image.shape[2])),
-        (augmentation.bias_field, (GRID, GRID, 1)),
-    ):
-        if deviation:
-            drawn = rng.normal(0, deviation, (2, *shape)).astype(np.float32)
-            size = image.shape[1::-1]
-            gain, offset = (
-                cv2.resize(d, size, interpolation=cv2.INTER_CUBIC).reshape(*size[::-1], -1)
-                for d in drawn
-            )
-            mean = image.mean()
-            image = mean + (image - mean) * np.exp(gain) + image.std() * offset
+    if augmentation.color:
+        gain, offset = rng.normal(0, augmentation.color, (2, image.shape[2])).astype(np.float32)
+        mean = image.mean()
+        image = mean + (image - mean) * np.exp(gain) + image.std() * offset
     return image
 
 

@@ -129,7 +129,6 @@ class Augmentation:
     brightness: float = 0.0  # and of what is added, 1: the whole range
     gamma: float = 0.0  # standard deviation of the power's logarithm
     color: float = 0.0  # of each channel's own gain (its logarithm) and offset (1: image's std)
-    bias_field: float = 0.0  # the same, varying smoothly over the image, as uneven light does
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -402,8 +401,8 @@ MODERN = {
         recipe=replace(
             SHORT,
             loss="bce_image_dice",
-            batch_size=8,
-            epochs=25,
+            batch_size=16,
+            epochs=30,
             steps_per_epoch=None,
             standardize="image",
             augmentation=Augmentation(
@@ -414,13 +413,12 @@ MODERN = {
                 contrast=0.2,
                 brightness=0.1,
                 gamma=0.3,
-                bias_field=0.3,
             ),
         ),
     ),
-    "car": replace(  # 1,968,513 parameters
+    "car": replace(  # 1,966,257 parameters
         JOBS["car"],
-        network=UNetConfig((256, 256), 3, **NARROW),
+        network=replace(JOBS["car"].network, **NARROW),
         recipe=replace(
             SHORT,
             augmentation=Augmentation(

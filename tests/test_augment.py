@@ -125,7 +125,7 @@ def test_what_is_shifted_out_on_one_side_comes_in_on_the_other(seed):
     np.testing.assert_array_equal(mask, window // 128 * 255)
 
 
-@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "color", "bias_field"])
+@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "color"])
 def test_grey_values_change_and_the_mask_does_not(name):
     image = np.random.default_rng(0).integers(50, 200, (64, 64, 3), dtype=np.uint8)
     mask = image[..., :1] // 128 * 255
@@ -136,7 +136,7 @@ def test_grey_values_change_and_the_mask_does_not(name):
     assert 0.1 < np.abs(window - image).mean() < 120
 
 
-def test_colors_change_channel_by_channel_and_a_bias_field_place_by_place():
+def test_colors_change_channel_by_channel():
     ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3)).copy()
     window, _ = draw(ramp, ramp[..., :1] * 0, (64, 64), Augmentation(color=0.3), 1)
     lines = [np.polyfit(ramp[..., c].ravel(), window[..., c].ravel(), 1) for c in range(3)]
@@ -144,13 +144,6 @@ def test_colors_change_channel_by_channel_and_a_bias_field_place_by_place():
         expected = gain * ramp[..., channel].astype(np.float32) + offset
         np.testing.assert_allclose(window[..., channel], expected, atol=1e-3)
     assert len({round(gain, 3) for gain, _ in lines}) == 3
-
-    window, _ = draw(ramp, ramp[..., :1] * 0, (64, 64), Augmentation(bias_field=0.3), 1)
-    change = window - ramp
-    np.testing.assert_array_equal(change[..., 0], change[..., 1])
-    assert np.ptp(change) > 10
-    steps = [np.abs(np.diff(change[..., 0], axis=axis)).max() for axis in (0, 1)]
-    assert max(steps) < np.ptp(change) / 10
 
 
 def test_displacements_have_the_papers_spread():
