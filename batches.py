@@ -9,6 +9,8 @@ from augment import border_weights, sample_window
 from jobs import Augmentation, InputError
 from predict import standardize
 
+NUM_THREADS = 2  # that make the next batches during a step
+
 
 def split_rows(files, share, by_subject, seed):
     """Numbers of the training and of the validation rows of files.csv, two int arrays.
@@ -108,7 +110,9 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None):
-        super().__init__()
+        # Threads of its own also keep Keras from handing the batches to tf.data's autotuning, for
+        # whose sleeping thread all else waits at the end of each epoch, up to half a minute.
+        super().__init__(workers=NUM_THREADS)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
         self.window, self.mask_size = sizes

@@ -22,9 +22,9 @@ from options import one_line_errors, option, parse_options
 class Options:
     part: str = option(
         "core",
-        "core: rate, normalization, head and initializer; filters: those and batches, with the "
-        "document's head and initializer; grid: all 216 combinations",
-        choices=("core", "filters", "grid"),
+        "core: rate, normalization, head and initializer; filters, batches: one of them with rate "
+        "and normalization, all else as the document has it; grid: all 216 combinations",
+        choices=("core", "filters", "batches", "grid"),
     )
     seeds: int = option(2, "runs of each combination, seeds 1, 2, ...", least=1)
     steps: int = option(100, "training steps of a run", least=1)
@@ -72,10 +72,13 @@ COLUMNS = (*FACTORS, "precision", "seed", "step", "loss", *MEASURES)
 
 def combinations(options):
     """Settings of a part of the grid, dicts."""
-    fixed = {"core": ("filters", "batch"), "filters": ("head", "initializer"), "grid": ()}[
-        options.part
-    ]
-    values = [(DOCUMENT[name],) if name in fixed else levels for name, levels in FACTORS.items()]
+    varied = {
+        "core": ("rate", "normalization", "head", "initializer"),
+        "filters": ("rate", "normalization", "filters"),
+        "batches": ("rate", "normalization", "batch"),
+        "grid": tuple(FACTORS),
+    }[options.part]
+    values = [levels if name in varied else (DOCUMENT[name],) for name, levels in FACTORS.items()]
     for setting in itertools.product(*values):
         yield dict(zip(FACTORS, setting))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from conftest import make_nerve
@@ -186,3 +187,21 @@ def test_whole_images_are_moved_where_the_recipe_says_so(arrays):
     still = Batches(arrays, np.arange(12), 12, recipe, (0.0, 255.0), square)[0][1]
     np.testing.assert_array_equal(still, arrays.masks[:, :, 8:72] > 0)
     assert not np.array_equal(masks, still)
+
+
+def test_training_gets_all_batches_of_an_epoch_before_one_of_the_next(arrays):
+    seen = []
+
+    class Watched(Batches):
+        def __getitem__(self, step):
+            seen.append((self.epoch, step))
+            return super().__getitem__(step)
+
+    recipe = replace(RECIPE, batch_size=2)
+    batches = Watched(arrays, np.arange(6), 6, recipe, (0.0, 255.0), WHOLE, seed=1)
+    model = keras.Sequential([keras.Input((64, 80, 1)), keras.layers.Conv2D(1, 1)])
+    model.compile("sgd", "mse")
+    model.fit(batches, epochs=5, verbose=0)
+    of_each = np.reshape(seen[-15:], (5, 3, 2))  # before them Keras looks at some for their shape
+    for number, epoch in enumerate(of_each, start=of_each[0, 0, 0]):
+        assert sorted(map(tuple, epoch)) == [(number, 0), (number, 1), (number, 2)]
