@@ -145,17 +145,43 @@ def decode(task, data, form):
     return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
 
 
+class Rows:
+    """The rows of a .npy file, (N, ...), indexed as its array would be. Each access opens a memory
+    map of its own: the pages that a map has touched count as memory while it is open.
+
+    Raises InputError where the file is missing or damaged, with what to do then.
+    """
+
+    def __init__(self, path, remedy="run data.py again"):
+        try:
+            array = np.load(path, mmap_mode="r")
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: missing; {remedy}") from error
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
+        self.path, self.shape, self.dtype = path, array.shape, array.dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return np.array(np.load(self.path, mmap_mode="r")[rows])
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
 @dataclass(frozen=True)
 class Arrays:
-    """What data.py wrote for a job; images and masks are memory maps, uint8 (N, H, W, C), masks 0
-    and 255.
+    """What data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C), masks 0 and
+    255.
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
     """
 
-    images: np.ndarray
-    masks: np.ndarray
-    test_images: np.ndarray
+    images: Rows
+    masks: Rows
+    test_images: Rows
     files: list
     test_files: list
 
@@ -178,26 +204,14 @@ def load_arrays(job):
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
     files, test_files = split_test(rows, lambda row: row["split"])
-    arrays = [open_array(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
+    arrays = [Rows(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays
     expected = [
         (len(files), *images.shape[1:]),
         (len(files), *images.shape[1:3], 1),
         (len(test_files), *images.shape[1:]),
     ]
-    is_whole = [array.shape for array in arrays] == expected and images.ndim == 4
+    is_whole = [array.shape for array in arrays] == expected and len(images.shape) == 4
     if not is_whole or any(array.dtype != np.uint8 for array in arrays):
         raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
     return Arrays(images, masks, test_images, files, test_files)
-
-
-def open_array(path, remedy="run data.py again"):
-    """A .npy file through a read-only memory map; raises InputError where it is missing or
-    damaged, with what to do then.
-    """
-    try:
-        return np.load(path, mmap_mode="r")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; {remedy}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error

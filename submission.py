@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arrays import TEST_IMAGES, load_arrays, open_array
+from arrays import TEST_IMAGES, Rows, load_arrays
 from files import csv_text, read_csv, resize, with_progress, write_text
 from jobs import JOBS, InputError
 from options import job_option, one_line_errors, option, parse_options
@@ -66,7 +66,7 @@ def probabilities_to_submit(job, arrays):
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
     if len(arrays.test_files) and is_newer(path, sources):
-        probabilities = open_array(path, f"delete it and run python submission.py {job}")
+        probabilities = Rows(path, f"delete it and run python submission.py {job}")
         if probabilities.shape == (*arrays.test_images.shape[:3], 1):
             return arrays.test_files, probabilities, Decision(**read_record(job)["decision"])
     import predict  # only now: Keras takes seconds to load
@@ -74,7 +74,7 @@ def probabilities_to_submit(job, arrays):
     run = predict.load_run(job)
     if len(arrays.test_files):
         predict.predict_test(run, arrays, path)
-        return arrays.test_files, open_array(path), run.decision
+        return arrays.test_files, Rows(path), run.decision
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))

@@ -17,9 +17,17 @@ from conftest import ROOT, draw_pair, make_car, make_folders, make_nerve, refusa
 from PIL import Image
 
 import data
-from arrays import load_arrays
+from arrays import Rows, load_arrays
 from data import Options, create_data, keras_generator, prepare
-from files import decode_image, decode_mask, list_images, natural_key, replace_file, resize
+from files import (
+    create_array,
+    decode_image,
+    decode_mask,
+    list_images,
+    natural_key,
+    replace_file,
+    resize,
+)
 from jobs import InputError
 
 
@@ -273,7 +281,7 @@ def zip_folder(folder, path, compression=zipfile.ZIP_DEFLATED):
 def test_zips_in_a_zip_give_the_arrays_of_the_folders(place, inner):
     make_car(place / "raw")
     expected = prepared("car", raw="raw")
-    expected = expected.images.copy(), expected.masks.copy(), expected.test_images.copy()
+    expected = expected.images[:], expected.masks[:], expected.test_images[:]
     (place / "zips").mkdir()
     for name in ("train", "train_masks", "test"):
         zip_folder(place / "raw" / name, f"zips/{name}.zip", inner)
@@ -607,11 +615,29 @@ def test_a_file_is_replaced_whole_or_not_at_all(place):
 # ---- reading back
 
 
-def test_arrays_come_back_through_a_memory_map(place):
-    make_folders(place)
-    arrays = prepared("cadastre", images="images", masks="masks")
-    assert isinstance(arrays.images, np.memmap)
-    assert not arrays.images.flags.writeable
+def test_rows_are_those_of_the_file_as_it_is_now(place):
+    np.save("rows.npy", np.arange(24, dtype=np.uint8).reshape(4, 3, 2))
+    rows = Rows("rows.npy")
+    assert (len(rows), rows.shape, rows.dtype) == (4, (4, 3, 2), np.uint8)
+    for index in (2, -1, np.array([3, 0]), slice(1, 3)):
+        np.testing.assert_array_equal(rows[index], np.load("rows.npy")[index])
+    np.testing.assert_array_equal(np.asarray(rows, np.float32), np.load("rows.npy"))
+    assert len(list(rows)) == 4
+    rows[0][:] = 99
+    assert rows[0, 0, 1] == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_reading_all_rows_keeps_only_the_last_ones_in_memory(place):
+    def resident():  # MB
+        return (
+            int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+        )
+
+    create_array("rows.npy", (200, 1000, 1000), np.uint8)  # 200 MB
+    rows, before = Rows("rows.npy"), resident()
+    assert sum(int(rows[n : n + 4].sum()) for n in range(0, 200, 4)) == 0
+    assert resident() - before < 30
 
 
 @pytest.mark.parametrize(
