@@ -56,8 +56,9 @@ class Options:
     )
     precision: str = option(
         "float32",
-        "of the layers; the last layer and the loss stay float32",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        "of the layers; the last one and the loss stay float32; auto: half precision where the "
+        "hardware has instructions for it",
+        choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
         None, "share of the images held out, 0..0.9 (default: the recipe's)", least=0, most=0.9
@@ -96,6 +97,7 @@ from matplotlib.figure import Figure
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
+from devices import find_precision
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
@@ -404,6 +406,10 @@ def train_predict(options):
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(name)
     by_subject, seed = options.split_by_subject, options.seed
+    if options.precision == "auto":
+        precision, reason = find_precision()
+        options = replace(options, precision=precision)
+        print(f"precision {precision}: {reason}")
     fit_network(name, job, arrays)
     for folder in (Path("weights"), Path("vis", name)):
         folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch

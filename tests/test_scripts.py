@@ -48,7 +48,12 @@ def make_cadastre(root):
 # How to make a job's raw files, prepare them, train for a moment; test images in the submission.
 RUNS = {
     "noise": (lambda root: None, [], ["--epochs", 1, "--steps-per-epoch", 3], 100),
-    "nerve": (make_nerve, ["--raw", "raw"], ["--epochs", 2, "--batch-size", 4], 3),
+    "nerve": (
+        make_nerve,
+        ["--raw", "raw"],
+        ["--epochs", 2, "--batch-size", 4, "--precision", "auto"],
+        3,
+    ),
     "car": (
         make_car,
         ["--raw", "raw", "--image-size", 64, 96],
@@ -93,6 +98,7 @@ def check_training_files(job):
     assert record["command"].startswith("python ")
     assert f"train.py {job} --epochs" in record["command"]
     assert {"keras", "numpy", "python", "backend"} <= set(record["versions"])
+    assert record["options"]["precision"] != "auto"  # what it came to is noted
     assert re.fullmatch("[0-9a-f]{40}", record["commit"] or "0" * 40)
     with open(f"weights/{job}.csv") as file:
         rows = list(csv.DictReader(file))
