@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import os
+import tokenize
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def _fill_arrays(paths, tasks, train, form):
         pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
         if task.array != TEST_IMAGES and None not in pair:
             check_sizes(train[task.row], *pair)
-        # A map of its own for each row: the pages of one that stays open would count as memory.
+        # A map of its own for each row, as Rows has it
         np.load(paths[task.array], mmap_mode="r+")[task.row] = pixels
     return sizes
 
@@ -146,29 +147,30 @@ def decode(task, data, form):
 
 
 class Rows:
-    """The rows of a .npy file, (N, ...), indexed as its array would be. Each access opens a memory
-    map of its own: the pages that a map has touched count as memory while it is open.
+    """The rows of a .npy file, (N, ...), indexed as its array would be; what comes back is a copy.
 
-    Raises InputError where the file is missing or damaged, with what to do then.
+    Each access has a memory map of its own: the pages that a map has touched count as memory while
+    it is open. The file stays open, and so the same one if data.py replaces it meanwhile.
+    path: of the file; remedy: what the InputError for a missing or damaged one says to do.
     """
 
-    def __init__(self, path, remedy="run data.py again"):
+    def __init__(self, path, remedy):
         try:
-            array = np.load(path, mmap_mode="r")
+            self.file = open(path, "rb")  # noqa: SIM115 (as long as the rows are used)
+            array = np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing; {remedy}") from error
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, tokenize.TokenError) as error:
             raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
-        self.path, self.shape, self.dtype = path, array.shape, array.dtype
+        self.shape, self.dtype, self.offset = array.shape, array.dtype, array.offset
+        self.order = "C" if array.flags.c_contiguous else "F"
 
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, rows):
-        return np.array(np.load(self.path, mmap_mode="r")[rows])
-
-    def __array__(self, dtype=None, copy=None):
-        return self[:] if dtype is None else self[:].astype(dtype)
+        array = np.memmap(self.file, self.dtype, "r", self.offset, self.shape, self.order)
+        return np.array(array[rows])
 
 
 @dataclass(frozen=True)
@@ -200,18 +202,24 @@ def load_arrays(job):
         raise InputError(f"{folder}: no arrays there yet; first run: {command}")
     rows = read_csv(folder / FILES, FILES_HEADER)
     if not all(row["height"].isdecimal() and row["width"].isdecimal() for row in rows):
-        raise InputError(f"{folder / FILES}: sizes that are no numbers; run data.py {job} again")
+        raise InputError(
+            f"{folder / FILES}: sizes that are no numbers; run python data.py {job} again"
+        )
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
     files, test_files = split_test(rows, lambda row: row["split"])
-    arrays = [Rows(folder / name) for name in (IMAGES, MASKS, TEST_IMAGES)]
+    again = f"run python data.py {job} again"
+    arrays = [Rows(folder / name, again) for name in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays
     expected = [
         (len(files), *images.shape[1:]),
         (len(files), *images.shape[1:3], 1),
         (len(test_files), *images.shape[1:]),
     ]
-    is_whole = [array.shape for array in arrays] == expected and len(images.shape) == 4
-    if not is_whole or any(array.dtype != np.uint8 for array in arrays):
-        raise InputError(f"{folder}: files of two runs; run python data.py {job} again")
+    for name, array, shape in zip((IMAGES, MASKS, TEST_IMAGES), arrays, expected):
+        if (array.dtype, array.shape, len(shape)) != (np.uint8, shape, 4):
+            raise InputError(
+                f"{folder / name}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
+                f"{FILES} and {IMAGES}; {again}"
+            )
     return Arrays(images, masks, test_images, files, test_files)

@@ -9,7 +9,7 @@ from augment import border_weights, sample_window
 from jobs import Augmentation, InputError
 from predict import standardize
 
-NUM_THREADS = 2  # that make the next batches during a step
+NUM_THREADS = 2  # that make the next batches during a step; see Batches
 
 
 def split_rows(files, share, by_subject, seed):
@@ -107,11 +107,12 @@ class Batches(keras.utils.PyDataset):
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
     Where the recipe's loss is weighted, a third part is the border weights float32 (B, H', W').
+    Batches of an epoch are made by several threads at a time.
     """
 
     def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None):
-        # Threads of its own also keep Keras from handing the batches to tf.data's autotuning, for
-        # whose sleeping thread all else waits at the end of each epoch, up to half a minute.
+        # From two on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits at the
+        # end of each epoch until the autotuning's thread wakes, up to 50 s (RESULTS.md, Feeding).
         super().__init__(workers=NUM_THREADS)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed

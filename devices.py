@@ -1,24 +1,31 @@
-"""What this machine computes with, and the precision that suits it."""
+"""The half precision that the card or the processor has instructions for."""
 
 from pathlib import Path
 
 import keras
 
-PROCESSOR = "/proc/cpuinfo"
+CPU_INFO = "/proc/cpuinfo"
+CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # instructions of Intel and AMD, of Arm
 
 
 def find_precision():
-    """The Keras dtype policy that is fastest here, and why, two strings: half precision only where
-    the hardware multiplies it. What cannot be asked gets float32.
+    """A Keras dtype policy and the reason for it, two strings: half precision where the hardware
+    multiplies it, else, and where it cannot be asked, float32.
+
+    NVIDIA's tensor cores multiply float16 from compute capability 7.0 on, bfloat16 from 8.0 on
+    (CUDA programming guide, "Compute Capabilities").
     """
     capability = graphics_capability()
     if capability:
-        name = "the graphics card's compute capability is {}.{}".format(*capability)
+        reason = "the graphics card's compute capability is {}.{}".format(*capability)
         if capability >= (8, 0):
-            return "mixed_bfloat16", name
-        return ("mixed_float16" if capability >= (7, 0) else "float32"), name
-    words = Path(PROCESSOR).read_text().split() if Path(PROCESSOR).exists() else ()
+            return "mixed_bfloat16", reason
+        return ("mixed_float16" if capability >= (7, 0) else "float32"), reason
+    if not Path(CPU_INFO).exists():
+        return "float32", "this system does not say what its processor has"
+    lines = Path(CPU_INFO).read_text().splitlines()
+    words = {word for line in lines if line.startswith(CPU_FIELDS) for word in line.split()}
     for instruction in BFLOAT16:
         if instruction in words:
             return "mixed_bfloat16", f"the processor has {instruction}"
@@ -27,7 +34,7 @@ def find_precision():
 
 def graphics_capability():
     """CUDA compute capability of the first graphics card that Keras's backend uses, (major,
-    minor); None without one.
+    minor), such as (8, 6); None without one, and for a card that has none, as AMD's.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -39,8 +46,9 @@ def graphics_capability():
     if backend == "jax":
         import jax
 
-        version = getattr(jax.local_devices()[0], "compute_capability", None)
-        return version and tuple(map(int, str(version).split(".")))
+        version = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+        major, _, minor = version.partition(".")
+        return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
     import torch
 
     return torch.cuda.get_device_capability() if torch.cuda.is_available() else None

@@ -78,11 +78,14 @@ def load_run(job, weights=None, average=True):
 def load_network(name, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record = read_record(name)
-    model = build_unet(read_network(record), name=record["job"])
+    again = f"run python train.py {record['job']} again, with the options of before"
+    try:
+        model = build_unet(read_network(record), name=record["job"])
+    except InputError as error:
+        raise InputError(f"weights/{name}.json: {error}; {again}") from error
     try:
         load_weights(model, weights)
     except InputError as error:
-        again = f"run python train.py {record['job']} again, with the options of before"
         raise InputError(f"{error}; {again}") from error
     return Network(model, record)
 
@@ -223,7 +226,7 @@ def predict_test(run, arrays, path):
     with replace_file(path) as temporary:
         create_array(temporary, (*images.shape[:3], 1), np.float32)
         for row, probability in enumerate(probabilities):
-            np.load(temporary, mmap_mode="r+")[row] = probability  # see arrays.py
+            np.load(temporary, mmap_mode="r+")[row] = probability  # as arrays.Rows has it
 
 
 def measure_held_out(run, arrays, predictions=None):

@@ -84,6 +84,7 @@ def read_record(name):
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
+        record["command"]
         decision = Decision(**record["decision"])
         _check(0 <= decision.threshold <= 1 and decision.min_area >= 0, "decision")
         if "folds" in record:
@@ -91,14 +92,17 @@ def read_record(name):
             _check(name == job and names, "folds")
             _check(all(n.startswith(f"{job}.fold") for n in names), "folds")
         else:
-            for key in ("name", "job", "mean", "std", "array_size", "is_resized", "validation"):
+            for key in ("name", "mean", "std", "array_size", "is_resized", "validation"):
                 record[key]
+            _check(record["job"] == job, "job")
             _check(all(isinstance(record[k], float | None) for k in ("mean", "std")), "scale")
             _check(record["std"] is None or record["std"] > 0, "std")
             _check(len(record["array_size"]) == 2, "array_size")
             _check(all(isinstance(id, str) for id in record["validation"]), "validation")
             _check(record["recipe"]["augmentation"]["symmetry"] in SYMMETRIES, "symmetry")
-            UNetConfig(**{k: _tuple(v) for k, v in record["network"].items()})
+            config = UNetConfig(**{k: _tuple(v) for k, v in record["network"].items()})
+            numbers = (config.channels, config.bottleneck, *config.filters)
+            _check(all(type(n) is int for n in (*numbers, *config.decoder_filters)), "network")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{path}: not a run of this version ({error!r}); run python train.py {job} again, "

@@ -65,16 +65,19 @@ def probabilities_to_submit(job, arrays):
     """
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
+    again = f"delete it and run python submission.py {job}"
     if len(arrays.test_files) and is_newer(path, sources):
-        probabilities = Rows(path, f"delete it and run python submission.py {job}")
-        if probabilities.shape == (*arrays.test_images.shape[:3], 1):
+        probabilities = Rows(path, again)
+        shape = (*arrays.test_images.shape[:3], 1)
+        if (probabilities.dtype, probabilities.shape) == (np.float32, shape):
             return arrays.test_files, probabilities, Decision(**read_record(job)["decision"])
+    read_record(job)
     import predict  # only now: Keras takes seconds to load
 
     run = predict.load_run(job)
     if len(arrays.test_files):
         predict.predict_test(run, arrays, path)
-        return arrays.test_files, Rows(path), run.decision
+        return arrays.test_files, Rows(path, again), run.decision
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))

@@ -99,8 +99,14 @@ def held_out(run, job):
     def read_truth(row):
         if images is arrays.images:
             return arrays.masks[row]
-        path = files[row]["mask"]
-        return decode_mask(Path(path).read_bytes(), path)
+        path, again = files[row]["mask"], f"run python data.py {job} again"
+        if not Path(path).is_file():
+            raise InputError(f"{path}: missing; {again}")
+        truth = decode_mask(Path(path).read_bytes(), path)
+        if truth.shape[:2] != images.shape[1:3]:
+            sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *images.shape[1:3])
+            raise InputError(f"{path}: is {sizes}; {again}")
+        return truth
 
     def results():
         for row, probability in predicted:
@@ -261,7 +267,10 @@ def main(options):
         vis / "scores.json",
         json.dumps({"num_images": len(rows), **means, "worst_dice": worst}, indent=1),
     )
-    print(f"Dice {means['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images")
+    print(
+        f"Dice {means['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images, "
+        f"foreground above {run.decision.threshold:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ class Options:
     )
     precision: str = option(
         "float32",
-        "of the layers; the last one and the loss stay float32; auto: half precision where the "
-        "hardware has instructions for it",
+        "of all layers but the last; auto: half precision where the hardware has instructions "
+        "for it",
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
@@ -65,7 +65,7 @@ class Options:
     )
     folds: int | None = option(
         None,
-        "cross-validation: as many networks, each held-out image seen by all but one",
+        "cross-validation: so many networks, each trained without another share of the images",
         least=2,
     )
     split_by_subject: bool = option(
@@ -77,6 +77,7 @@ class Options:
 if __name__ == "__main__":
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "train.py", __doc__)
+        RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         if OPTIONS.job != "noise":
             load_arrays(OPTIONS.job)
 
@@ -134,6 +135,8 @@ class RunFiles(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self.start, 2), **logs}
         history = [*self.history, row]
         best, last = (self.folder / f"{self.job}{kind}.weights.h5" for kind in ("", ".last"))
+        if not self.history and self.job != self.record["job"]:
+            forget_folds(self.record["job"])
         with replace_file(last) as temporary:
             self.model.save_weights(temporary)
         if loss < self.best:
@@ -144,6 +147,17 @@ class RunFiles(keras.callbacks.Callback):
         text = csv_text(row, [row.values() for row in history])
         write_text(self.folder / f"{self.job}.csv", text)
         self.history = history
+
+
+def forget_folds(name):
+    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
+    path = Path("weights", f"{name}.json")
+    try:
+        is_of_folds = "folds" in read_record(name)
+    except InputError:
+        is_of_folds = False
+    if is_of_folds:
+        path.unlink()
 
 
 class ConstantWarning(keras.callbacks.Callback):
@@ -380,17 +394,6 @@ def decide(name, recipe, arrays, record, run):
     write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
 
 
-def forget_folds(name):
-    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
-    path = Path("weights", f"{name}.json")
-    try:
-        is_of_folds = "folds" in read_record(name)
-    except InputError:
-        is_of_folds = False
-    if is_of_folds:
-        path.unlink()
-
-
 def train_predict(options):
     """Train a job's network, or one a fold, and write the probabilities of its test images,
     imgs_mask_test.npy.
@@ -408,15 +411,14 @@ def train_predict(options):
     by_subject, seed = options.split_by_subject, options.seed
     if options.precision == "auto":
         precision, reason = find_precision()
-        options = replace(options, precision=precision)
         print(f"precision {precision}: {reason}")
+        options = replace(options, precision=precision)
     fit_network(name, job, arrays)
     for folder in (Path("weights"), Path("vis", name)):
         folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
     if options.folds:
         names = [f"fold{number}" for number in range(1, options.folds + 1)]
         splits = fold_rows(arrays.files, options.folds, by_subject, seed)
-        forget_folds(name)
         for fold, split in zip(names, splits):
             record = train_network(f"{name}.{fold}", job, options, arrays, split)
             keras.backend.clear_session()

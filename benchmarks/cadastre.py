@@ -22,8 +22,8 @@ from options import one_line_errors, option, parse_options
 class Options:
     part: str = option(
         "core",
-        "core: rate, normalization, head and initializer; filters, batches: one of them with rate "
-        "and normalization, all else as the document has it; grid: all 216 combinations",
+        "core: rate, normalization, head and initializer; filters: rate, normalization, filters; "
+        "batches: rate, normalization, batch; all else as the document has it; grid: everything",
         choices=("core", "filters", "batches", "grid"),
     )
     seeds: int = option(2, "runs of each combination, seeds 1, 2, ...", least=1)
@@ -71,7 +71,7 @@ COLUMNS = (*FACTORS, "precision", "seed", "step", "loss", *MEASURES)
 
 
 def combinations(options):
-    """Settings of a part of the grid, dicts."""
+    """Settings of a part of the grid: dicts, a level for each of FACTORS."""
     varied = {
         "core": ("rate", "normalization", "head", "initializer"),
         "filters": ("rate", "normalization", "filters"),
@@ -101,14 +101,17 @@ def choose(setting):
 
 
 def run(setting, seed, arrays, options):
-    """Train and yield a row of the table at each tenth of the steps and at the last."""
+    """Train and yield a dict of COLUMNS at each tenth of the steps and at the last. Tiles are held
+    out by the same split for all seeds.
+    """
     job = choose(setting)
     recipe, size = job.recipe, job.recipe.window
     split = split_rows(arrays.files, recipe.validation_split, True, seed=1)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
-    model = build_unet(replace(job.network, image_size=size))
+    channels = arrays.images.shape[3]
+    model = build_unet(replace(job.network, channels=channels, image_size=size))
     training, held_out = make_batches(arrays, split, recipe, (0.0, 255.0), seed, (size, size))
     compile_model(model, recipe, options.steps)
     images, masks = map(np.concatenate, zip(*map(held_out.__getitem__, range(len(held_out)))))

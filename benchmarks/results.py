@@ -120,7 +120,8 @@ def score_pixels(measured):
     column = list(THRESHOLDS).index(THRESHOLD)
     predicted, right = measured.predicted[:, column], measured.right[:, column]
     wrong = (measured.truth + predicted - 2 * right) / measured.num_pixels
-    yield f"images                 {len(dice)} in {len(np.unique(measured.fold))} folds"
+    folds = f" in {measured.fold.max() + 1} folds" if measured.fold.any() else ""
+    yield f"images                 {len(dice)}{folds}"
     yield f"Dice at 0.5            {by_fold(dice, measured.fold)}, worst {dice.min():.4f}"
     if measured.fold.any():  # with one fold there are no others to choose on
         chosen = chosen_dice(measured)
@@ -169,16 +170,27 @@ def describe(seen):
         yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
 
 
+def read_seconds(name):
+    """How long a network was trained, by its weights/NAME.csv; raises InputError."""
+    path = f"weights/{name}.csv"
+    try:
+        return sum(float(row["seconds"]) for row in read_csv(path, ("seconds",)))
+    except ValueError as error:
+        again = f"run python train.py {name.partition('.')[0]} again"
+        raise InputError(
+            f"{error if path in str(error) else f'{path}: {error}'}; {again}"
+        ) from error
+
+
 def main(options):
     run, arrays = load_run(options.job), load_arrays(options.job)
     names = [network.record["name"] for network in run.networks]
-    histories = [read_csv(f"weights/{name}.csv", ("seconds",)) for name in names]
+    seconds = [read_seconds(name) for name in names]
     print(f"{options.job}: {read_record(options.job)['command']}")
     seen = {"soft": [], "segments": [], "full": []}
     predictions = watch(predict_held_out(run, arrays), arrays, options, seen)
     measured = measure_held_out(run, arrays, predictions)
     print("\n".join([*score_pixels(measured), *describe(seen)]))
-    seconds = [sum(float(row["seconds"]) for row in history) for history in histories]
     print(f"seconds to train       {', '.join(f'{s:.0f}' for s in seconds)}")
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_nerve
+from keras.src.trainers.data_adapters import get_data_adapter
 
 import data
 from arrays import load_arrays
@@ -203,5 +204,11 @@ def test_training_gets_all_batches_of_an_epoch_before_one_of_the_next(arrays):
     model.compile("sgd", "mse")
     model.fit(batches, epochs=5, verbose=0)
     of_each = np.reshape(seen[-15:], (5, 3, 2))  # before them Keras looks at some for their shape
-    for number, epoch in enumerate(of_each, start=of_each[0, 0, 0]):
+    for number, epoch in enumerate(of_each, start=batches.epoch - 4):
         assert sorted(map(tuple, epoch)) == [(number, 0), (number, 1), (number, 2)]
+
+
+def test_batches_keep_tf_data_from_autotuning(arrays):
+    batches = Batches(arrays, np.arange(6), 6, RECIPE, (0.0, 255.0), WHOLE)
+    data_set = get_data_adapter(batches).get_tf_dataset()
+    assert data_set.options().autotune.enabled is False

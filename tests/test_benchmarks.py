@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from conftest import ROOT, make_folders, make_nerve, run_well
 
 import data
 import train
+from jobs import JOBS
 from runs import Decision, HeldOut
 
 
@@ -72,10 +74,25 @@ def test_the_noise_study_has_each_setting_it_names():
 
 def test_the_whole_grid_is_that_of_the_question():
     cadastre = load("cadastre")
-    counts = {"core": 24, "filters": 18, "batches": 18, "grid": 216}
-    for part, count in counts.items():
-        settings = [tuple(s.values()) for s in cadastre.combinations(cadastre.Options(part=part))]
-        assert len(set(settings)) == len(settings) == count
+    varied = {
+        "core": (24, {"rate", "normalization", "head", "initializer"}),
+        "filters": (18, {"rate", "normalization", "filters"}),
+        "batches": (18, {"rate", "normalization", "batch"}),
+        "grid": (216, set(cadastre.FACTORS)),
+    }
+    for part, (count, names) in varied.items():
+        settings = list(cadastre.combinations(cadastre.Options(part=part)))
+        assert len({tuple(s.values()) for s in settings}) == len(settings) == count
+        assert {name for name in cadastre.FACTORS if len({s[name] for s in settings}) > 1} == names
+
+
+def test_what_the_grid_leaves_alone_is_as_the_document_has_it():
+    cadastre = load("cadastre")
+    setting = {**next(cadastre.combinations(cadastre.Options())), **cadastre.DOCUMENT}
+    job = JOBS["cadastre"]
+    setting.update(normalization=True, rate=job.recipe.learning_rate)
+    changed = cadastre.choose(setting)
+    assert changed == replace(job, recipe=replace(job.recipe, window=(64, 64)))
 
 
 def test_the_measures_of_a_dead_head():

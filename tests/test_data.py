@@ -615,27 +615,36 @@ def test_a_file_is_replaced_whole_or_not_at_all(place):
 # ---- reading back
 
 
-def test_rows_are_those_of_the_file_as_it_is_now(place):
-    np.save("rows.npy", np.arange(24, dtype=np.uint8).reshape(4, 3, 2))
-    rows = Rows("rows.npy")
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_are_those_of_the_array(place, order):
+    expected = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    np.save("rows.npy", np.asarray(expected, order=order))
+    rows = Rows("rows.npy", "")
     assert (len(rows), rows.shape, rows.dtype) == (4, (4, 3, 2), np.uint8)
-    for index in (2, -1, np.array([3, 0]), slice(1, 3)):
-        np.testing.assert_array_equal(rows[index], np.load("rows.npy")[index])
-    np.testing.assert_array_equal(np.asarray(rows, np.float32), np.load("rows.npy"))
+    for index in (2, -1, np.array([3, 0]), slice(1, 3), slice(None)):
+        np.testing.assert_array_equal(rows[index], expected[index])
     assert len(list(rows)) == 4
     rows[0][:] = 99
     assert rows[0, 0, 1] == 1
 
 
+def test_rows_stay_those_of_the_file_that_was_opened(place):
+    np.save("rows.npy", np.zeros((4, 2), np.uint8))
+    rows = Rows("rows.npy", "")
+    with replace_file("rows.npy") as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ones((2, 2), np.uint8))
+    assert len(np.load("rows.npy")) == 2
+    assert rows[3].tolist() == [0, 0]
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
 def test_reading_all_rows_keeps_only_the_last_ones_in_memory(place):
     def resident():  # MB
-        return (
-            int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        )
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") / 1e6
 
     create_array("rows.npy", (200, 1000, 1000), np.uint8)  # 200 MB
-    rows, before = Rows("rows.npy"), resident()
+    rows, before = Rows("rows.npy", ""), resident()
     assert sum(int(rows[n : n + 4].sum()) for n in range(0, 200, 4)) == 0
     assert resident() - before < 30
 
@@ -647,11 +656,16 @@ def test_arrays_of_two_runs_are_refused(place, name, shape):
     make_folders(place)
     prepared("cadastre", images="images", masks="masks")
     np.save(f"output/cadastre/{name}.npy", np.zeros(shape, np.uint8))
-    with pytest.raises(InputError, match="files of two runs; run python data.py cadastre again"):
+    with pytest.raises(
+        InputError,
+        match=rf"{name}.npy: is uint8 .*, expected uint8 .*run python data.py cadastre again",
+    ):
         load_arrays("cadastre")
 
 
-@pytest.mark.parametrize("damage", ["cut short", "text", "missing", "pickle"])
+@pytest.mark.parametrize(
+    "damage", ["cut short", "text", "missing", "pickle", "npz", "cut npz", "header"]
+)
 def test_a_damaged_array_is_named(place, damage):
     make_folders(place)
     prepared("cadastre", images="images", masks="masks")
@@ -660,9 +674,15 @@ def test_a_damaged_array_is_named(place, damage):
     path.unlink()
     if damage == "pickle":
         np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    elif "npz" in damage:
+        with open(path, "wb") as file:
+            np.savez(file, np.zeros(3))
+        if damage == "cut npz":
+            path.write_bytes(path.read_bytes()[:40])
     elif damage != "missing":
-        path.write_bytes(whole[:1000] if damage == "cut short" else b"text")
-    with pytest.raises(ValueError, match="imgs_mask_train.npy: .*run data.py again"):
+        damaged = {"cut short": whole[:1000], "text": b"text", "header": whole.replace(b")", b" ")}
+        path.write_bytes(damaged[damage])
+    with pytest.raises(InputError, match="imgs_mask_train.npy: .*run python data.py cadastre"):
         load_arrays("cadastre")
 
 

@@ -1,9 +1,8 @@
 """What the machine computes with."""
 
-import re
-from pathlib import Path
+import sys
+import types
 
-import keras
 import pytest
 
 import devices
@@ -13,8 +12,8 @@ import devices
 def processor(tmp_path, monkeypatch):
     def write(flags):
         path = tmp_path / "cpuinfo"
-        path.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n")
-        monkeypatch.setattr(devices, "PROCESSOR", str(path))
+        path.write_text(f"model name\t: a bf16 amx_bf16\nflags\t\t: fpu {flags}\nbugs\t\t:\n")
+        monkeypatch.setattr(devices, "CPU_INFO", str(path))
 
     monkeypatch.setattr(devices, "graphics_capability", lambda: None)
     return write
@@ -36,8 +35,11 @@ def test_half_precision_is_for_processors_that_multiply_it(processor, flags, pre
 
 
 def test_a_system_that_does_not_say_what_its_processor_has_gets_float32(processor, monkeypatch):
-    monkeypatch.setattr(devices, "PROCESSOR", "no/such/file")
-    assert devices.find_precision()[0] == "float32"
+    monkeypatch.setattr(devices, "CPU_INFO", "no/such/file")
+    assert devices.find_precision() == (
+        "float32",
+        "this system does not say what its processor has",
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,10 +55,42 @@ def test_a_graphics_card_goes_before_the_processor(processor, monkeypatch, capab
     assert reason.endswith(f"compute capability is {capability[0]}.{capability[1]}")
 
 
-def test_this_machine_is_asked_what_it_has():
-    path = Path(devices.PROCESSOR)
-    has = path.exists() and re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", path.read_text())
-    expected = "mixed_bfloat16" if has else "float32"
-    if not devices.graphics_capability():
-        assert devices.find_precision()[0] == expected
-    assert keras.config.dtype_policy().name == "float32"  # asking sets nothing
+def test_an_arm_processor_calls_them_features(processor, tmp_path):
+    processor("")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert devices.find_precision()[0] == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("said", "capability"),
+    [("8.6", (8, 6)), ("gfx90a", None), (None, None)],  # NVIDIA, AMD, a processor
+)
+def test_jax_is_asked_for_the_capability_of_its_card(monkeypatch, said, capability):
+    card = types.SimpleNamespace(**({"compute_capability": said} if said else {}))
+    jax = types.SimpleNamespace(local_devices=lambda: [card])
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "jax")
+    assert devices.graphics_capability() == capability
+
+
+@pytest.mark.parametrize(("cards", "capability"), [([], None), (["card"], (7, 5))])
+def test_tensorflow_is_asked_for_the_capability_of_its_card(monkeypatch, cards, capability):
+    config = types.SimpleNamespace(
+        list_physical_devices=lambda kind: cards,
+        experimental=types.SimpleNamespace(
+            get_device_details=lambda card: {"compute_capability": (7, 5)}
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(config=config))
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "tensorflow")
+    assert devices.graphics_capability() == capability
+
+
+@pytest.mark.parametrize("has_card", [True, False])
+def test_pytorch_is_asked_for_the_capability_of_its_card(monkeypatch, has_card):
+    cuda = types.SimpleNamespace(
+        is_available=lambda: has_card, get_device_capability=lambda: (9, 0)
+    )
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
+    assert devices.graphics_capability() == ((9, 0) if has_card else None)

@@ -107,6 +107,7 @@ def write_record(name="nerve", **changes):
         "decision": {"threshold": 0.4, "min_area": 0.01},
         "recipe": {"augmentation": {"symmetry": "mirror"}},
         "network": network,
+        "command": "python train.py nerve",
     }
     Path("weights").mkdir(exist_ok=True)
     Path("weights", f"{name}.json").write_text(json.dumps({**record, **changes}))
@@ -137,6 +138,9 @@ def test_a_record_gives_its_network_back(place):
         {"recipe": {}},
         {"recipe": {"augmentation": {"symmetry": "all"}}},
         {"network": {"filters": [4]}},
+        {"network": {**vars(JOBS["nerve"].network), "channels": "3"}},
+        {"network": {**vars(JOBS["nerve"].network), "filters": [8.5, 16, 32, 64]}},
+        {"job": "car"},
         {"network": None},
     ],
     ids=str,

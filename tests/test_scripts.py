@@ -124,8 +124,9 @@ def check_test(job, output):
         assert scores[name] == pytest.approx(np.mean(values))
         assert all(0 <= value <= 1 for value in values)
     worst = min(float(row["dice"]) for row in rows)
+    threshold = json.loads(Path(f"weights/{job}.json").read_text())["decision"]["threshold"]
     line = f"Dice {scores['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images"
-    assert output.splitlines()[-1] == line
+    assert output.splitlines()[-1] == f"{line}, foreground above {threshold:.2f}"
     pictures = [path for path in Path("vis", job).glob("*.png") if "_channels" not in path.name]
     assert len(pictures) == 1 + min(2, len(rows))  # and the curves
     picture = cv2.imread(str(next(path for path in pictures if path.name != "curves.png")))
@@ -196,7 +197,7 @@ class TestAfterANerveRun:
         make_folders(there / "own", channels=1, suffix="_gt")
         arguments = "test.py", "nerve", "--images", "own/images"
         output = run_well(*arguments, "--masks", "own/masks", "--num-images", 1)
-        assert output.splitlines()[-1].endswith("over 5 images")
+        assert "over 5 images, foreground above " in output.splitlines()[-1]
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
 
@@ -384,7 +385,7 @@ class TestAfterFolds:
     def test_every_image_is_scored_by_the_network_that_did_not_see_it(self, folds, monkeypatch):
         monkeypatch.chdir(folds)
         output = run_well("test.py", "cadastre", "--num-images", 1)
-        assert output.splitlines()[-1].endswith("over 6 images")
+        assert "over 6 images, foreground above " in output.splitlines()[-1]
         record = json.loads(Path("weights/cadastre.json").read_text())
         scores = json.loads(Path("vis/cadastre/scores.json").read_text())
         means = [fold["dice"] * fold["num_images"] for fold in record["folds"]]

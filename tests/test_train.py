@@ -256,6 +256,16 @@ class TestFolds:
         with pytest.raises(ValueError, match="no trained network there yet"):
             load_run("nerve")
 
+    def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
+        small_run(folds=2, epochs=1)
+        before = read_record("nerve")
+        nan = lambda y_true, y_pred: keras.ops.log(-y_pred - 1)  # noqa: E731
+        monkeypatch.setitem(train.LOSSES, "dice", nan)
+        with pytest.raises(ValueError, match="loss is nan, .* in epoch 1"):
+            small_run(folds=3, loss="dice")
+        assert read_record("nerve") == before
+        assert len(load_run("nerve").networks) == 2
+
     @pytest.mark.parametrize("option", [{"weights": "a.h5"}, {"validation_split": 0.5}])
     def test_options_that_do_not_go_with_folds_are_refused(self, arrays, option):
         with pytest.raises(ValueError, match="does not go with --folds"):
