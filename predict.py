@@ -61,6 +61,8 @@ def load_run(job, weights=None, average=True):
     among the training's augmentations.
     """
     record = read_record(job)
+    if weights and not Path(weights).is_file():
+        raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
     names = [fold["name"] for fold in record.get("folds", ())]
     if names and weights:
         raise InputError(

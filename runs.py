@@ -78,6 +78,8 @@ def read_record(name):
     this version.
     """
     path, job = Path("weights", f"{name}.json"), name.partition(".")[0]
+    if not path.exists() and name != job:
+        raise InputError(f"{path}: missing; run python train.py {job} --folds again, as before")
     if not path.exists():
         raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
     try:
