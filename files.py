@@ -291,6 +291,23 @@ def read_csv(path, columns):
     return rows
 
 
+def read_numbers(path, columns, names):
+    """Rows of a CSV file, dicts of text, [] where there is none yet; raises InputError where one
+    of `columns` is missing, or a number in those of `names`.
+    """
+    rows = read_csv(path, columns) if os.path.exists(path) else []
+    for number, row in enumerate(rows, 2):
+        for name in names:
+            try:
+                float(row[name])
+            except ValueError as error:
+                raise InputError(
+                    f"{path}: line {number}: {name} is {row[name]!r}, expected a number; "
+                    "delete the line, or the file"
+                ) from error
+    return rows
+
+
 def write_image(path, pixels):
     """Pixels (H, W), (H, W, 1) or RGB (H, W, 3), uint8, as the picture that the path's ending
     names.

@@ -44,7 +44,7 @@ import numpy as np
 
 from arrays import load_arrays
 from batches import split_rows
-from files import csv_text, read_csv, write_text
+from files import csv_text, read_numbers, write_text
 from jobs import THRESHOLD
 from model import build_unet
 from train import CONSTANT, compile_model, make_batches
@@ -179,7 +179,8 @@ def main(options):
     if options.tiny:
         options = replace(options, seeds=1, steps=2)
     arrays = load_arrays("cadastre")
-    rows = read_csv(path, COLUMNS) if path.exists() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = read_numbers(path, COLUMNS, COLUMNS[len(FACTORS) + 1 :])
     key_names = (*FACTORS, "precision", "seed", "step")
     done = {tuple(row[name] for name in key_names) for row in rows}
     settings = list(combinations(options))[: 2 if options.tiny else None]

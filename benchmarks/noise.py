@@ -45,7 +45,7 @@ from matplotlib.figure import Figure
 import data
 from arrays import Arrays
 from batches import find_scale
-from files import csv_text, read_csv, replace_file, write_text
+from files import csv_text, read_numbers, replace_file, write_text
 from losses import dice_per_image
 from model import build_unet
 from predict import Network, Run, predict_arrays
@@ -231,7 +231,8 @@ def main(options):
     path = Path(options.output, "noise.tiny.csv" if options.tiny else "noise.csv")
     if options.tiny:
         options = replace(options, seeds=1, steps=2, num_images=2)
-    rows = read_csv(path, COLUMNS) if path.exists() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = read_numbers(path, COLUMNS, COLUMNS[3:])
     done = {(r["setting"], r["shape"], r["fill"], r["seed"], r["step"]) for r in rows}
     for name, shape, fill, seeds in settings(options):
         for seed in seeds:

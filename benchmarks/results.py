@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 from arrays import load_arrays
-from files import decode_mask, read_csv, resize
+from files import decode_mask, read_numbers, resize
 from jobs import THRESHOLD, InputError
 from predict import load_run, measure_held_out, predict_held_out
 from runs import THRESHOLDS, Decision, HeldOut, read_record
@@ -173,13 +173,9 @@ def describe(seen):
 def read_seconds(name):
     """How long a network was trained, by its weights/NAME.csv; raises InputError."""
     path = f"weights/{name}.csv"
-    try:
-        return sum(float(row["seconds"]) for row in read_csv(path, ("seconds",)))
-    except ValueError as error:
-        again = f"run python train.py {name.partition('.')[0]} again"
-        raise InputError(
-            f"{error if path in str(error) else f'{path}: {error}'}; {again}"
-        ) from error
+    if not Path(path).exists():
+        raise InputError(f"{path}: missing; run python train.py {name.partition('.')[0]} again")
+    return sum(float(row["seconds"]) for row in read_numbers(path, ("seconds",), ("seconds",)))
 
 
 def main(options):

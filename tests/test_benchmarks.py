@@ -12,7 +12,8 @@ from conftest import ROOT, make_folders, make_nerve, run_well
 
 import data
 import train
-from jobs import JOBS
+from files import csv_text, write_text
+from jobs import JOBS, InputError
 from runs import Decision, HeldOut
 
 
@@ -166,3 +167,13 @@ def test_results_scores_a_run_of_folds(place):
              "Dice at full", "Rand score", "information", "seconds to"]  # fmt: skip
     assert [next(n for n in names if line.startswith(n)) for line in lines[2:]] == names
     assert len(lines[-1].split(",")) == 3
+
+
+def test_a_damaged_table_is_named_before_the_first_run(place):
+    make_folders(place, count=5)
+    data.prepare(data.Options(job="cadastre", images="images", masks="masks"))
+    cadastre = load("cadastre")
+    row = ["1"] * len(cadastre.COLUMNS)
+    write_text("out/cadastre.csv", csv_text(cadastre.COLUMNS, [row, [*row[:-1], "x"]]))
+    with pytest.raises(InputError, match="cadastre.csv: line 3: dice is 'x', expected a number"):
+        cadastre.main(cadastre.Options(output="out"))

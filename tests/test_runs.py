@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jobs import JOBS
+from predict import load_run
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
 
 NUM_PIXELS = 100
@@ -155,3 +156,16 @@ def test_a_fold_that_names_folds_is_refused(place):
     write_record("nerve.fold1", folds=[{"name": "nerve.fold1"}])
     with pytest.raises(ValueError, match=r"weights/nerve.fold1.json: not a run"):
         read_record("nerve.fold1")
+
+
+def test_a_missing_fold_is_named_with_the_command_that_made_it(place):
+    with pytest.raises(ValueError, match=r"nerve.fold2.json: missing; .* train.py nerve --folds"):
+        read_record("nerve.fold2")
+    with pytest.raises(ValueError, match=r"nerve.json: no trained network there yet"):
+        read_record("nerve")
+
+
+def test_weights_that_are_not_there_are_named_as_they_were_given(place):
+    write_record()
+    with pytest.raises(ValueError, match=r"--weights no/such.h5: no such file"):
+        load_run("nerve", "no/such.h5")
