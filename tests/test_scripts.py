@@ -408,7 +408,7 @@ class TestAfterFolds:
     def test_a_fold_that_is_missing_is_named(self, folds, monkeypatch):
         monkeypatch.chdir(folds)
         Path("weights/cadastre.fold2.json").rename("away.json")
-        assert "weights/cadastre.fold2.json: no trained network" in refusal("test.py", "cadastre")
+        assert "weights/cadastre.fold2.json: missing; " in refusal("test.py", "cadastre")
         Path("away.json").rename("weights/cadastre.fold2.json")
 
 
