@@ -204,7 +204,7 @@ def test_training_gets_all_batches_of_an_epoch_before_one_of_the_next(arrays):
     model.compile("sgd", "mse")
     model.fit(batches, epochs=5, verbose=0)
     of_each = np.reshape(seen[-15:], (5, 3, 2))  # before them Keras looks at some for their shape
-    for number, epoch in enumerate(of_each, start=batches.epoch - 4):
+    for number, epoch in enumerate(of_each, start=batches.epoch - 5):
         assert sorted(map(tuple, epoch)) == [(number, 0), (number, 1), (number, 2)]
 
 
