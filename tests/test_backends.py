@@ -1,9 +1,9 @@
 """The same scripts and weights on JAX and PyTorch, where they are installed."""
 
-import importlib.util
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,10 @@ from jobs import RECIPES
 from model import build_unet
 from runs import read_network
 
+BACKENDS = [
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason="not installed"))
+    for name in ("jax", "torch")
+]
 UNPADDED = (204, 220)  # height and width, for the paper's network
 SIZE = (64, 96)
 PREDICT = """
@@ -51,18 +55,12 @@ def predictions(tmp_path_factory):
     return folder, expected
 
 
-def environment(backend):
-    if not importlib.util.find_spec(backend):
-        pytest.skip(f"{backend} is not installed")
-    return {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_weights_give_the_same_probabilities(backend, predictions):
     folder, expected = predictions
     subprocess.run(
         [sys.executable, "-c", PREDICT],
-        env=environment(backend),
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
         cwd=folder,
         check=True,
         timeout=280,
@@ -73,9 +71,9 @@ def test_the_same_weights_give_the_same_probabilities(backend, predictions):
         np.testing.assert_allclose(predicted, probabilities, rtol=0, atol=1e-4, err_msg=file)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_job_runs_from_images_to_a_submission(backend, place, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", environment(backend)["KERAS_BACKEND"])
+    monkeypatch.setenv("KERAS_BACKEND", backend)
     make_nerve(place / "raw")
     run_well("data.py", "nerve", "--raw", "raw")
     run_well("train.py", "nerve", "--recipe", "modern", "--epochs", 2, "--batch-size", 4)
