@@ -112,7 +112,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None):
         # From two on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits at the
-        # end of each epoch until the autotuning's thread wakes, up to 50 s (RESULTS.md, Feeding).
+        # end of each epoch until the autotuning's thread wakes, for seconds (RESULTS.md, Feeding).
         super().__init__(workers=NUM_THREADS)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed

@@ -65,13 +65,12 @@ def probabilities_to_submit(job, arrays):
     """
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
-    again = f"delete it and run python submission.py {job}"
+    again, record = f"delete it and run python submission.py {job}", read_record(job)
     if len(arrays.test_files) and is_newer(path, sources):
         probabilities = Rows(path, again)
         shape = (*arrays.test_images.shape[:3], 1)
         if (probabilities.dtype, probabilities.shape) == (np.float32, shape):
-            return arrays.test_files, probabilities, Decision(**read_record(job)["decision"])
-    read_record(job)
+            return arrays.test_files, probabilities, Decision(**record["decision"])
     import predict  # only now: Keras takes seconds to load
 
     run = predict.load_run(job)

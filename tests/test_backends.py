@@ -21,7 +21,7 @@ BACKENDS = [
 UNPADDED = (204, 220)  # height and width, for the paper's network
 SIZE = (64, 96)
 PREDICT = """
-import sys, numpy as np
+import numpy as np
 from jobs import RECIPES
 from model import build_unet, load_weights
 from runs import read_network
@@ -36,8 +36,8 @@ for recipe, jobs in RECIPES.items():
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory):
-    """A folder with weights, none of them as they were initialized, and images for each network of
-    the two recipes, and what this backend makes of them: arrays by the files' names.
+    """A folder with weights and images for each network of the two recipes, and what this backend
+    makes of them: arrays by the files' names. Biases and normalization are not as initialized.
     """
     folder, expected, rng = tmp_path_factory.mktemp("weights"), {}, np.random.default_rng(1)
     for recipe, jobs in RECIPES.items():
