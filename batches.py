@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from augment import border_weights, sample_window
+from devices import ONE_DEVICE
 from jobs import Augmentation, InputError
 from predict import standardize
 
@@ -107,13 +108,29 @@ class Batches(keras.utils.PyDataset):
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
     Where the recipe's loss is weighted, a third part is the border weights float32 (B, H', W').
-    Batches of an epoch are made by several threads at a time.
+    On TensorFlow they are made by several threads at a time. Several devices share each batch
+    equally: for JAX a short one is padded with its last image, for TensorFlow it loses what is
+    left over. Of several hosts each makes its own part of a batch. Raises ValueError for batches
+    that the devices cannot share.
     """
 
-    def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None):
-        # From two on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits at the
-        # end of each epoch until the autotuning's thread wakes, for seconds (RESULTS.md, Feeding).
-        super().__init__(workers=NUM_THREADS)
+    def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None, devices=ONE_DEVICE):
+        # From two threads on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits
+        # at the end of each epoch until the autotuning's thread wakes, for seconds (RESULTS.md,
+        # Feeding). But MirroredStrategy waits forever for the only thread that Keras then leaves
+        # it, and on JAX and PyTorch Keras 3.15 keeps what the threads had made before the first
+        # epoch for the epochs after it, so that these see batches of another order.
+        has_threads = keras.backend.backend() == "tensorflow" and len(devices) == 1
+        super().__init__(workers=NUM_THREADS if has_threads else 1)
+        self.devices = devices
+        if recipe.batch_size % len(devices):
+            least = max(recipe.batch_size // len(devices), 1) * len(devices)
+            raise InputError(
+                f"{len(devices)} devices cannot share batches of {recipe.batch_size} images "
+                f"equally; pass --batch-size {least}"
+            )
+        if not devices.pads_batches:
+            count -= count % len(devices)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
         self.window, self.mask_size = sizes
@@ -136,11 +153,32 @@ class Batches(keras.utils.PyDataset):
             order = [rng.permutation(rows) for rows in order]
         self.order = np.concatenate(order)[: self.count]
 
-    def __getitem__(self, step):
+    @property
+    def short_batch(self):
+        """{padded: images} of the last batch where it is padded, {} else. No whole batch has as
+        many images as a padded one.
+        """
+        images, num_devices = self.count % self.batch_size, len(self.devices)
+        if not self.devices.pads_batches or images % num_devices == 0:
+            return {}
+        padded = math.ceil(images / num_devices) * num_devices
+        return {padded + num_devices * (padded == self.batch_size): images}
+
+    def places(self, step):
+        """Numbers of the images of a step in the epoch's order: of this process's part of it."""
         places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
+        if self.devices.pads_batches:
+            padded = {images: padded for padded, images in self.short_batch.items()}
+            size = padded.get(len(places), len(places)) // self.devices.num_processes
+            first = size * self.devices.process_id
+            places = [min(places[0] + n, places[-1]) for n in range(first, first + size)]
+        return list(places)
+
+    def __getitem__(self, step):
+        places = self.places(step)
         if not self.is_plain:
             return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
-        rows = self.order[places.start : places.stop]
+        rows = self.order[places]
         masks = self.arrays.masks[rows].astype(np.float32) / 255
         return standardize(self.arrays.images[rows], *self.scale), masks
 

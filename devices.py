@@ -1,8 +1,20 @@
-"""The half precision that the card or the processor has instructions for."""
+"""What a network runs on: the precision that the hardware has instructions for, and how a batch is
+split among several devices and hosts.
+"""
 
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+
+from jobs import InputError
+
+JOIN_TIMEOUT = 60  # seconds that the first host waits for the others
+DEAD_TIMEOUT = 20  # seconds after which a host that says nothing counts as dead
 
 CPU_INFO = "/proc/cpuinfo"
 CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
@@ -52,3 +64,197 @@ def graphics_capability():
     import torch
 
     return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+
+
+# ---- several devices, several hosts
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What each batch is split among, in equal parts; names as the backend has them."""
+
+    names: tuple[str, ...] = ("0",)  # of all hosts, in the order of their processes
+    num_processes: int = 1
+    process_id: int = 0
+
+    def __len__(self):
+        return len(self.names)
+
+    @property
+    def pads_batches(self):
+        """Whether a batch that does not divide is padded: JAX takes no other, TensorFlow does."""
+        return len(self) > 1 and keras.backend.backend() == "jax"
+
+    @property
+    def alone(self):
+        """The devices of this process, for work that the others take no part in."""
+        count = len(self) // self.num_processes
+        return Devices(self.names[self.process_id * count : (self.process_id + 1) * count])
+
+    def describe(self):
+        """What train.py says of them: nothing of one device."""
+        if len(self) == 1:
+            return ""
+        where = f" of {self.num_processes} hosts" if self.num_processes > 1 else ""
+        return f", on {len(self)} devices{where}"
+
+    def scope(self):
+        """Context in which a model is built, compiled and used to run on all of the devices."""
+        if len(self) == 1:
+            return contextlib.nullcontext()
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.distribute.MirroredStrategy(self.names).scope()
+        devices = list(self.names)
+        return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+
+    def gather(self, array):
+        """The arrays of all processes, of one shape, one after the other; each gets the whole."""
+        if self.num_processes == 1:
+            return array
+        from jax.experimental.multihost_utils import process_allgather
+
+        return np.concatenate(process_allgather(array))
+
+    def leave(self):
+        """Wait for the other hosts to come here too, and part from them."""
+        if self.num_processes > 1:
+            import jax
+
+            jax.distributed.shutdown()
+
+
+ONE_DEVICE = Devices()
+
+
+def find_devices(count, hosts, process_id):
+    """The Devices of --devices, "all" or how many of this machine's, and of --hosts, which the
+    process joins here. Raises InputError for more than there are, for a backend that cannot.
+    """
+    backend, addresses = keras.backend.backend(), hosts.split(",") if hosts else []
+    if addresses and backend != "jax":
+        raise InputError(f"--hosts: {backend} cannot, JAX can; set KERAS_BACKEND=jax")
+    if count != "1" and backend == "torch":
+        raise InputError(
+            f"--devices {count}: Keras on PyTorch uses one; set KERAS_BACKEND=tensorflow or jax"
+        )
+    if len(addresses) > 1:
+        _join_hosts(addresses, process_id)
+    elif count == "1":
+        return Devices()
+    names = _device_names(backend)
+    if count != "all" and int(count) > len(names[process_id]):
+        given = ", ".join(names[process_id])
+        raise InputError(
+            f"--devices {count}: {backend} has {len(names[process_id])} here, {given}"
+        )
+    num_devices = min(map(len, names)) if count == "all" else int(count)
+    chosen = tuple(name for of_host in names for name in of_host[:num_devices])
+    return Devices(chosen, len(names), process_id)
+
+
+def _device_names(backend):
+    """Names of the devices of each process: its graphics cards, or where it has none its
+    processors.
+    """
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return [[device.name.removeprefix("/device:") for device in found]]
+    import jax
+
+    names = [[] for _ in range(jax.process_count())]
+    for device in jax.devices():
+        names[device.process_index].append(f"{device.platform}:{device.id}")
+    return names
+
+
+def _join_hosts(addresses, process_id):
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            addresses[0],
+            len(addresses),
+            process_id,
+            initialization_timeout=JOIN_TIMEOUT,
+            heartbeat_timeout_seconds=DEAD_TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise InputError(
+            f"--hosts {','.join(addresses)}: process {process_id} could not join ({message}); "
+            "start one process on each host with the same --hosts and its own --process-id"
+        ) from error
+
+
+@contextlib.contextmanager
+def one_process():
+    """Context in which one of several processes may create variables; elsewhere JAX waits for the
+    others to create them, too.
+    """
+    distributed = keras.backend.backend() == "jax" and keras.distribution.distribution()
+    if distributed:
+        keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        if distributed:
+            keras.distribution.set_distribution(distributed)
+
+
+@contextlib.contextmanager
+def stop_with_hosts(devices):
+    """Turn the loss of another host inside the block into one line and exit status 1."""
+    try:
+        yield
+    except Exception as error:
+        if devices.num_processes == 1 or isinstance(error, InputError):
+            raise
+        message = str(error).splitlines()[0]
+        print(
+            f"error: process {devices.process_id}: another host is gone ({message}); what process "
+            "0 wrote is whole; start all of them again",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # an ordinary exit would wait for the others
+
+
+def sum_over_devices(x):
+    """The sum of a tensor's values on all devices that a batch is split among, on each of them.
+
+    JAX's tensors are of the whole batch already. TensorFlow's are of one device's part; their
+    gradient is that of the whole, since Keras divides each device's loss by the number of devices.
+    """
+    context = _replica_context()
+    return x if context is None else context.all_reduce("SUM", x)
+
+
+def num_devices():
+    """How many devices the scope that this is called in splits a batch among."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    return distribution.num_model_replicas if distribution else 1
+
+
+def num_replicas():
+    """How many parts of a batch, each with tensors of its own, are computed at the same time."""
+    context = _replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def _replica_context():
+    """TensorFlow's context of one of several devices; None elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None

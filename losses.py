@@ -1,11 +1,15 @@
 """Losses and scores of masks: Dice, IoU and cross-entropy, for training and for reports.
 
-Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy.
+Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy,
+and over the whole batch where it is split among devices.
 """
+
+import functools
 
 import keras
 from keras import ops
 
+from devices import num_replicas, sum_over_devices
 from jobs import THRESHOLD
 
 
@@ -17,8 +21,8 @@ def dice_coef(y_true, y_pred, smooth=1.0):
     y_true, y_pred: (B, H, W, C) in [0, 1]. Two empty masks score 1. Returns a scalar in (0, 1].
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    intersection = ops.sum(y_true * y_pred)
-    return (2 * intersection + smooth) / (ops.sum(y_true) + ops.sum(y_pred) + smooth)
+    intersection = _sum(y_true * y_pred)
+    return (2 * intersection + smooth) / (_sum(y_true) + _sum(y_pred) + smooth)
 
 
 def dice_coef_loss(y_true, y_pred):
@@ -36,7 +40,7 @@ def binary_cross_entropy(y_true, y_pred):
     and 1.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return ops.mean(keras.losses.binary_crossentropy(y_true, y_pred))
+    return _mean(keras.losses.binary_crossentropy(y_true, y_pred))
 
 
 def bce_dice_loss(y_true, y_pred):
@@ -51,7 +55,7 @@ def bce_image_dice_loss(y_true, y_pred):
     y_true, y_pred = _float32(y_true, y_pred)
     intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
     dice = (2 * intersection + 1) / (a + b + 1)
-    return binary_cross_entropy(y_true, y_pred) + 1 - ops.mean(dice)
+    return binary_cross_entropy(y_true, y_pred) + 1 - _mean(dice)
 
 
 def softmax_cross_entropy(y_true, y_pred):
@@ -61,7 +65,9 @@ def softmax_cross_entropy(y_true, y_pred):
     weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    count = ops.sum(ops.ones_like(loss))  # of this device's part, by which Keras divides
+    return loss * count * num_replicas() / sum_over_devices(count) if num_replicas() > 1 else loss
 
 
 def iou_coef(y_true, y_pred, smooth=1.0):
@@ -72,8 +78,8 @@ def iou_coef(y_true, y_pred, smooth=1.0):
     Shapes and degenerate case as dice_coef.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    intersection = ops.sum(y_true * y_pred)
-    return (intersection + smooth) / (ops.sum(y_true) + ops.sum(y_pred) - intersection + smooth)
+    intersection = _sum(y_true * y_pred)
+    return (intersection + smooth) / (_sum(y_true) + _sum(y_pred) - intersection + smooth)
 
 
 def iou_loss(y_true, y_pred):
@@ -108,17 +114,37 @@ def _overlap(y_true, y_pred, threshold):
     return ops.sum(a * b, axis=(1, 2)), ops.sum(a, axis=(1, 2)) + ops.sum(b, axis=(1, 2))
 
 
+def _sum(x):
+    return sum_over_devices(ops.sum(x))
+
+
+def _mean(x):
+    return _sum(x) / _sum(ops.ones_like(x)) if num_replicas() > 1 else ops.mean(x)
+
+
 def _float32(*tensors):
     return [ops.cast(tensor, "float32") for tensor in tensors]
 
 
+def _shared(loss):
+    """A loss over the whole batch as one that adds up over the devices: Keras divides only losses
+    of single pixels or images by how many there are.
+    """
+
+    @functools.wraps(loss)
+    def share(y_true, y_pred):
+        return loss(y_true, y_pred) / num_replicas()
+
+    return share
+
+
 LOSSES = {
-    "dice": dice_loss,
-    "negative_dice": dice_coef_loss,
-    "binary_cross_entropy": binary_cross_entropy,
-    "bce_dice": bce_dice_loss,
-    "bce_image_dice": bce_image_dice_loss,
-    "iou": iou_loss,
+    "dice": _shared(dice_loss),
+    "negative_dice": _shared(dice_coef_loss),
+    "binary_cross_entropy": _shared(binary_cross_entropy),
+    "bce_dice": _shared(bce_dice_loss),
+    "bce_image_dice": _shared(bce_image_dice_loss),
+    "iou": _shared(iou_loss),
     "weighted_cross_entropy": softmax_cross_entropy,
 }
 METRICS = {"dice_coef": dice_coef, "iou_loss": iou_loss, "dice_per_image": dice_per_image}

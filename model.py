@@ -23,16 +23,26 @@ import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
+
+from devices import num_devices, num_replicas
 
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 
 @keras.saving.register_keras_serializable("unet")
 class UNet(keras.Model):
-    """A functional model that, given an image that does not fit, names the sizes that do."""
+    """A functional model that, given an image that does not fit, names the sizes that do.
+
+    num_devices: among which a batch is split. short_batches: how many images the epoch's last
+    batch has and to how many it was padded so that it can be split, {padded: images}, of training
+    and of validation.
+    """
 
     unet_config = None
+    num_devices = 1
+    short_batches = ({}, {})
 
     def check(self, images):
         if self.unet_config and len(getattr(images, "shape", ())) == 4:
@@ -48,7 +58,23 @@ class UNet(keras.Model):
 
     def predict_on_batch(self, x):
         self.check(x)
-        return super().predict_on_batch(x)
+        if self.num_devices == 1:
+            return super().predict_on_batch(x)
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % self.num_devices, axis=0)])
+        return super().predict(padded, batch_size=len(padded), verbose=0)[: len(x)]
+
+    def train_step(self, *state_and_data):
+        return super().train_step(*_without_padding(state_and_data, self.short_batches[0]))
+
+    def test_step(self, *state_and_data):
+        return super().test_step(*_without_padding(state_and_data, self.short_batches[1]))
+
+
+def _without_padding(state_and_data, short_batches):
+    """What Keras hands to a step, with the padding of the data cut off."""
+    *state, data = state_and_data
+    count = short_batches.get(data[0].shape[0])
+    return (*state, tuple(x if x is None else x[:count] for x in data) if count else data)
 
 
 def get_unet(job="noise", **changes):
@@ -120,7 +146,7 @@ def build_unet(config: UNetConfig, name="unet"):
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
     model = UNet(inputs, outputs, name=name)
-    model.unet_config = config
+    model.unet_config, model.num_devices = config, num_devices()
     return model
 
 
@@ -157,11 +183,14 @@ def normalization(x, config):
 @keras.saving.register_keras_serializable("unet")
 class BatchNormalization(layers.BatchNormalization):
     """Keras's layer, which on TensorFlow trains with the fused operation: in bfloat16 on a
-    processor the whole training step of a U-Net takes half the time.
+    processor the whole training step of a U-Net takes half the time. Its statistics are of the
+    whole batch, where that is split among devices, too.
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
+        self.synchronized = num_replicas() > 1
+        is_of_tensorflow = keras.backend.backend() == "tensorflow"
+        if self.synchronized or not (training and self.trainable and is_of_tensorflow):
             return super().call(inputs, training=training, mask=mask)
         from tensorflow.raw_ops import FusedBatchNormV3
 
@@ -173,6 +202,8 @@ class BatchNormalization(layers.BatchNormalization):
             variance=self.moving_variance.value,
             epsilon=self.epsilon,
         )
+        count = keras.ops.cast(keras.ops.size(inputs) // inputs.shape[-1], "float32")
+        variance = variance * (count - 1) / count  # of the pixels, as Keras has it
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + new * (1 - self.momentum))
         return outputs

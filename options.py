@@ -28,6 +28,34 @@ def job_option():
     return option("noise", "which document", choices=tuple(JOBS))
 
 
+def devices_option():
+    return option("1", "devices of this machine that share each batch, or all", metavar="N|all")
+
+
+def hosts_option():
+    return option(
+        None,
+        "of all machines that train together, this one too, the first leading them; JAX only",
+        metavar="HOST:PORT,...",
+    )
+
+
+def process_option():
+    return option(0, "which of --hosts this machine is, from 0 on", least=0)
+
+
+def check_devices(options):
+    """Raise InputError for --devices, --hosts and --process-id that mean nothing."""
+    if options.devices != "all" and not (options.devices.isdecimal() and int(options.devices)):
+        raise InputError(f"--devices {options.devices}: expected a number from 1 on, or all")
+    addresses = options.hosts.split(",") if options.hosts else [""]
+    for address in addresses if options.hosts else ():
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise InputError(f"--hosts {options.hosts}: {address!r} is not HOST:PORT")
+    check_range("--process-id", options.process_id, 0, len(addresses) - 1)
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage."""
 

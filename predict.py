@@ -1,5 +1,6 @@
 """Trained networks from their files, and images of any size to maps of probability."""
 
+import collections
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from augment import SYMMETRIES
+from devices import ONE_DEVICE, stop_with_hosts
 from files import create_array, replace_file, resize, with_progress
 from jobs import InputError
 from model import build_unet, load_weights
@@ -204,9 +206,29 @@ def predict_arrays(run, images, rows=None):
     all.
     """
     rows = range(len(images)) if rows is None else rows
-    count = min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+    count = batch_size(images)
     for start in range(0, len(rows), count):
         yield from predict_batch(run, images[rows[start : start + count]])
+
+
+def batch_size(images):
+    """How many images of an array (N, H, W, C) are predicted at once."""
+    return min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+
+
+def predict_shared(run, images, devices):
+    """predict_arrays of all images, each host of `devices` predicting one batch in turn: the same
+    batches, so the same probabilities, as one host alone.
+    """
+    count = batch_size(images)
+    with stop_with_hosts(devices):
+        for start in range(0, len(images), count * devices.num_processes):
+            own = start + count * devices.process_id
+            part = images[own : own + count]
+            batch = np.zeros((count, *images.shape[1:3], 1), np.float32)
+            if len(part):
+                batch[: len(part)] = predict_batch(run, part)
+            yield from devices.gather(batch)[: len(images) - start]
 
 
 def predict_file(run, image):
@@ -220,11 +242,17 @@ def predict_file(run, image):
     return resize(predict_batch(run, small[None])[0], image.shape[:2])
 
 
-def predict_test(run, arrays, path):
-    """Write the probabilities of all test images to a .npy file, float32 (N, H, W, 1)."""
+def predict_test(run, arrays, path, devices=ONE_DEVICE):
+    """Write the probabilities of all test images to a .npy file, float32 (N, H, W, 1). Each host
+    predicts every so manieth batch, and the first writes the file.
+    """
     check_arrays(run, arrays)
     images = arrays.test_images
-    probabilities = with_progress(predict_arrays(run, images), len(images), "predicted")
+    probabilities = predict_shared(run, images, devices)
+    if devices.process_id:
+        collections.deque(probabilities, maxlen=0)  # take part, keep nothing
+        return
+    probabilities = with_progress(probabilities, len(images), "predicted")
     with replace_file(path) as temporary:
         create_array(temporary, (*images.shape[:3], 1), np.float32)
         for row, probability in enumerate(probabilities):

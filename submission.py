@@ -11,7 +11,16 @@ import numpy as np
 from arrays import TEST_IMAGES, Rows, load_arrays
 from files import csv_text, read_csv, resize, with_progress, write_text
 from jobs import JOBS, InputError
-from options import job_option, one_line_errors, option, parse_options
+from options import (
+    check_devices,
+    devices_option,
+    hosts_option,
+    job_option,
+    one_line_errors,
+    option,
+    parse_options,
+    process_option,
+)
 from runs import Decision, read_record
 
 
@@ -21,6 +30,9 @@ class Options:
     truth: str | None = option(
         None, "CSV file of true masks in the submission's format, to print the competition's score"
     )
+    devices: str = devices_option()
+    hosts: str | None = hosts_option()
+    process_id: int = process_option()
 
 
 def run_length_enc(mask, columns_first=True):
@@ -58,24 +70,31 @@ def run_length_dec(code, height, width, columns_first=True):
     return pixels.reshape((height, width), order="F" if columns_first else "C")
 
 
-def probabilities_to_submit(job, arrays):
+def probabilities_to_submit(job, arrays, options):
     """Rows of files.csv, their probabilities, float32 (N, H, W, 1), and the run's Decision: of the
     test images, as imgs_mask_test.npy has them unless it is older than weights or images; without
-    test images of the held-out ones.
+    test images of the held-out ones. None in a process that predicted for another.
     """
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
     again, record = f"delete it and run python submission.py {job}", read_record(job)
-    if len(arrays.test_files) and is_newer(path, sources):
+    if len(arrays.test_files) and not options.hosts and is_newer(path, sources):
         probabilities = Rows(path, again)
         shape = (*arrays.test_images.shape[:3], 1)
         if (probabilities.dtype, probabilities.shape) == (np.float32, shape):
             return arrays.test_files, probabilities, Decision(**record["decision"])
-    import predict  # only now: Keras takes seconds to load
+    import devices  # only now: Keras takes seconds to load
+    import predict
 
-    run = predict.load_run(job)
+    shared = devices.find_devices(options.devices, options.hosts, options.process_id)
+    with shared.alone.scope():
+        run = predict.load_run(job)
+        if len(arrays.test_files):
+            predict.predict_test(run, arrays, path, shared)
+    shared.leave()
+    if shared.process_id:
+        return None
     if len(arrays.test_files):
-        predict.predict_test(run, arrays, path)
         return arrays.test_files, Rows(path, again), run.decision
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
@@ -91,14 +110,17 @@ def is_newer(path, sources):
     )
 
 
-def submission(job):
+def submission(job, options=Options()):
     """Write output/JOB/submission.csv; returns its lines, triples (image name, run-length code,
-    (height, width)).
+    (height, width)), none in a process that predicted for another.
 
     Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     rules = JOBS[job].submission
-    files, probabilities, decision = probabilities_to_submit(job, load_arrays(job))
+    found = probabilities_to_submit(job, load_arrays(job), options)
+    if found is None:
+        return []
+    files, probabilities, decision = found
     lines = []
     for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
         size = file["height"], file["width"]
@@ -154,7 +176,10 @@ def mean_dice(lines, truth, columns_first):
 def main(options):
     rules, path = JOBS[options.job].submission, Path("output", options.job, "submission.csv")
     truth = read_truth(options.truth, rules) if options.truth else None
-    lines = submission(options.job)
+    lines = submission(options.job, options)
+    if not lines:
+        print(f"process {options.process_id} is done; process 0 writes {path}")
+        return
     print(f"{path}: {len(lines)} rows, {sum(code != '' for _, code, _ in lines)} with a mask")
     if truth is not None:
         empty = [(name, "", size) for name, _, size in lines]
@@ -169,4 +194,6 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(parse_options(Options, "submission.py", __doc__))
+        OPTIONS = parse_options(Options, "submission.py", __doc__)
+        check_devices(OPTIONS)
+        main(OPTIONS)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 
 from arrays import load_arrays
 from jobs import RECIPES, InputError
-from options import job_option, one_line_errors, option, parse_options
+from options import (
+    check_devices,
+    devices_option,
+    hosts_option,
+    job_option,
+    one_line_errors,
+    option,
+    parse_options,
+    process_option,
+)
 
 
 @dataclass(frozen=True)
@@ -72,13 +81,17 @@ class Options:
         True, "hold out whole subjects; without it the last images, as Keras does"
     )
     weights: str | None = option(None, "HDF5 file to start from")
+    devices: str = devices_option()
+    hosts: str | None = hosts_option()
+    process_id: int = process_option()
 
 
 if __name__ == "__main__":
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "train.py", __doc__)
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
-        if OPTIONS.job != "noise":
+        check_devices(OPTIONS)
+        if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
 
 import json
@@ -98,7 +111,7 @@ from matplotlib.figure import Figure
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
-from devices import find_precision
+from devices import ONE_DEVICE, find_devices, find_precision, one_process, stop_with_hosts
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
@@ -137,7 +150,7 @@ class RunFiles(keras.callbacks.Callback):
         best, last = (self.folder / f"{self.job}{kind}.weights.h5" for kind in ("", ".last"))
         if not self.history and self.job != self.record["job"]:
             forget_folds(self.record["job"])
-        with replace_file(last) as temporary:
+        with replace_file(last) as temporary, one_process():
             self.model.save_weights(temporary)
         if loss < self.best:
             self.best, self.record["best"] = loss, row
@@ -318,7 +331,7 @@ def fit_network(name, job, arrays):
     return config, window
 
 
-def make_batches(arrays, split, recipe, scale, seed, sizes):
+def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     """Batches for training and for validation (None where the split holds nothing out); sizes: of
     their windows and of the masks in those.
     """
@@ -326,44 +339,62 @@ def make_batches(arrays, split, recipe, scale, seed, sizes):
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:
         count = recipe.steps_per_epoch * size
-    training = Batches(arrays, rows, count, recipe, scale, sizes, seed)
+    training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices)
     if not len(validation_rows):
         return training, None
     count = len(validation_rows)
     if recipe.validation_steps:
         count = min(count, recipe.validation_steps * size)
-    return training, Batches(arrays, validation_rows, count, recipe, scale, sizes)
+    return training, Batches(arrays, validation_rows, count, recipe, scale, sizes, devices=devices)
 
 
-def train_network(name, job, options, arrays, split):
-    """Train one network, weights/NAME.* and its curves in vis/JOB/; returns its record."""
+def train_network(name, job, options, arrays, split, devices):
+    """Train one network on some Devices; the first process writes weights/NAME.* and its curves in
+    vis/JOB/. Returns its record.
+    """
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
     config, window = fit_network(options.job, job, arrays)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
-    model = build_unet(config, name=options.job)
-    if options.weights:
-        load_weights(model, options.weights)
     sizes = window, tuple(map(config.output_length, window))
-    training, validation = make_batches(arrays, split, recipe, scale, seed, sizes)
-    compile_model(model, recipe, recipe.epochs * len(training))
+    training, validation = make_batches(arrays, split, recipe, scale, seed, sizes, devices)
     held_out = [arrays.files[row] for row in split[1]]
     files = RunFiles(name, describe_run(name, options, recipe, config, arrays, held_out, scale))
-    callbacks = [files, ConstantWarning((validation or training)[0][0], recipe, config)]
-    print(
-        f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
-        f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} parameters"
-    )
-    try:
-        model.fit(training, validation_data=validation, epochs=recipe.epochs, callbacks=callbacks)
-    except KeyboardInterrupt:
-        kept = f"hold {len(files.history)} whole epochs" if files.history else "are as they were"
-        print(f"\nweights/{name}.* {kept}")
-        raise
+    with devices.scope():
+        model = build_unet(config, name=options.job)
+        if options.weights:
+            load_weights(model, options.weights)
+        compile_model(model, recipe, recipe.epochs * len(training))
+        model.short_batches = training.short_batch, validation.short_batch if validation else {}
+        callbacks = [files] if devices.process_id == 0 else []
+        if devices.num_processes == 1:  # one alone cannot predict with what all of them hold
+            callbacks.append(ConstantWarning((validation or training)[0][0], recipe, config))
+        print(
+            f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
+            f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} "
+            f"parameters{devices.describe()}"
+        )
+        try:
+            with stop_with_hosts(devices):
+                model.fit(
+                    training,
+                    validation_data=validation,
+                    epochs=recipe.epochs,
+                    callbacks=callbacks,
+                    shuffle=False,  # of batches, which already have a new order of images
+                    verbose="auto" if devices.process_id == 0 else 0,
+                )
+        except KeyboardInterrupt:
+            count = len(files.history)
+            kept = f"hold {count} whole epochs" if count else "are as they were"
+            print(f"\nweights/{name}.* {kept}")
+            raise
+    keras.config.set_dtype_policy("float32")  # what test.py predicts in
+    if devices.process_id:
+        return files.record
     curves = "curves.png" if name == options.job else f"curves.{name.rpartition('.')[2]}.png"
     draw_curves(files.history, Path("vis", options.job, curves))
-    keras.config.set_dtype_policy("float32")  # what test.py predicts in
     best = files.record["best"]
     scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")
@@ -408,36 +439,49 @@ def train_predict(options):
     if name == "noise" and not Path("output/noise/files.csv").exists():
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(name)
+    devices = find_devices(options.devices, options.hosts, options.process_id)
     by_subject, seed = options.split_by_subject, options.seed
     if options.precision == "auto":
         precision, reason = find_precision()
         print(f"precision {precision}: {reason}")
         options = replace(options, precision=precision)
     fit_network(name, job, arrays)
-    for folder in (Path("weights"), Path("vis", name)):
-        folder.mkdir(parents=True, exist_ok=True)  # that this fails shows now, not after an epoch
+    if devices.process_id == 0:
+        for folder in (Path("weights"), Path("vis", name)):
+            folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
     if options.folds:
-        names = [f"fold{number}" for number in range(1, options.folds + 1)]
+        names = [f"{name}.fold{number}" for number in range(1, options.folds + 1)]
         splits = fold_rows(arrays.files, options.folds, by_subject, seed)
-        for fold, split in zip(names, splits):
-            record = train_network(f"{name}.{fold}", job, options, arrays, split)
-            keras.backend.clear_session()
+    else:
+        names = [name]
+        splits = [split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)]
+    for network_name, split in zip(names, splits):
+        record = train_network(network_name, job, options, arrays, split, devices)
+        keras.backend.clear_session()
+    devices.leave()
+    if devices.process_id:
+        print(f"process {devices.process_id} is done; process 0 writes what was trained")
+        return
+    if options.folds:
         record = {
             **{key: record[key] for key in ("format", "job", "decision", "recipe", "command")},
-            "folds": [{"name": f"{name}.{fold}"} for fold in names],
+            "folds": [{"name": network_name} for network_name in names],
         }
         write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
-    else:
-        split = split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)
-        record = train_network(name, job, options, arrays, split)
     is_to_decide = options.folds or (job.recipe.decide and record["validation"])
     if is_to_decide or len(arrays.test_images):
-        run = load_run(name)
+        with devices.alone.scope():
+            predict_after(name, job.recipe, arrays, record, is_to_decide)
+    print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
+
+
+def predict_after(name, recipe, arrays, record, is_to_decide):
+    """What follows a training: the decision on held-out images, and the test images' file."""
+    run = load_run(name)
     if is_to_decide:
-        decide(name, job.recipe, arrays, record, run)
+        decide(name, recipe, arrays, record, run)
     if len(arrays.test_images):
         predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
-    print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
 
 
 def main(options):
