@@ -4,7 +4,6 @@ split among several devices and hosts.
 
 import contextlib
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 
 from jobs import InputError
+from options import say_hosts_are_gone
 
 JOIN_TIMEOUT = 60  # seconds that the first host waits for the others
 DEAD_TIMEOUT = 20  # seconds after which a host that says nothing counts as dead
@@ -175,6 +175,7 @@ def _join_hosts(addresses, process_id):
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_recoverability", True)  # a dead host is an error, not an abort
     try:
         jax.distributed.initialize(
             addresses[0],
@@ -214,13 +215,7 @@ def stop_with_hosts(devices):
     except Exception as error:
         if devices.num_processes == 1 or isinstance(error, InputError):
             raise
-        message = str(error).splitlines()[0]
-        print(
-            f"error: process {devices.process_id}: another host is gone ({message}); what process "
-            "0 wrote is whole; start all of them again",
-            file=sys.stderr,
-            flush=True,
-        )
+        say_hosts_are_gone(devices.process_id, str(error).splitlines()[0])
         os._exit(1)  # an ordinary exit would wait for the others
 
 

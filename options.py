@@ -56,6 +56,36 @@ def check_devices(options):
     check_range("--process-id", options.process_id, 0, len(addresses) - 1)
 
 
+def watch_process(options):
+    """With --hosts, go on in a child process. JAX aborts a process whose leader is gone, from
+    within and with a dump of its stack; the parent ends that with one line and exit status 1.
+    """
+    if not options.hosts or not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    if not child:
+        return
+    while True:
+        try:
+            status = os.waitpid(child, 0)[1]
+            break
+        except KeyboardInterrupt:
+            pass  # the child has it, too
+    if os.WIFSIGNALED(status):
+        say_hosts_are_gone(options.process_id, f"signal {os.WTERMSIG(status)}")
+    os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
+
+
+def say_hosts_are_gone(process_id, reason):
+    """The line with which a process ends because another is gone."""
+    print(
+        f"error: process {process_id}: another host is gone, or this one was stopped ({reason}); "
+        "what process 0 wrote is whole; start all of them again",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage."""
 

@@ -20,6 +20,7 @@ from options import (
     option,
     parse_options,
     process_option,
+    watch_process,
 )
 from runs import Decision, read_record
 
@@ -196,4 +197,5 @@ if __name__ == "__main__":
     with one_line_errors():
         OPTIONS = parse_options(Options, "submission.py", __doc__)
         check_devices(OPTIONS)
+        watch_process(OPTIONS)
         main(OPTIONS)

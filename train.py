@@ -17,6 +17,7 @@ from options import (
     option,
     parse_options,
     process_option,
+    watch_process,
 )
 
 
@@ -93,6 +94,7 @@ if __name__ == "__main__":
         check_devices(OPTIONS)
         if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
+        watch_process(OPTIONS)
 
 import json
 import math
