@@ -129,6 +129,8 @@ class Batches(keras.utils.PyDataset):
                 f"{len(devices)} devices cannot share batches of {recipe.batch_size} images "
                 f"equally; pass --batch-size {least}"
             )
+        if count < len(devices) and not devices.pads_batches:
+            raise InputError(f"{len(devices)} devices cannot share {count} images; pass fewer")
         if not devices.pads_batches:
             count -= count % len(devices)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe

@@ -145,10 +145,8 @@ def find_devices(count, hosts, process_id):
         return Devices()
     names = _device_names(backend)
     if count != "all" and int(count) > len(names[process_id]):
-        given = ", ".join(names[process_id])
-        raise InputError(
-            f"--devices {count}: {backend} has {len(names[process_id])} here, {given}"
-        )
+        given = f"{len(names[process_id])} here ({', '.join(names[process_id])})"
+        raise InputError(f"--devices {count}: {backend} has {given}; pass all")
     num_devices = min(map(len, names)) if count == "all" else int(count)
     chosen = tuple(name for of_host in names for name in of_host[:num_devices])
     return Devices(chosen, len(names), process_id)

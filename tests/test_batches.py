@@ -11,6 +11,7 @@ from keras.src.trainers.data_adapters import get_data_adapter
 import data
 from arrays import load_arrays
 from batches import Batches, find_scale, fold_rows, mean_and_std, split_rows
+from devices import Devices
 from jobs import JOBS, Augmentation
 from predict import standardize
 
@@ -212,3 +213,38 @@ def test_batches_keep_tf_data_from_autotuning(arrays):
     batches = Batches(arrays, np.arange(6), 6, RECIPE, (0.0, 255.0), WHOLE)
     data_set = get_data_adapter(batches).get_tf_dataset()
     assert data_set.options().autotune.enabled is False
+
+
+def test_several_devices_share_each_batch_without_overlap_or_loss(arrays, monkeypatch):
+    monkeypatch.setattr(Devices, "pads_batches", True)
+    rows, recipe = np.arange(len(arrays.images)), replace(RECIPE, batch_size=8)
+    for count in range(1, 25):
+        parts = [
+            Batches(
+                arrays,
+                rows,
+                count,
+                recipe,
+                (0.0, 1.0),
+                WHOLE,
+                1,
+                Devices(tuple("abcd"), 2, number),
+            )
+            for number in range(2)
+        ]
+        for step in range(len(parts[0])):
+            first, second = (part.places(step) for part in parts)
+            assert len(first) == len(second) and len(first) % 2 == 0
+            real = parts[0].short_batch.get(2 * len(first), 2 * len(first))
+            assert [*first, *second][:real] == list(range(count)[8 * step : 8 * step + 8])
+            assert len(parts[0][step][0]) == len(first)
+
+
+def test_batches_that_devices_cannot_share_are_refused(arrays):
+    rows, pair = np.arange(len(arrays.images)), Devices(("a", "b"))
+    with pytest.raises(ValueError, match="batches of 5 images equally; pass --batch-size 4"):
+        Batches(arrays, rows, 9, replace(RECIPE, batch_size=5), (0.0, 1.0), WHOLE, 1, pair)
+    with pytest.raises(ValueError, match="2 devices cannot share 1 images; pass fewer"):
+        Batches(arrays, rows, 1, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
+    odd = Batches(arrays, rows, 9, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
+    assert [len(odd.places(step)) for step in range(len(odd))] == [4, 4]  # TensorFlow drops one

@@ -1,0 +1,209 @@
+"""A batch shared by several devices and by several hosts, on processors that stand for them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_nerve, refusal, run, run_well
+
+jax_only = pytest.mark.skipif(not find_spec("jax"), reason="not installed")
+# Runs a script as `python SCRIPT ...` would, where asked for with TensorFlow's processor as two
+# devices, and leaves the weights that a training ends with in weights.npz.
+SCRIPT = """
+import os, runpy, sys
+import keras, numpy as np
+if os.environ.get("TWO_PROCESSORS"):
+    import tensorflow as tf
+    half = [tf.config.LogicalDeviceConfiguration()]
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], half * 2)
+fit = keras.Model.fit
+def fit_and_save(model, *arguments, **options):
+    fit(model, *arguments, **options)
+    np.savez("weights.npz", *map(np.asarray, model.weights))
+keras.Model.fit = fit_and_save
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# A low rate and no Adam, which makes whole steps of what is but rounding.
+TRAIN = ["train.py", "nerve", "--recipe", "modern", "--epochs", "2", "--learning-rate", "1e-3"]
+TRAIN += ["--no-split-by-subject", "--set", "network.filters=4,8", "network.bottleneck=8"]
+TRAIN += ["recipe.optimizer=sgd", "recipe.cosine=false"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two working directories with the same arrays: 9 images to train and to validate, 35 to
+    test, more than are predicted at once.
+    """
+    pair = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    make_nerve(pair[0] / "raw", subjects=3, frames=3, num_test=35)
+    for folder in pair:
+        command = [sys.executable, ROOT / "data.py", "nerve", "--raw", pair[0] / "raw"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return pair
+
+
+def start(folder, arguments, environment):
+    script, *rest = arguments
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(ROOT / script), *rest],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    output = process.communicate(timeout=280)[0]
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def trained(folder):
+    with np.load(folder / "weights.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def assert_equal(weights, expected, tolerance):
+    assert len(weights) == len(expected)
+    for a, b in zip(weights, expected):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+def hosts():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return ["--hosts", f"127.0.0.1:{port},127.0.0.1:{port + 1}"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "virtual", "sizes"),
+    [
+        # 4 of 6 images, then 2
+        pytest.param(
+            {"KERAS_BACKEND": "tensorflow"},
+            {"TWO_PROCESSORS": "1"},
+            ["--batch-size", "4", "--split-by-subject"],
+            id="tensorflow",
+        ),
+        # 4 of 7 images, then 3, which two devices cannot share
+        pytest.param(
+            {"KERAS_BACKEND": "jax"},
+            {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+            ["--batch-size", "4", "--validation-split", "0.2"],
+            id="jax",
+            marks=jax_only,
+        ),
+    ],
+)
+def test_two_devices_train_the_weights_of_one(folders, environment, virtual, sizes):
+    first, second = folders
+    finish(start(first, [*TRAIN, *sizes], environment))
+    shared = [*TRAIN, *sizes, "--devices", "2"]
+    assert "on 2 devices" in finish(start(second, shared, {**environment, **virtual}))
+    assert_equal(trained(second), trained(first), 1e-4)
+
+
+@jax_only
+def test_two_hosts_train_the_weights_of_one_and_submit_its_file(folders, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.chdir(folders[0])
+    arguments = [*TRAIN, "--batch-size", "4", "--validation-split", "0.2"]
+    finish(start(folders[0], arguments, {}))
+    alone, submitted = trained(folders[0]), Path("output/nerve/submission.csv")
+    run_well("submission.py", "nerve")
+    expected = submitted.read_text()
+    probabilities = np.load("output/nerve/imgs_mask_test.npy")
+    for path in (folders[1] / "weights").glob("nerve.*"):
+        path.unlink()
+
+    pair = hosts()
+    processes = [
+        start(folder, [*arguments, *pair, "--process-id", str(number)], {})
+        for number, folder in enumerate(folders)
+    ]
+    outputs = [finish(process) for process in processes]
+    assert "on 2 devices of 2 hosts" in outputs[0]
+    assert_equal(trained(folders[0]), alone, 1e-4)
+    assert_equal(trained(folders[1]), trained(folders[0]), 0)
+    assert not list((folders[1] / "weights").glob("nerve.*"))  # the first alone writes
+
+    run_well("submission.py", "nerve")
+    again = np.load("output/nerve/imgs_mask_test.npy")
+    np.testing.assert_allclose(again, probabilities, rtol=0, atol=1e-4)
+    expected = submitted.read_text()
+    submitted.unlink()
+    pair = hosts()
+    processes = [
+        start(folders[0], ["submission.py", "nerve", *pair, "--process-id", str(number)], {})
+        for number in range(2)
+    ]
+    for process in processes:
+        finish(process)
+    assert submitted.read_text() == expected
+    np.testing.assert_array_equal(np.load("output/nerve/imgs_mask_test.npy"), again)
+
+
+@jax_only
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_host_that_dies_ends_the_others_with_a_line(folders, victim):
+    pair = hosts()
+    processes = [
+        start(
+            folder,
+            [*TRAIN, "--epochs", "100000", *pair, "--process-id", str(number)],
+            {"KERAS_BACKEND": "jax", "PYTHONUNBUFFERED": "1"},
+        )
+        for number, folder in enumerate(folders)
+    ]
+    for line in processes[0].stdout:
+        if "Epoch 2/" in line:
+            break
+    # the process that trains is the child of the one that watches it
+    children = subprocess.run(
+        ["pgrep", "-P", str(processes[victim].pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    began = time.monotonic()
+    os.kill(processes[victim].pid, signal.SIGKILL)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    output = processes[1 - victim].communicate(timeout=120)[0]
+    assert processes[1 - victim].returncode == 1
+    last = [line for line in output.splitlines() if line][-1]
+    assert last.startswith(f"error: process {1 - victim}: another host is gone")
+    assert time.monotonic() - began < 60
+    processes[victim].communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "0"], "--devices 0: expected a number from 1 on, or all"),
+        (["--devices", "two"], "--devices two: expected a number from 1 on, or all"),
+        (["--hosts", "a:1,b"], "--hosts a:1,b: 'b' is not HOST:PORT"),
+        (["--hosts", "a:1,b:2", "--process-id", "2"], "--process-id 2: expected 0 to 1"),
+        (["--process-id", "1"], "--process-id 1: expected 0 to 0"),
+    ],
+)
+@pytest.mark.parametrize("script", ["train.py", "submission.py"])
+def test_devices_that_mean_nothing_are_refused(place, script, arguments, message):
+    assert message in refusal(script, "noise", *arguments)
+
+
+def test_more_devices_than_there_are_and_hosts_of_tensorflow_are_refused(folders, monkeypatch):
+    monkeypatch.chdir(folders[0])
+    assert "tensorflow has 1 here (CPU:0); pass all" in refusal(*TRAIN, "--devices", "9")
+    done = run(*TRAIN, "--hosts", "a:1,b:2")
+    assert done.returncode == 2
+    assert "error: --hosts: tensorflow cannot, JAX can; set KERAS_BACKEND=jax" in done.stderr
