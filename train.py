@@ -108,7 +108,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 import data
 from augment import SYMMETRIES
@@ -240,6 +239,8 @@ def describe_run(name, options, recipe, config, arrays, files, scale):
 
 def draw_curves(history, path):
     """Loss and scores of each epoch, training and validation, as a picture."""
+    from matplotlib.figure import Figure  # only now: it delays the first step
+
     names = [
         name
         for name in history[0]

@@ -1,0 +1,449 @@
+"""What the user waits for, against what one would run instead (benchmarks/plain.py): alternating
+runs, medians, ratios, as lines of Markdown tables.
+
+pip install -r requirements-bench.txt && python benchmarks/speed.py
+
+benchmarks/SPEED.md keeps what it measured. Linux only: it reads /proc.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parent
+sys.path.insert(0, str(ROOT))
+
+from options import one_line_errors, option, parse_options
+
+PARTS = ("step", "predict", "data", "submission", "tiles", "start", "memory")
+
+
+@dataclass(frozen=True)
+class Options:
+    part: str = option("all", "what is measured", choices=("all", *PARTS))
+    repeats: int = option(5, "timed runs of each way, after one untimed", least=1)
+    precision: str = option(
+        "auto", "of the training step", choices=("auto", "float32", "mixed_bfloat16")
+    )
+    tiny: bool = option(False, "small sizes, to see that this script works")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        OPTIONS = parse_options(Options, "benchmarks/speed.py", __doc__)
+
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+
+import cv2
+import keras
+import numpy as np
+import plain
+
+from arrays import FILES, FILES_HEADER, Arrays
+from batches import Batches
+from devices import find_precision
+from files import create_array, csv_text
+from jobs import JOBS
+from losses import dice_per_image
+from model import build_unet, get_unet
+from predict import Network, Run, predict_arrays, predict_image
+from runs import Decision
+from train import compile_model
+
+BATCHES = {"nerve": 32, "car": 16, "cadastre": 16, "noise": 1}
+
+
+# ---- measuring
+
+
+def alternate(ways, repeats):
+    """Seconds of each way, {name: its timed runs}: all of them once untimed, then in turns."""
+    seconds = {name: [] for name in ways}
+    for round_number in range(repeats + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if round_number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(label, seconds, ours="ours", unit=1, digits=3):
+    """A line of a Markdown table: the median of each way with its range, and how many times as
+    long as ours each other way takes.
+    """
+    cells = [label]
+    own = statistics.median(seconds[ours])
+    for name, runs in seconds.items():
+        runs = [run / unit for run in runs]
+        cells.append(f"{statistics.median(runs):.{digits}f} ({min(runs):.{digits}f} to ")
+        cells[-1] += f"{max(runs):.{digits}f})"
+        if name != ours:
+            cells[-1] += f", {statistics.median(runs) * unit / own:.2f}×"
+    return f"| {' | '.join(cells)} |"
+
+
+def head(*names):
+    return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
+
+
+# A process of its own, for the kernel counts the memory of the one that starts another to it.
+WAIT = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000)
+sys.exit(status)
+"""
+
+
+def run_script(script, *arguments, folder):
+    """Run a script to its end; returns the most memory that it held, in MB."""
+    command = [sys.executable, "-c", WAIT, sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=True)
+    return float(done.stdout)
+
+
+def peak_memory(way):
+    """The most memory that this process holds during a call, in MB, beyond what it held before."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+    before = _memory("VmRSS")
+    way()
+    return _memory("VmHWM") - before
+
+
+def _memory(field):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1000
+    raise RuntimeError(f"no {field} in /proc/self/status")
+
+
+# ---- the training step
+
+
+def measure_step(options):
+    """Seconds of a training step of the document networks: ours fed by Batches, plain Keras in
+    float32 by arrays in memory, PyTorch by one batch over and over; share of the matrix rate.
+    """
+    precision, reason = (
+        find_precision() if options.precision == "auto" else (options.precision, "")
+    )
+    print(f"\nTraining step, ours and PyTorch's in {precision} {reason}\n")
+    print(head("network", "ours, s", "plain Keras, float32", "PyTorch", "compiled", "ours, share"))
+    for name, batch_size in [("nerve", 2)] if options.tiny else BATCHES.items():
+        steps = 2 if options.tiny else {"noise": 40, "nerve": 8}.get(name, 4)
+        ways, operations = training_ways(name, batch_size, steps, precision)
+        seconds = alternate(ways, options.repeats)
+        rate = matrix_rate(precision, 256 if options.tiny else 3072)
+        own = statistics.median(seconds["ours"]) / steps
+        line = row(f"{name}, batch {batch_size}", seconds, unit=steps)
+        print(f"{line} {operations / own / rate:.0%} of {rate / 1e9:.0f} GFLOP/s |", flush=True)
+
+
+def training_ways(name, batch_size, steps, precision):
+    """The ways to train so many steps, and how many operations a step has."""
+    count, job = batch_size * steps, JOBS[name]
+    size, channels = job.network.image_size, job.network.channels
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (count, *size, channels), np.uint8)
+    masks = np.where(rng.random((count, *size, 1)) > 0.5, np.uint8(255), np.uint8(0))
+    arrays = Arrays(images, masks, images[:0], [], [])
+
+    keras.config.set_dtype_policy(precision)
+    ours = build_unet(job.network)
+    keras.config.set_dtype_policy("float32")
+    recipe = replace(job.recipe, batch_size=batch_size)
+    compile_model(ours, recipe, steps)
+    batches = Batches(arrays, np.arange(count), count, recipe, (0.0, 255.0), (size, size), 1)
+
+    other = plain.unet(name)
+    assert other.count_params() == ours.count_params(), name
+    optimizer = keras.optimizers.get({"class_name": recipe.optimizer, "config": {}})
+    other.compile(optimizer, plain.LOSSES[name])
+    x, y = images.astype(np.float32) / 255, masks.astype(np.float32) / 255
+    return {
+        "ours": lambda: ours.fit(batches, epochs=1, verbose=0, shuffle=False),
+        "plain": lambda: other.fit(x, y, batch_size=batch_size, epochs=1, verbose=0),
+        **torch_ways(name, x[:batch_size], y[:batch_size], steps, precision, ours),
+    }, count_operations(ours, batch_size)
+
+
+def torch_ways(name, images, masks, steps, precision, ours):
+    """PyTorch's ways to train so many steps, eager and compiled, on one batch in memory."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count())
+    x, y = (torch.from_numpy(part).permute(0, 3, 1, 2) for part in (images, masks))
+    ways = {}
+    for way in ("PyTorch", "compiled"):
+        model = plain.torch_unet(name)
+        trained = sum(p.numel() for p in model.parameters())
+        assert trained == sum(int(np.prod(w.shape)) for w in ours.trainable_weights), name
+        optimizer = (torch.optim.SGD if name == "noise" else torch.optim.Adam)(
+            model.parameters(), lr=1e-5
+        )
+        forward = torch.compile(model) if way == "compiled" else model
+
+        def train(forward=forward, optimizer=optimizer):
+            for _ in range(steps):
+                optimizer.zero_grad()
+                with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in precision):
+                    logits = forward(x)
+                plain.torch_loss(name, logits.float(), y).backward()
+                optimizer.step()
+
+        ways[way] = train
+    return ways
+
+
+def count_operations(model, batch_size):
+    """Multiplications and additions of a training step's convolutions: forward, and backward twice
+    as many, but for the first layer, whose input has no gradient.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    forward = [
+        2 * int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:3]))
+        for layer in layers
+    ]
+    return batch_size * (3 * sum(forward) - forward[0])
+
+
+def matrix_rate(precision, size):
+    """Operations a second of the backend's own product of two square matrices."""
+    dtype = "bfloat16" if "bfloat16" in precision else "float32"
+    a = keras.ops.cast(keras.random.normal((size, size)), dtype)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        np.asarray(keras.ops.matmul(a, a)[0, 0])
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[1:])
+
+
+# ---- predicting
+
+
+def measure_predict(options):
+    """Seconds to predict and score 100 images: as test.py does it, and image after image."""
+    print("\nPredicting and scoring 100 images\n")
+    print(head("network", "ours, s", "plain: `predict` of one image at a time"))
+    for name in ("nerve",) if options.tiny else ("nerve", "noise", "car"):
+        network = JOBS[name].network
+        count = 3 if options.tiny else 100
+        rng = np.random.default_rng(1)
+        images = rng.integers(0, 256, (count, *network.image_size, network.channels), np.uint8)
+        truths = rng.random((count, *network.image_size, 1)) > 0.5
+        run = Run((Network(get_unet(name), {"mean": 0.0, "std": 255.0}),), Decision())
+        model = plain.unet(name)
+
+        def ours(run=run, images=images, truths=truths):
+            for probability, truth in zip(predict_arrays(run, images), truths):
+                float(dice_per_image(truth[None], probability[None])[0])
+
+        def one_by_one(model=model, images=images, truths=truths):
+            for image, truth in zip(images, truths):
+                mask = model.predict(image[None].astype(np.float32) / 255, verbose=0)[0] > 0.5
+                (2 * (mask & truth).sum() + 1) / (mask.sum() + truth.sum() + 1)
+
+        print(row(name, alternate({"ours": ours, "plain": one_by_one}, options.repeats)))
+
+
+def measure_tiles(options):
+    """Seconds and memory to predict one large image in tiles and as a whole."""
+    side = 512 if options.tiny else 4096
+    tile = 256 if options.tiny else 1024
+    print(f"\nOne image of {side}x{side}, the cadastre document's network\n")
+    print(head("", "in tiles, s", "as a whole"))
+    model = get_unet("cadastre", image_size=(None, None))
+    image = np.random.default_rng(1).normal(size=(side, side, 3)).astype(np.float32)
+    ways = {
+        "ours": lambda: predict_image(model, image, tile),
+        "whole": lambda: predict_image(model, image, side),
+    }
+    predict_image(model, image[:tile, :tile])
+    memory = [peak_memory(way) for way in ways.values()]
+    print(row("seconds", alternate(ways, min(options.repeats, 3)), digits=1))
+    print(f"| memory, MB | {memory[0]:.0f} | {memory[1]:.0f} |", flush=True)
+
+
+# ---- whole scripts
+
+
+def link_images(folder, num_train, num_test):
+    """Kaggle's nerve tree of 420x580 frames: 50 different ones, the others links to them."""
+    rng = np.random.default_rng(1)
+    for split in ("train", "test"):
+        Path(folder, split).mkdir(parents=True)
+    for number in range(1, max(num_train, num_test) + 1):
+        first = (number - 1) % 50 + 1
+        mask = np.zeros((420, 580), np.uint8)
+        if number == first:
+            if number % 2:
+                cv2.ellipse(mask, (200 + 3 * number, 200), (60, 40), number, 0, 360, 255, -1)
+            frame = cv2.GaussianBlur(rng.integers(0, 256, mask.shape, np.uint8), (0, 0), 2)
+            cv2.imwrite(str(folder / "frame.tif"), frame, TIF)
+            cv2.imwrite(str(folder / "mask.tif"), mask, TIF)
+            for kind in ("frame", "mask"):
+                os.replace(folder / f"{kind}.tif", folder / f"{kind}{first}.tif")
+        subject, frame = divmod(number - 1, 120)
+        if number <= num_train:
+            name = f"{subject + 1}_{frame + 1}"
+            os.link(folder / f"frame{first}.tif", folder / f"train/{name}.tif")
+            os.link(folder / f"mask{first}.tif", folder / f"train/{name}_mask.tif")
+        if number <= num_test:
+            os.link(folder / f"frame{first}.tif", folder / f"test/{number}.tif")
+
+
+TIF = [cv2.IMWRITE_TIFF_COMPRESSION, 1]  # none, as Kaggle's
+
+
+def measure_data(options):
+    """Seconds and memory of data.py nerve against plain.py data."""
+    counts = (20, 40) if options.tiny else (1000, 5635, 10000)
+    print("\ndata.py nerve, images and masks of 420x580\n")
+    print(head("images", "ours, s", "plain, s", "ours, MB at the most"))
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            raw = Path(folder, "raw")
+            raw.mkdir()
+            link_images(raw, count, 1)
+            memory = []
+            ways = {
+                "ours": lambda raw=raw, folder=folder, memory=memory: memory.append(
+                    run_script(ROOT / "data.py", "nerve", "--raw", raw, folder=folder)
+                ),
+                "plain": lambda raw=raw, folder=folder: run_script(
+                    FOLDER / "plain.py", "data", raw, folder, folder=folder
+                ),
+            }
+            seconds = alternate(ways, 1 if count > 1000 else min(options.repeats, 3))
+            print(f"{row(str(count), seconds, digits=1)} {max(memory):.0f} |", flush=True)
+
+
+def measure_submission(options):
+    """Seconds of submission.py nerve against plain.py submission, from the same probabilities."""
+    count = 20 if options.tiny else 5508
+    print(f"\nsubmission.py nerve, {count} masks\n")
+    print(head("", "ours, s", "plain"))
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "raw")
+        raw.mkdir()
+        link_images(raw, 240, count)
+        run_script(ROOT / "data.py", "nerve", "--raw", raw, folder=folder)
+        small = ["--epochs", 1, "--steps-per-epoch", 1, "--set", "network.filters=2,2,2,2"]
+        run_script(ROOT / "train.py", "nerve", *small, "network.bottleneck=2", folder=folder)
+        path = Path(folder, "output/nerve/imgs_mask_test.npy")
+        probabilities = np.zeros((count, 64, 80, 1), np.float32)
+        for number in range(0, count, 2):
+            centre = (20 + number % 40, 20 + number % 25)
+            picture = np.zeros((64, 80), np.float32)
+            cv2.ellipse(picture, centre, (12, 7), number, 0, 360, 1.0, cv2.FILLED)
+            probabilities[number, ..., 0] = cv2.GaussianBlur(picture, (0, 0), 2)
+        np.save(path, probabilities)
+        ways = {
+            "ours": lambda: run_script(ROOT / "submission.py", "nerve", folder=folder),
+            "plain": lambda: run_script(
+                FOLDER / "plain.py", "submission", path, "plain.csv", folder=folder
+            ),
+        }
+        print(row("seconds", alternate(ways, min(options.repeats, 3)), digits=1), flush=True)
+
+
+def measure_start(options):
+    """Seconds of each script's --help, and to the first training step of noise."""
+    print("\nSeconds until it answers\n")
+    print(head("", "ours, s", "plain"))
+    with tempfile.TemporaryDirectory() as folder:
+        for script in ("data", "model", "train", "test", "submission"):
+            ways = {"ours": lambda s=script: run_script(ROOT / f"{s}.py", "-h", folder=folder)}
+            print(row(f"{script}.py --help", alternate(ways, options.repeats)) + " |", flush=True)
+        ways = {
+            "ours": lambda: first_step([str(ROOT / "train.py"), "noise"], folder),
+            "plain": lambda: first_step([str(FOLDER / "plain.py"), "noise"], folder),
+        }
+        seconds = alternate(ways, 1 if options.tiny else options.repeats)
+        print(row("first step of noise", seconds, digits=1), flush=True)
+
+
+def first_step(command, folder):
+    """Run a training until Keras's progress bar has its first step, and stop it."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    seen = b""
+    while b"step" not in seen:
+        part = os.read(process.stdout.fileno(), 65536)
+        if not part:
+            raise RuntimeError(f"{command}: ended without a step")
+        seen += part
+    process.kill()
+    process.wait()
+
+
+# ---- larger than memory
+
+
+def measure_memory(options):
+    """The most memory of a training on sparse arrays of 256x256x3, and its seconds."""
+    counts = (32, 64) if options.tiny else (2048, 20480, 204800)
+    print("\ntrain.py car on arrays of 256x256x3, small network, 100 steps of 16\n")
+    print(head("images", "array, GB", "most memory, MB", "s"))
+    for count in counts:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+            output = Path(folder, "output/car")
+            output.mkdir(parents=True)
+            for name, rows, channels in (
+                ("imgs_train.npy", count, 3),
+                ("imgs_mask_train.npy", count, 1),
+                ("imgs_test.npy", 0, 3),
+            ):
+                create_array(output / name, (rows, 256, 256, channels), np.uint8)
+            np.save(output / "imgs_id_test.npy", np.array([], str))
+            files = [
+                ("train", f"{n}", f"{n // 16}", f"{n}.jpg", f"{n}.gif", 256, 256)
+                for n in range(count)
+            ]
+            (output / FILES).write_text(csv_text(FILES_HEADER, files), encoding="utf-8")
+            arguments = ["--epochs", 1, "--steps-per-epoch", 2 if options.tiny else 100]
+            arguments += ["--set", "network.filters=4,4,4,4", "recipe.validation_steps=2"]
+            start = time.perf_counter()
+            memory = run_script(ROOT / "train.py", "car", *arguments, folder=folder)
+            seconds = time.perf_counter() - start
+            size = os.stat(output / "imgs_train.npy").st_size / 1e9
+            print(f"| {count} | {size:.1f} | {memory:.0f} | {seconds:.0f} |", flush=True)
+
+
+def describe_machine():
+    """One line: processor, cores, versions, commit."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    backend = keras.backend.backend()
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python "
+        f"{platform.python_version()}, Keras {keras.__version__}, {backend} "
+        f"{sys.modules[backend].__version__}; commit {commit}"
+    )
+
+
+def main(options):
+    print(describe_machine(), flush=True)
+    for part in PARTS:
+        if options.part in ("all", part):
+            globals()[f"measure_{part}"](options)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)
