@@ -57,19 +57,20 @@ from runs import Decision
 from train import compile_model
 
 BATCHES = {"nerve": 32, "car": 16, "cadastre": 16, "noise": 1}
+TORCH = {False: ("PyTorch", "compiled"), True: ("PyTorch",)}  # compiling takes a minute
 
 
 # ---- measuring
 
 
-def alternate(ways, repeats):
+def alternate(ways, repeats, warm_up=True):
     """Seconds of each way, {name: its timed runs}: all of them once untimed, then in turns."""
     seconds = {name: [] for name in ways}
-    for round_number in range(repeats + 1):
+    for round_number in range(repeats + warm_up):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            if round_number:
+            if round_number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
@@ -135,10 +136,10 @@ def measure_step(options):
         find_precision() if options.precision == "auto" else (options.precision, "")
     )
     print(f"\nTraining step, ours and PyTorch's in {precision} {reason}\n")
-    print(head("network", "ours, s", "plain Keras, float32", "PyTorch", "compiled", "ours, share"))
+    print(head("network", "ours, s", "plain Keras, float32", *TORCH[options.tiny], "ours, share"))
     for name, batch_size in [("nerve", 2)] if options.tiny else BATCHES.items():
         steps = 2 if options.tiny else {"noise": 40, "nerve": 8}.get(name, 4)
-        ways, operations = training_ways(name, batch_size, steps, precision)
+        ways, operations = training_ways(name, batch_size, steps, precision, options.tiny)
         seconds = alternate(ways, options.repeats)
         rate = matrix_rate(precision, 256 if options.tiny else 3072)
         own = statistics.median(seconds["ours"]) / steps
@@ -146,7 +147,7 @@ def measure_step(options):
         print(f"{line} {operations / own / rate:.0%} of {rate / 1e9:.0f} GFLOP/s |", flush=True)
 
 
-def training_ways(name, batch_size, steps, precision):
+def training_ways(name, batch_size, steps, precision, tiny):
     """The ways to train so many steps, and how many operations a step has."""
     count, job = batch_size * steps, JOBS[name]
     size, channels = job.network.image_size, job.network.channels
@@ -170,18 +171,18 @@ def training_ways(name, batch_size, steps, precision):
     return {
         "ours": lambda: ours.fit(batches, epochs=1, verbose=0, shuffle=False),
         "plain": lambda: other.fit(x, y, batch_size=batch_size, epochs=1, verbose=0),
-        **torch_ways(name, x[:batch_size], y[:batch_size], steps, precision, ours),
+        **torch_ways(name, x[:batch_size], y[:batch_size], steps, precision, ours, tiny),
     }, count_operations(ours, batch_size)
 
 
-def torch_ways(name, images, masks, steps, precision, ours):
+def torch_ways(name, images, masks, steps, precision, ours, tiny):
     """PyTorch's ways to train so many steps, eager and compiled, on one batch in memory."""
     import torch
 
     torch.set_num_threads(os.cpu_count())
     x, y = (torch.from_numpy(part).permute(0, 3, 1, 2) for part in (images, masks))
     ways = {}
-    for way in ("PyTorch", "compiled"):
+    for way in TORCH[tiny]:
         model = plain.torch_unet(name)
         trained = sum(p.numel() for p in model.parameters())
         assert trained == sum(int(np.prod(w.shape)) for w in ours.trainable_weights), name
@@ -305,7 +306,7 @@ TIF = [cv2.IMWRITE_TIFF_COMPRESSION, 1]  # none, as Kaggle's
 
 def measure_data(options):
     """Seconds and memory of data.py nerve against plain.py data."""
-    counts = (20, 40) if options.tiny else (1000, 5635, 10000)
+    counts = (20, 40) if options.tiny else (1000, 5635)
     print("\ndata.py nerve, images and masks of 420x580\n")
     print(head("images", "ours, s", "plain, s", "ours, MB at the most"))
     for count in counts:
@@ -322,7 +323,7 @@ def measure_data(options):
                     FOLDER / "plain.py", "data", raw, folder, folder=folder
                 ),
             }
-            seconds = alternate(ways, 1 if count > 1000 else min(options.repeats, 3))
+            seconds = alternate(ways, 1, warm_up=False)
             print(f"{row(str(count), seconds, digits=1)} {max(memory):.0f} |", flush=True)
 
 
@@ -352,7 +353,7 @@ def measure_submission(options):
                 FOLDER / "plain.py", "submission", path, "plain.csv", folder=folder
             ),
         }
-        print(row("seconds", alternate(ways, min(options.repeats, 3)), digits=1), flush=True)
+        print(row("seconds", alternate(ways, 2, warm_up=False), digits=1), flush=True)
 
 
 def measure_start(options):

@@ -310,6 +310,8 @@ def readme_commands():
     for line in lines:
         for command in line.split("#")[0].split("&&"):
             words = shlex.split(command)
+            while words and "=" in words[0]:  # KERAS_BACKEND=jax python ...
+                words = words[1:]
             if len(words) > 1 and words[0] == "python" and words[1] in SCRIPTS:
                 yield words[1:]
 

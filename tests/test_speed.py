@@ -1,0 +1,47 @@
+"""The speed benchmark's parts, at sizes that show no more than that they work."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from conftest import ROOT
+
+needed = all(find_spec(name) for name in ("torch", "skimage"))
+
+
+@pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
+@pytest.mark.parametrize(
+    ("part", "num_rows"),
+    [("step", 1), ("predict", 1), ("data", 2), ("submission", 1), ("tiles", 2), ("memory", 2)],
+)
+def test_a_part_prints_its_rows(part, num_rows, tmp_path):
+    command = [sys.executable, ROOT / "benchmarks/speed.py", "--tiny", "--repeats", "1"]
+    done = subprocess.run(
+        [*command, "--part", part], capture_output=True, text=True, cwd=tmp_path, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + num_rows
+    assert len({line.count("|") for line in rows}) == 1
+
+
+def test_plain_run_length_code_and_ours_are_equal(tmp_path):
+    """What is compared does the same work."""
+    pytest.importorskip("skimage")
+    import numpy as np
+
+    from files import resize
+    from submission import run_length_enc
+
+    probabilities = np.zeros((2, 64, 80, 1), np.float32)
+    probabilities[0, 10:30, 20:50] = 1
+    np.save(tmp_path / "p.npy", probabilities)
+    plain = [sys.executable, ROOT / "benchmarks/plain.py", "submission"]
+    subprocess.run([*plain, tmp_path / "p.npy", tmp_path / "p.csv"], check=True)
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0] == "img,pixels" and lines[2] == "2,"
+    lengths = lines[1].split(",")[1].split()[1::2]
+    ours = run_length_enc(resize(probabilities[0], (420, 580))[..., 0] > 0.5).split()[1::2]
+    assert sum(map(int, lengths)) == pytest.approx(sum(map(int, ours)), rel=0.02)
+    assert sum(map(int, lengths)) == pytest.approx(20 * 30 * (420 / 64) * (580 / 80), rel=0.05)
