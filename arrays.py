@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from files import (
@@ -71,10 +72,11 @@ def write_arrays(folder, frames, form):
             name: stack.enter_context(replace_file(Path(folder) / name))
             for name in (FILES, TEST_IDS, *files)
         }
+        write = {}
         for name, part in files.items():
-            channels = 1 if name == MASKS else form.channels
-            create_array(new[name], (len(part), *form.image_size, channels), np.uint8)
-        sizes = _fill_arrays(new, tasks, train, form)
+            shape = len(part), *form.image_size, 1 if name == MASKS else form.channels
+            write[name] = create_array(new[name], shape, np.uint8)
+        sizes = _fill_arrays(write, tasks, train, form)
         ids = [frame.id for frame in test]
         is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
         np.save(new[TEST_IDS], np.array(ids, np.int32 if is_number else str))
@@ -96,8 +98,10 @@ def split_test(items, split_of):
     ]
 
 
-def _fill_arrays(paths, tasks, train, form):
-    """Put each file in its row; returns the files' sizes, (H, W), by (array, row)."""
+def _fill_arrays(write, tasks, train, form):
+    """Put each file in its row with write[array](row, pixels); returns the files' sizes, (H, W),
+    by (array, row).
+    """
     sizes = {}
     decoded = _decode_all(tasks, form)
     for task, size, pixels in with_progress(decoded, len(tasks), "files"):
@@ -105,8 +109,7 @@ def _fill_arrays(paths, tasks, train, form):
         pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
         if task.array != TEST_IMAGES and None not in pair:
             check_sizes(train[task.row], *pair)
-        # A map of its own for each row, as Rows has it
-        np.load(paths[task.array], mmap_mode="r+")[task.row] = pixels
+        write[task.array](task.row, pixels)
     return sizes
 
 
@@ -143,7 +146,9 @@ def decode(task, data, form):
             f"{form.image_size[1]}; pass --image-size H W to make them one size"
         )
     pixels = resize(pixels, form.image_size)
-    return size, np.where(pixels > 127, np.uint8(255), np.uint8(0)) if is_mask else pixels
+    if is_mask:
+        pixels = cv2.compare(pixels, 127, cv2.CMP_GT).reshape(pixels.shape)
+    return size, pixels
 
 
 class Rows:

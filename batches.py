@@ -130,7 +130,10 @@ class Batches(keras.utils.PyDataset):
                 f"equally; pass --batch-size {least}"
             )
         if count < len(devices) and not devices.pads_batches:
-            raise InputError(f"{len(devices)} devices cannot share {count} images; pass fewer")
+            what = "training" if seed is not None else "validation"
+            raise InputError(
+                f"{len(devices)} devices cannot share {count} {what} images; pass fewer --devices"
+            )
         if not devices.pads_batches:
             count -= count % len(devices)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
@@ -155,23 +158,28 @@ class Batches(keras.utils.PyDataset):
             order = [rng.permutation(rows) for rows in order]
         self.order = np.concatenate(order)[: self.count]
 
+    def padded_size(self, images):
+        """How many images a batch of so many is padded to, for the devices to share it. No whole
+        batch has as many as a padded one.
+        """
+        num_devices = len(self.devices)
+        if not self.devices.pads_batches or images % num_devices == 0:
+            return images
+        padded = math.ceil(images / num_devices) * num_devices
+        return padded + num_devices * (padded == self.batch_size)
+
     @property
     def short_batch(self):
-        """{padded: images} of the last batch where it is padded, {} else. No whole batch has as
-        many images as a padded one.
-        """
-        images, num_devices = self.count % self.batch_size, len(self.devices)
-        if not self.devices.pads_batches or images % num_devices == 0:
-            return {}
-        padded = math.ceil(images / num_devices) * num_devices
-        return {padded + num_devices * (padded == self.batch_size): images}
+        """{padded: images} of the last batch where it is padded, {} else."""
+        images = self.count % self.batch_size
+        padded = self.padded_size(images)
+        return {padded: images} if padded > images else {}
 
     def places(self, step):
         """Numbers of the images of a step in the epoch's order: of this process's part of it."""
         places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
         if self.devices.pads_batches:
-            padded = {images: padded for padded, images in self.short_batch.items()}
-            size = padded.get(len(places), len(places)) // self.devices.num_processes
+            size = self.padded_size(len(places)) // self.devices.num_processes
             first = size * self.devices.process_id
             places = [min(places[0] + n, places[-1]) for n in range(first, first + size)]
         return list(places)

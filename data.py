@@ -3,20 +3,10 @@
 python data.py nerve --raw raw
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
-import numpy as np
-
-from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
-from files import ImageFile, decode_image, write_image
-from frames import Frame, check_sizes, read_frames, read_table, table_frames
 from jobs import JOBS, InputError
 from options import job_option, one_line_errors, option, parse_options
-
-NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 
 
 @dataclass(frozen=True)
@@ -63,6 +53,23 @@ class Options:
     shape: str = option("circle", "noise: what is drawn", choices=("circle", "rectangle"))
     fill: str = option("noise", "noise: what it is filled with", choices=("noise", "constant"))
     seed: int = option(1, "noise: another seed, other images", least=0, most=2**32 - 1)
+
+
+if __name__ == "__main__":
+    with one_line_errors():  # before OpenCV, which delays --help
+        OPTIONS = parse_options(Options, "data.py", __doc__)
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
+from files import ImageFile, decode_image, write_image
+from frames import Frame, check_sizes, read_frames, read_table, table_frames
+
+NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 
 
 # ---- shapes on noise
@@ -211,4 +218,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(parse_options(Options, "data.py", __doc__))
+        main(OPTIONS)

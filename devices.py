@@ -3,7 +3,7 @@ split among several devices and hosts.
 """
 
 import contextlib
-import os
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from jobs import InputError
-from options import say_hosts_are_gone
 
 JOIN_TIMEOUT = 60  # seconds that the first host waits for the others
 DEAD_TIMEOUT = 20  # seconds after which a host that says nothing counts as dead
@@ -117,6 +116,17 @@ class Devices:
 
         return np.concatenate(process_allgather(array))
 
+    def check_same(self, parts):
+        """Raise InputError naming those of parts, {name: value}, in which the processes differ."""
+        digests = [hashlib.sha256(repr(value).encode()).digest()[:8] for value in parts.values()]
+        every = self.gather(np.array([[list(digest) for digest in digests]], np.uint8))
+        differ = [name for n, name in enumerate(parts) if (every[:, n] != every[:1, n]).any()]
+        if differ:
+            raise InputError(
+                f"process {self.process_id}: the hosts differ in {', '.join(differ)}; start each "
+                "with the same options and the same files"
+            )
+
     def leave(self):
         """Wait for the other hosts to come here too, and part from them."""
         if self.num_processes > 1:
@@ -139,15 +149,21 @@ def find_devices(count, hosts, process_id):
         raise InputError(
             f"--devices {count}: Keras on PyTorch uses one; set KERAS_BACKEND=tensorflow or jax"
         )
-    if len(addresses) > 1:
+    if addresses:
         _join_hosts(addresses, process_id)
     elif count == "1":
         return Devices()
     names = _device_names(backend)
+    if len(set(map(len, names))) > 1:
+        numbers = ", ".join(str(len(of_host)) for of_host in names)
+        raise InputError(
+            f"--hosts {hosts}: they have {numbers} devices, JAX wants as many on each; hide some, "
+            "with CUDA_VISIBLE_DEVICES"
+        )
     if count != "all" and int(count) > len(names[process_id]):
         given = f"{len(names[process_id])} here ({', '.join(names[process_id])})"
         raise InputError(f"--devices {count}: {backend} has {given}; pass all")
-    num_devices = min(map(len, names)) if count == "all" else int(count)
+    num_devices = None if count == "all" else int(count)
     chosen = tuple(name for of_host in names for name in of_host[:num_devices])
     return Devices(chosen, len(names), process_id)
 
@@ -183,7 +199,7 @@ def _join_hosts(addresses, process_id):
             heartbeat_timeout_seconds=DEAD_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
-        message = str(error).splitlines()[0]
+        message = " ".join(str(error).split())[:200]
         raise InputError(
             f"--hosts {','.join(addresses)}: process {process_id} could not join ({message}); "
             "start one process on each host with the same --hosts and its own --process-id"
@@ -192,8 +208,8 @@ def _join_hosts(addresses, process_id):
 
 @contextlib.contextmanager
 def one_process():
-    """Context in which one of several processes may create variables; elsewhere JAX waits for the
-    others to create them, too.
+    """Context in which one of several processes may create variables, as saving weights does;
+    elsewhere JAX waits for the others to create them, too.
     """
     distributed = keras.backend.backend() == "jax" and keras.distribution.distribution()
     if distributed:
@@ -205,23 +221,12 @@ def one_process():
             keras.distribution.set_distribution(distributed)
 
 
-@contextlib.contextmanager
-def stop_with_hosts(devices):
-    """Turn the loss of another host inside the block into one line and exit status 1."""
-    try:
-        yield
-    except Exception as error:
-        if devices.num_processes == 1 or isinstance(error, InputError):
-            raise
-        say_hosts_are_gone(devices.process_id, str(error).splitlines()[0])
-        os._exit(1)  # an ordinary exit would wait for the others
-
-
 def sum_over_devices(x):
     """The sum of a tensor's values on all devices that a batch is split among, on each of them.
 
-    JAX's tensors are of the whole batch already. TensorFlow's are of one device's part; their
-    gradient is that of the whole, since Keras divides each device's loss by the number of devices.
+    JAX's tensors are of the whole batch already. TensorFlow's are of one device's part; the
+    gradients of all devices add up to that of the whole, since losses._shared divides each
+    device's loss by the number of devices (Keras itself, where it is a loss of single pixels).
     """
     context = _replica_context()
     return x if context is None else context.all_reduce("SUM", x)

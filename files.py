@@ -185,14 +185,14 @@ def decode_mask(data, path, page=0, threshold=None):
     if threshold is not None and threshold >= full:
         raise InputError(f"{path}: no value above --threshold {threshold}; pass 0 to {full - 1}")
     if threshold is None:
-        if not ((pixels == 0) | (pixels == full)).all():
+        if cv2.inRange(pixels, 1, full - 1).any():
             largest = pixels.max()
             raise InputError(
                 f"{path}: mask has values {pixels.min()}..{largest}, expected 0 and {full}; "
                 f"pass --threshold {largest // 2} to binarise it"
             )
         threshold = 0
-    return np.where(pixels > threshold, np.uint8(255), np.uint8(0))[..., None]
+    return cv2.compare(pixels, threshold, cv2.CMP_GT)[..., None]
 
 
 def _decode(data, path, flags, page):
@@ -321,11 +321,10 @@ def write_image(path, pixels):
 
 
 def create_array(path, shape, dtype):
-    """A new .npy file of zeros, opened through a memory map; its room on the disk is taken at
-    once.
+    """Make a .npy file of zeros, (N, ...), whose room on the disk is taken at once; returns
+    write(row, values), which puts one row into it.
 
-    A write through a map to a full disk kills the process, so a lack of room has to show here:
-    raises InputError or OSError.
+    Raises InputError or OSError where the disk is too full.
     """
     need = int(np.prod(shape)) * np.dtype(dtype).itemsize + 128
     free = shutil.disk_usage(Path(path).parent).free
@@ -340,7 +339,16 @@ def create_array(path, shape, dtype):
                 os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    return array
+    offset, row_shape, dtype = array.offset, array.shape[1:], array.dtype
+    row_size = int(np.prod(row_shape)) * dtype.itemsize
+
+    def write(row, values):  # not through a map, whose pages would count as this process's memory
+        values = np.ascontiguousarray(np.broadcast_to(values, row_shape), dtype)
+        with open(path, "rb+") as file:
+            file.seek(offset + row * row_size)
+            file.write(values)
+
+    return write
 
 
 def with_progress(items, total, label):

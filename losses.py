@@ -65,9 +65,7 @@ def softmax_cross_entropy(y_true, y_pred):
     weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
-    count = ops.sum(ops.ones_like(loss))  # of this device's part, by which Keras divides
-    return loss * count * num_replicas() / sum_over_devices(count) if num_replicas() > 1 else loss
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
 
 
 def iou_coef(y_true, y_pred, smooth=1.0):
@@ -119,7 +117,7 @@ def _sum(x):
 
 
 def _mean(x):
-    return _sum(x) / _sum(ops.ones_like(x)) if num_replicas() > 1 else ops.mean(x)
+    return sum_over_devices(ops.mean(x)) / num_replicas()  # each has as many images
 
 
 def _float32(*tensors):

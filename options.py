@@ -35,55 +35,14 @@ def devices_option():
 def hosts_option():
     return option(
         None,
-        "of all machines that train together, this one too, the first leading them; JAX only",
+        "one address for each machine that takes part, this one too; the first is where all of "
+        "them meet; JAX only",
         metavar="HOST:PORT,...",
     )
 
 
 def process_option():
     return option(0, "which of --hosts this machine is, from 0 on", least=0)
-
-
-def check_devices(options):
-    """Raise InputError for --devices, --hosts and --process-id that mean nothing."""
-    if options.devices != "all" and not (options.devices.isdecimal() and int(options.devices)):
-        raise InputError(f"--devices {options.devices}: expected a number from 1 on, or all")
-    addresses = options.hosts.split(",") if options.hosts else [""]
-    for address in addresses if options.hosts else ():
-        host, _, port = address.rpartition(":")
-        if not (host and port.isdecimal() and 0 < int(port) < 65536):
-            raise InputError(f"--hosts {options.hosts}: {address!r} is not HOST:PORT")
-    check_range("--process-id", options.process_id, 0, len(addresses) - 1)
-
-
-def watch_process(options):
-    """With --hosts, go on in a child process. JAX aborts a process whose leader is gone, from
-    within and with a dump of its stack; the parent ends that with one line and exit status 1.
-    """
-    if not options.hosts or not hasattr(os, "fork"):
-        return
-    child = os.fork()
-    if not child:
-        return
-    while True:
-        try:
-            status = os.waitpid(child, 0)[1]
-            break
-        except KeyboardInterrupt:
-            pass  # the child has it, too
-    if os.WIFSIGNALED(status):
-        say_hosts_are_gone(options.process_id, f"signal {os.WTERMSIG(status)}")
-    os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
-
-
-def say_hosts_are_gone(process_id, reason):
-    """The line with which a process ends because another is gone."""
-    print(
-        f"error: process {process_id}: another host is gone, or this one was stopped ({reason}); "
-        "what process 0 wrote is whole; start all of them again",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from augment import SYMMETRIES
-from devices import ONE_DEVICE, stop_with_hosts
+from devices import ONE_DEVICE
 from files import create_array, replace_file, resize, with_progress
 from jobs import InputError
 from model import build_unet, load_weights
@@ -221,14 +221,13 @@ def predict_shared(run, images, devices):
     batches, so the same probabilities, as one host alone.
     """
     count = batch_size(images)
-    with stop_with_hosts(devices):
-        for start in range(0, len(images), count * devices.num_processes):
-            own = start + count * devices.process_id
-            part = images[own : own + count]
-            batch = np.zeros((count, *images.shape[1:3], 1), np.float32)
-            if len(part):
-                batch[: len(part)] = predict_batch(run, part)
-            yield from devices.gather(batch)[: len(images) - start]
+    for start in range(0, len(images), count * devices.num_processes):
+        own = start + count * devices.process_id
+        part = images[own : own + count]
+        batch = np.zeros((count, *images.shape[1:3], 1), np.float32)
+        if len(part):
+            batch[: len(part)] = predict_batch(run, part)
+        yield from devices.gather(batch)[: len(images) - start]
 
 
 def predict_file(run, image):
@@ -244,7 +243,7 @@ def predict_file(run, image):
 
 def predict_test(run, arrays, path, devices=ONE_DEVICE):
     """Write the probabilities of all test images to a .npy file, float32 (N, H, W, 1). Each host
-    predicts every so manieth batch, and the first writes the file.
+    predicts its share of the batches, and the first writes the file.
     """
     check_arrays(run, arrays)
     images = arrays.test_images
@@ -254,9 +253,9 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
         return
     probabilities = with_progress(probabilities, len(images), "predicted")
     with replace_file(path) as temporary:
-        create_array(temporary, (*images.shape[:3], 1), np.float32)
+        write = create_array(temporary, (*images.shape[:3], 1), np.float32)
         for row, probability in enumerate(probabilities):
-            np.load(temporary, mmap_mode="r+")[row] = probability  # as arrays.Rows has it
+            write(row, probability)
 
 
 def measure_held_out(run, arrays, predictions=None):

@@ -4,15 +4,10 @@ python submission.py nerve
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from arrays import TEST_IMAGES, Rows, load_arrays
-from files import csv_text, read_csv, resize, with_progress, write_text
+from hosts import check_devices, stop_with_hosts, watch_process
 from jobs import JOBS, InputError
 from options import (
-    check_devices,
     devices_option,
     hosts_option,
     job_option,
@@ -20,9 +15,7 @@ from options import (
     option,
     parse_options,
     process_option,
-    watch_process,
 )
-from runs import Decision, read_record
 
 
 @dataclass(frozen=True)
@@ -36,13 +29,32 @@ class Options:
     process_id: int = process_option()
 
 
+if __name__ == "__main__":
+    with one_line_errors():  # before OpenCV, which delays --help
+        OPTIONS = parse_options(Options, "submission.py", __doc__)
+        check_devices(OPTIONS)
+        watch_process(OPTIONS)
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from arrays import TEST_IMAGES, Rows, load_arrays
+from files import csv_text, read_csv, resize, with_progress, write_text
+from runs import Decision, read_record
+
+
 def run_length_enc(mask, columns_first=True):
     """Run-length code of a mask: "start length start length ...", "" for an empty one.
 
     mask: (H, W), foreground where it is not 0. Pixels are numbered from 1, down the columns first
     (nerve) or along the rows first (car).
     """
-    pixels = np.asarray(mask, bool).ravel("F" if columns_first else "C")
+    pixels = np.ascontiguousarray(mask, bool)
+    if columns_first:  # OpenCV transposes five times as fast as NumPy
+        pixels = cv2.transpose(pixels.view(np.uint8)).view(bool)
+    pixels = pixels.ravel()
     edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False)) + 1
     edges[1::2] -= edges[::2]
     return " ".join(map(str, edges.tolist()))
@@ -79,6 +91,7 @@ def probabilities_to_submit(job, arrays, options):
     path = Path("output", job, "imgs_mask_test.npy")
     sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
     again, record = f"delete it and run python submission.py {job}", read_record(job)
+    # With --hosts all of them predict or none: no look at files that one may have and another not
     if len(arrays.test_files) and not options.hosts and is_newer(path, sources):
         probabilities = Rows(path, again)
         shape = (*arrays.test_images.shape[:3], 1)
@@ -87,16 +100,21 @@ def probabilities_to_submit(job, arrays, options):
     import devices  # only now: Keras takes seconds to load
     import predict
 
-    shared = devices.find_devices(options.devices, options.hosts, options.process_id)
-    with shared.alone.scope():
-        run = predict.load_run(job)
-        if len(arrays.test_files):
-            predict.predict_test(run, arrays, path, shared)
-    shared.leave()
-    if shared.process_id:
-        return None
     if len(arrays.test_files):
+        shared = devices.find_devices(options.devices, options.hosts, options.process_id)
+        with stop_with_hosts(shared), shared.alone.scope():
+            run = predict.load_run(job)
+            shared.check_same({"weights and images": (record, arrays.test_files)})
+            predict.predict_test(run, arrays, path, shared)
+            shared.leave()
+        if shared.process_id:
+            return None
         return arrays.test_files, Rows(path, again), run.decision
+    if options.hosts or options.devices != "1":
+        raise InputError(
+            f"output/{job}: has no test images, which --devices and --hosts share; pass neither"
+        )
+    run = predict.load_run(job)
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))
@@ -169,8 +187,8 @@ def mean_dice(lines, truth, columns_first):
             a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
         except InputError as error:
             raise InputError(f"image {name}: {error}") from error
-        total = a.sum() + b.sum()
-        scores.append(2 * (a & b).sum() / total if total else 1.0)
+        total = np.count_nonzero(a) + np.count_nonzero(b)
+        scores.append(2 * np.count_nonzero(a & b) / total if total else 1.0)
     return float(np.mean(scores))
 
 
@@ -195,7 +213,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        OPTIONS = parse_options(Options, "submission.py", __doc__)
-        check_devices(OPTIONS)
-        watch_process(OPTIONS)
         main(OPTIONS)

@@ -6,10 +6,9 @@ python train.py nerve
 import dataclasses
 from dataclasses import dataclass, replace
 
-from arrays import load_arrays
+from hosts import check_devices, stop_with_hosts, watch_process
 from jobs import RECIPES, InputError
 from options import (
-    check_devices,
     devices_option,
     hosts_option,
     job_option,
@@ -17,7 +16,6 @@ from options import (
     option,
     parse_options,
     process_option,
-    watch_process,
 )
 
 
@@ -88,10 +86,15 @@ class Options:
 
 
 if __name__ == "__main__":
-    with one_line_errors():  # before Keras, which takes seconds to load
+    with one_line_errors():  # before OpenCV and Keras, which take seconds to load
         OPTIONS = parse_options(Options, "train.py", __doc__)
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         check_devices(OPTIONS)
+
+from arrays import load_arrays
+
+if __name__ == "__main__":
+    with one_line_errors():
         if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
         watch_process(OPTIONS)
@@ -112,7 +115,7 @@ import numpy as np
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
-from devices import ONE_DEVICE, find_devices, find_precision, one_process, stop_with_hosts
+from devices import ONE_DEVICE, find_devices, find_precision, one_process
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
@@ -379,15 +382,14 @@ def train_network(name, job, options, arrays, split, devices):
             f"parameters{devices.describe()}"
         )
         try:
-            with stop_with_hosts(devices):
-                model.fit(
-                    training,
-                    validation_data=validation,
-                    epochs=recipe.epochs,
-                    callbacks=callbacks,
-                    shuffle=False,  # of batches, which already have a new order of images
-                    verbose="auto" if devices.process_id == 0 else 0,
-                )
+            model.fit(
+                training,
+                validation_data=validation,
+                epochs=recipe.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # of batches, which already have a new order of images
+                verbose="auto" if devices.process_id == 0 else 0,
+            )
         except KeyboardInterrupt:
             count = len(files.history)
             kept = f"hold {count} whole epochs" if count else "are as they were"
@@ -449,19 +451,22 @@ def train_predict(options):
         print(f"precision {precision}: {reason}")
         options = replace(options, precision=precision)
     fit_network(name, job, arrays)
-    if devices.process_id == 0:
-        for folder in (Path("weights"), Path("vis", name)):
-            folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
     if options.folds:
         names = [f"{name}.fold{number}" for number in range(1, options.folds + 1)]
         splits = fold_rows(arrays.files, options.folds, by_subject, seed)
     else:
         names = [name]
         splits = [split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)]
-    for network_name, split in zip(names, splits):
-        record = train_network(network_name, job, options, arrays, split, devices)
-        keras.backend.clear_session()
-    devices.leave()
+    with stop_with_hosts(devices):
+        same = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
+        del same["--process-id"]
+        devices.check_same({**same, f"output/{name}": (arrays.images.shape, arrays.files)})
+        for folder in (Path("weights"), Path("vis", name)) if devices.process_id == 0 else ():
+            folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
+        for network_name, split in zip(names, splits):
+            record = train_network(network_name, job, options, arrays, split, devices)
+            keras.backend.clear_session()
+        devices.leave()
     if devices.process_id:
         print(f"process {devices.process_id} is done; process 0 writes what was trained")
         return

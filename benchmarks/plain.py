@@ -72,28 +72,36 @@ def unet(job, dtype="float32"):
     top = [16, 32, 64, 128, 256] if job == "noise" else filters
     normalize, start = job == "cadastre", "he_normal" if job == "noise" else "glorot_uniform"
 
-    def convolution(x, count, width=3):
-        x = layers.Conv2D(
+    def activated(x, count, width=3):
+        return layers.Conv2D(
             count, width, padding="same", activation="relu", kernel_initializer=start
         )(x)
-        return layers.BatchNormalization(momentum=0.9)(x) if normalize and width == 3 else x
+
+    def normalized(x):
+        return layers.BatchNormalization(momentum=0.9)(x) if normalize else x
+
+    def convolution(x, count):
+        return normalized(activated(x, count))
 
     keras.config.set_dtype_policy(dtype)
     x = inputs = keras.Input((*size, channels))
     skips = []
     for level, count in enumerate(filters):
-        x = convolution(convolution(x, count), count)
+        x = skip = activated(convolution(x, count), count)
+        x = normalized(x)
         if normalize and level == 3:
-            x = layers.Dropout(0.2)(x)
-        skips.append(x)
+            x = skip = layers.Dropout(0.2)(x)
+        skips.append(skip)
         x = layers.MaxPooling2D()(x)
     if bottleneck:
         x = convolution(convolution(x, bottleneck), bottleneck)
+    if normalize:
+        x = layers.Dropout(0.5)(x)
     for level in reversed(range(len(filters))):
         interpolation = "bilinear" if job == "car" else "nearest"
         x = layers.UpSampling2D(interpolation=interpolation)(x)
         if normalize:
-            x = convolution(x, top[level], 2)
+            x = activated(x, top[level], 2)
         x = layers.Concatenate()([x, skips[level]])
         for _ in range(1 if job == "car" and level == 0 else 2):
             x = convolution(x, top[level])
@@ -110,10 +118,12 @@ SIZES = {  # height and width, channels, filters of each level, of the bottlenec
     "nerve": ((64, 80), 1, (32, 64, 128, 256), 512),
     "car": ((256, 256), 3, (32, 64, 128, 256), 0),
     "cadastre": ((256, 256), 3, (16, 32, 64, 128), 256),
+    "membrane": ((572, 572), 1, (64, 128, 256, 512), 1024),  # in PyTorch only
 }
 
 
 def dice_loss(y_true, y_pred):
+    """1 - Dice over the batch, smoothed by 1."""
     from keras import ops
 
     y_true = ops.cast(y_true, "float32")
@@ -135,35 +145,45 @@ def torch_unet(job):
 
     _, channels, filters, bottleneck = SIZES[job]
     top = (16, 32, 64, 128, 256) if job == "noise" else filters
-    normalize = job == "cadastre"
+    normalize, is_paper = job == "cadastre", job == "membrane"
 
     def convolution(before, count, width=3):
-        parts = [nn.Conv2d(before, count, width, padding="same"), nn.ReLU(inplace=True)]
+        padding = "valid" if is_paper else "same"
+        parts = [nn.Conv2d(before, count, width, padding=padding), nn.ReLU(inplace=True)]
         if normalize and width == 3:
             parts.append(nn.BatchNorm2d(count, momentum=0.1))
         return parts
 
+    def widening(before, count):
+        if is_paper:
+            return [nn.ConvTranspose2d(before, count, 2, 2)], count
+        mode = "bilinear" if job == "car" else "nearest"
+        if normalize:
+            return [nn.Upsample(scale_factor=2), *convolution(before, count, 2)], count
+        return [nn.Upsample(scale_factor=2, mode=mode)], before
+
     class UNet(nn.Module):
         def __init__(self):
             super().__init__()
-            self.down, self.up, self.widen = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+            self.down, self.after = nn.ModuleList(), nn.ModuleList()
+            self.widen, self.up = nn.ModuleList(), nn.ModuleList()
             before = channels
             for level, count in enumerate(filters):
                 parts = convolution(before, count) + convolution(count, count)
-                parts += [nn.Dropout(0.2)] if normalize and level == 3 else []
+                after = [parts.pop()] if normalize else []
+                if level == 3 and (normalize or is_paper):
+                    after.append(nn.Dropout(0.2 if normalize else 0.5))
                 self.down.append(nn.Sequential(*parts))
+                self.after.append(nn.Sequential(*after))
                 before = count
+            parts = []
             if bottleneck:
                 parts = convolution(before, bottleneck) + convolution(bottleneck, bottleneck)
-                self.bottom, before = nn.Sequential(*parts), bottleneck
-            else:
-                self.bottom = nn.Identity()
+                before = bottleneck
+            parts += [nn.Dropout(0.5)] if normalize or is_paper else []
+            self.bottom = nn.Sequential(*parts)
             for level in reversed(range(len(filters))):
-                parts = [
-                    nn.Upsample(scale_factor=2, mode="bilinear" if job == "car" else "nearest")
-                ]
-                if normalize:
-                    parts, before = parts + convolution(before, top[level], 2), top[level]
+                parts, before = widening(before, top[level])
                 self.widen.append(nn.Sequential(*parts))
                 parts = convolution(before + filters[level], top[level])
                 if not (job == "car" and level == 0):
@@ -171,31 +191,47 @@ def torch_unet(job):
                 self.up.append(nn.Sequential(*parts))
                 before = top[level]
             parts = [*convolution(before, 2), nn.Dropout(0.2)] if normalize else []
-            width = 3 if job == "car" else 1
-            last = nn.Conv2d(2 if normalize else before, 1, width, padding="same")
+            width, classes = 3 if job == "car" else 1, 2 if is_paper else 1
+            last = nn.Conv2d(2 if normalize else before, classes, width, padding="same")
             self.head = nn.Sequential(*parts, last)
 
         def forward(self, x):
             skips = []
-            for part in self.down:
-                skips.append(part(x))
-                x = nn.functional.max_pool2d(skips[-1], 2)
+            for level, (part, after) in enumerate(zip(self.down, self.after)):
+                activated = part(x)
+                x = after(activated)
+                skips.append(x if level == 3 else activated)  # before normalization but for one
+                x = nn.functional.max_pool2d(x, 2)
             x = self.bottom(x)
             for widen, part in zip(self.widen, self.up):
-                x = part(torch.cat([widen(x), skips.pop()], 1))
+                x, skip = widen(x), skips.pop()
+                border = (skip.shape[-1] - x.shape[-1]) // 2
+                skip = skip[..., border : border + x.shape[-2], border : border + x.shape[-1]]
+                x = part(torch.cat([x, skip], 1))
             return self.head(x)
 
     return UNet().to(memory_format=torch.channels_last)
 
 
-def torch_loss(job, logits, truth):
-    """dice_loss or cross-entropy of logits."""
+def torch_step(job, forward, optimizer, images, masks, precision):
+    """One step of a PyTorch training with dice_loss or cross-entropy of logits; its loss."""
     import torch
+    from torch.nn import functional
 
-    if job in ("car", "cadastre"):
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
-    predicted = torch.sigmoid(logits)
-    return 1 - (2 * (predicted * truth).sum() + 1) / (predicted.sum() + truth.sum() + 1)
+    optimizer.zero_grad()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled="bfloat16" in precision):
+        logits = forward(images)
+    logits = logits.float()
+    if job == "membrane":
+        loss = functional.cross_entropy(logits, masks[:, 0].long())
+    elif job in ("car", "cadastre"):
+        loss = functional.binary_cross_entropy_with_logits(logits, masks)
+    else:
+        predicted = torch.sigmoid(logits)
+        loss = 1 - (2 * (predicted * masks).sum() + 1) / (predicted.sum() + masks.sum() + 1)
+    loss.backward()
+    optimizer.step()
+    return loss
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ if __name__ == "__main__":
         OPTIONS = parse_options(Options, "benchmarks/speed.py", __doc__)
 
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -51,6 +50,7 @@ from devices import find_precision
 from files import create_array, csv_text
 from jobs import JOBS
 from losses import dice_per_image
+from measure import alternate, count_operations, describe_machine, head, matrix_rate, row
 from model import build_unet, get_unet
 from predict import Network, Run, predict_arrays, predict_image
 from runs import Decision
@@ -61,37 +61,6 @@ TORCH = {False: ("PyTorch", "compiled"), True: ("PyTorch",)}  # compiling takes 
 
 
 # ---- measuring
-
-
-def alternate(ways, repeats, warm_up=True):
-    """Seconds of each way, {name: its timed runs}: all of them once untimed, then in turns."""
-    seconds = {name: [] for name in ways}
-    for round_number in range(repeats + warm_up):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if round_number >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def row(label, seconds, ours="ours", unit=1, digits=3):
-    """A line of a Markdown table: the median of each way with its range, and how many times as
-    long as ours each other way takes.
-    """
-    cells = [label]
-    own = statistics.median(seconds[ours])
-    for name, runs in seconds.items():
-        runs = [run / unit for run in runs]
-        cells.append(f"{statistics.median(runs):.{digits}f} ({min(runs):.{digits}f} to ")
-        cells[-1] += f"{max(runs):.{digits}f})"
-        if name != ours:
-            cells[-1] += f", {statistics.median(runs) * unit / own:.2f}×"
-    return f"| {' | '.join(cells)} |"
-
-
-def head(*names):
-    return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
 
 
 # A process of its own, for the kernel counts the memory of the one that starts another to it.
@@ -197,45 +166,16 @@ def torch_ways(name, images, masks, steps, precision, ours, tiny):
         model = plain.torch_unet(name)
         trained = sum(p.numel() for p in model.parameters())
         assert trained == sum(int(np.prod(w.shape)) for w in ours.trainable_weights), name
-        optimizer = (torch.optim.SGD if name == "noise" else torch.optim.Adam)(
-            model.parameters(), lr=1e-5
-        )
+        kind = torch.optim.SGD if name == "noise" else torch.optim.Adam
+        optimizer = kind(model.parameters(), lr=1e-5)
         forward = torch.compile(model) if way == "compiled" else model
 
         def train(forward=forward, optimizer=optimizer):
             for _ in range(steps):
-                optimizer.zero_grad()
-                with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in precision):
-                    logits = forward(x)
-                plain.torch_loss(name, logits.float(), y).backward()
-                optimizer.step()
+                plain.torch_step(name, forward, optimizer, x, y, precision)
 
         ways[way] = train
     return ways
-
-
-def count_operations(model, batch_size):
-    """Multiplications and additions of a training step's convolutions: forward, and backward twice
-    as many, but for the first layer, whose input has no gradient.
-    """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    forward = [
-        2 * int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:3]))
-        for layer in layers
-    ]
-    return batch_size * (3 * sum(forward) - forward[0])
-
-
-def matrix_rate(precision, size):
-    """Operations a second of the backend's own product of two square matrices, the best of six."""
-    dtype = "bfloat16" if "bfloat16" in precision else "float32"
-    a = keras.ops.cast(keras.random.normal((size, size)), dtype)
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        np.asarray(keras.ops.matmul(a, a)[0, 0])
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
 
 
 # ---- predicting
@@ -317,7 +257,7 @@ TIF = [cv2.IMWRITE_TIFF_COMPRESSION, 1]  # none, as Kaggle's
 
 def measure_data(options):
     """Seconds and memory of data.py nerve against plain.py data."""
-    counts = (20, 40) if options.tiny else (1000, 5635)
+    counts = (20, 40) if options.tiny else (1000, 5635, 10000)
     print("\ndata.py nerve, images and masks of 420x580\n")
     print(head("images", "ours, s", "plain, s", "ours, MB at the most"))
     for count in counts:
@@ -432,21 +372,6 @@ def measure_memory(options):
             seconds = time.perf_counter() - start
             size = os.stat(output / "imgs_train.npy").st_size / 1e9
             print(f"| {count} | {size:.1f} | {memory:.0f} | {seconds:.0f} |", flush=True)
-
-
-def describe_machine():
-    """One line: processor, cores, versions, commit."""
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    backend = keras.backend.backend()
-    return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python "
-        f"{platform.python_version()}, Keras {keras.__version__}, {backend} "
-        f"{sys.modules[backend].__version__}; commit {commit}"
-    )
 
 
 def main(options):

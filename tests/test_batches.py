@@ -244,7 +244,7 @@ def test_batches_that_devices_cannot_share_are_refused(arrays):
     rows, pair = np.arange(len(arrays.images)), Devices(("a", "b"))
     with pytest.raises(ValueError, match="batches of 5 images equally; pass --batch-size 4"):
         Batches(arrays, rows, 9, replace(RECIPE, batch_size=5), (0.0, 1.0), WHOLE, 1, pair)
-    with pytest.raises(ValueError, match="2 devices cannot share 1 images; pass fewer"):
+    with pytest.raises(ValueError, match="2 devices cannot share 1 training images; pass fewer"):
         Batches(arrays, rows, 1, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
     odd = Batches(arrays, rows, 9, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
     assert [len(odd.places(step)) for step in range(len(odd))] == [4, 4]  # TensorFlow drops one

@@ -30,7 +30,7 @@ from jobs import JOBS
 from options import make_parser, parse_options
 from submission import run_length_dec, run_length_enc
 
-STUDIES = ("noise", "cadastre", "results")
+STUDIES = ("noise", "cadastre", "results", "speed", "gpu", "measure", "plain")
 SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
 
 

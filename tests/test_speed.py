@@ -26,6 +26,22 @@ def test_a_part_prints_its_rows(part, num_rows, tmp_path):
     assert len({line.count("|") for line in rows}) == 1
 
 
+@pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("case", ["membrane-8", "document"])
+def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monkeypatch):
+    pytest.importorskip(backend)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    command = [sys.executable, ROOT / "benchmarks/gpu.py", "--tiny", "--repeats", "1"]
+    done = subprocess.run(
+        [*command, "--case", case], capture_output=True, text=True, cwd=tmp_path, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("|")]
+    # training and inference, each in float32 and bfloat16; or the document in both
+    assert [len(row) for row in rows] == ([11] * 4 if case == "membrane-8" else [5] * 2)
+
+
 def test_plain_run_length_code_and_ours_are_equal(tmp_path):
     """What is compared does the same work."""
     pytest.importorskip("skimage")

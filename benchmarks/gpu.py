@@ -1,0 +1,222 @@
+"""Images a second of the networks on one graphics card, Keras against plain PyTorch (compiled,
+channels last) on the same card in one run, with what limits them; and the nerve document's whole
+training.
+
+pip install -r requirements-bench.txt && KERAS_BACKEND=jax python benchmarks/gpu.py
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from options import one_line_errors, option, parse_options
+
+CASES = {
+    f"{name}-{batch_size}": (name, batch_size)
+    for name, batch_sizes in (
+        ("nerve", (32, 256, 1024)),
+        ("car", (16, 64)),
+        ("cadastre", (16, 64)),
+        ("membrane", (1, 8)),  # the paper's network, 572x572
+    )
+    for batch_size in batch_sizes
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    case: str = option(
+        "all",
+        "network and batch size, or document: nerve's training of 20 epochs of 5,635 images",
+        choices=("all", *CASES, "document"),
+    )
+    repeats: int = option(5, "timed runs of each way, after one untimed", least=1)
+    tiny: bool = option(False, "small sizes and no compiling, to see that this script works")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        OPTIONS = parse_options(Options, "benchmarks/gpu.py", __doc__)
+
+import os
+import statistics
+import subprocess
+import time
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory, too
+
+import keras
+import numpy as np
+import plain
+import torch
+from measure import (
+    alternate,
+    count_bytes,
+    count_operations,
+    describe_machine,
+    head,
+    matrix_rate,
+    memory_rate,
+)
+
+from arrays import Arrays
+from batches import Batches
+from jobs import JOBS
+from model import build_unet
+from train import compile_model
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+COLUMNS = ("network, batch", "", "ours, images/s", "PyTorch", "ratio", "share of the limit")
+COLUMNS += ("which is", "ours, GB at the most", "PyTorch")
+
+
+class Repeated(keras.utils.PyDataset):
+    """The same batch, so many times: what feeding costs without reading or augmenting."""
+
+    def __init__(self, batch, steps):
+        super().__init__()
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, step):
+        return self.batch
+
+
+def measure_case(name, batch_size, options):
+    """Rows of training and of inference, in float32 (TF32 on a card that has it) and bfloat16."""
+    job, steps = JOBS[name], 2 if options.tiny else 50
+    if options.tiny:
+        small = (188, 188) if job.network.padding == "valid" else (32, 32)
+        job = replace(job, network=replace(job.network, image_size=small))
+        batch_size = 1
+    rng = np.random.default_rng(1)
+    size = job.network.image_size
+    mask_size = tuple(map(job.network.output_length, size))
+    x = rng.normal(size=(batch_size, *size, job.network.channels)).astype(np.float32)
+    y = (rng.random((batch_size, *mask_size, 1)) > 0.5).astype(np.float32)
+    for precision in ("float32", "mixed_bfloat16"):
+        model, ours = keras_ways(job, x, y, precision, steps)
+        other = torch_ways(name, x, y, precision, steps, is_compiled=not options.tiny)
+        memory = peak_memory(ours["training"], other["training"])
+        side, count = (256, 10**5) if options.tiny else (8192, 10**9)
+        rates = matrix_rate(precision, side), memory_rate(count)
+        for what in ours:
+            ways = {"ours": ours[what], "PyTorch": other[what]}
+            seconds = alternate(ways, options.repeats)
+            own, others = (statistics.median(runs) / steps for runs in seconds.values())
+            operations = count_operations(model, batch_size, what == "training")
+            item_size = 2 if "bfloat16" in precision else 4
+            moved = count_bytes(model, batch_size, item_size, what == "training")
+            limits = {
+                f"{rates[0] / 1e12:.3g} TFLOP/s": operations / rates[0],
+                f"{rates[1] / 1e9:.0f} GB/s": moved / rates[1],
+            }
+            limit = max(limits, key=limits.get)
+            cells = [f"{name}, {batch_size}", f"{what}, {precision}"]
+            cells += [f"{batch_size / own:.1f}", f"{batch_size / others:.1f}"]
+            cells += [f"{others / own:.2f}×", f"{limits[limit] / own:.0%}", limit]
+            cells += [f"{size / 1e9:.2f}" if size else "" for size in memory]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def keras_ways(job, x, y, precision, steps):
+    """The model, and what runs so many steps of its training and of its inference: through fit and
+    predict, as the scripts do, batches going to the card one by one.
+    """
+    keras.config.set_dtype_policy(precision)
+    model = build_unet(job.network)
+    keras.config.set_dtype_policy("float32")
+    compile_model(model, replace(job.recipe, metrics=()), steps)
+    weights = (np.ones_like(y),) if job.recipe.is_weighted else ()
+    training, inference = Repeated((x, y, *weights), steps), Repeated((x,), steps)
+    return model, {
+        "training": lambda: model.fit(training, shuffle=False, verbose=0),
+        "inference": lambda: model.predict(inference, verbose=0),
+    }
+
+
+def torch_ways(name, x, y, precision, steps, is_compiled):
+    """What runs so many steps of PyTorch's training and inference, on one batch on the card."""
+    model = plain.torch_unet(name).to(DEVICE)
+    forward = torch.compile(model) if is_compiled else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+    x, y = (torch.from_numpy(part).permute(0, 3, 1, 2).to(DEVICE) for part in (x, y))
+
+    def training():
+        for _ in range(steps):
+            loss = plain.torch_step(name, forward, optimizer, x, y, precision)
+        float(loss)  # waits for the card
+
+    def inference():
+        with torch.inference_mode(), torch.autocast(DEVICE, enabled=precision != "float32"):
+            for _ in range(steps):
+                logits = forward(x)
+            float(logits.float().sum())
+
+    return {"training": training, "inference": inference}
+
+
+def peak_memory(ours, other):
+    """Bytes on the card that each training's allocator held at the most; None where it is not
+    counted.
+    """
+    other()
+    of_torch = torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    ours()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"), of_torch
+    is_on_torch = DEVICE == "cuda" and keras.backend.backend() == "torch"
+    return torch.cuda.max_memory_allocated() if is_on_torch else None, of_torch
+
+
+def measure_document(options):
+    """Seconds of the nerve document's training after its first epoch, fed as train.py does."""
+    count, job = 64 if options.tiny else 5635, JOBS["nerve"]
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (count, 64, 80, 1), np.uint8)
+    masks = np.where(rng.random(images.shape) > 0.5, np.uint8(255), np.uint8(0))
+    arrays = Arrays(images, masks, images[:0], [], [])
+    for precision in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(precision)
+        model = build_unet(job.network)
+        keras.config.set_dtype_policy("float32")
+        sizes = job.network.image_size, job.network.image_size
+        batches = Batches(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
+        compile_model(model, job.recipe, len(batches) * job.recipe.epochs)
+        model.fit(batches, shuffle=False, verbose=0)
+        start = time.perf_counter()
+        epochs = 1 if options.tiny else job.recipe.epochs
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+        seconds = time.perf_counter() - start
+        print(f"| {precision} | {epochs} epochs of {count} images | {seconds:.1f} |", flush=True)
+
+
+def main(options):
+    if options.case == "document":
+        measure_document(options)
+    elif options.case != "all":
+        measure_case(*CASES[options.case], options)
+    else:
+        card = torch.cuda.get_device_name() if DEVICE == "cuda" else "no graphics card"
+        print(f"{card}; PyTorch {torch.__version__}; {describe_machine()}\n")
+        print(head(*COLUMNS), flush=True)
+        again = [sys.executable, __file__, "--repeats", str(options.repeats)]
+        again += ["--tiny"] if options.tiny else []
+        for case in CASES:  # each in a process, whose memory counts from zero
+            subprocess.run([*again, "--case", case], check=True)
+        columns = "nerve document", "", "ours, s after the first epoch"
+        print(f"\n{head(*columns)}", flush=True)
+        subprocess.run([*again, "--case", "document"], check=True)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)

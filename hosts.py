@@ -1,0 +1,91 @@
+"""Several machines that train or predict together: a process of each, which ends when one is gone.
+
+Nothing heavy is imported here: the processes are there before JAX is.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+
+from jobs import InputError, check_range
+from options import one_line_errors
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def check_devices(options):
+    """Raise InputError for --devices, --hosts and --process-id that mean nothing."""
+    if options.devices != "all" and not (options.devices.isdecimal() and int(options.devices)):
+        raise InputError(f"--devices {options.devices}: expected a number from 1 on, or all")
+    if options.hosts is None:
+        if options.process_id:
+            raise InputError(f"--process-id {options.process_id}: goes with --hosts; pass both")
+        return
+    addresses = options.hosts.split(",")
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise InputError(f"--hosts {options.hosts}: {address!r} is not HOST:PORT")
+    if len(set(addresses)) < max(2, len(addresses)):
+        raise InputError(f"--hosts {options.hosts}: expected two addresses or more, each once")
+    check_range("--process-id", options.process_id, 0, len(addresses) - 1)
+
+
+def watch_process(options):
+    """With --hosts, go on in a child process. JAX aborts a process whose leader is gone, from
+    within and with a dump of its stack; the parent ends that with one line and exit status 1.
+    """
+    if not options.hosts or not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    if not child:
+        if sys.platform == "linux":  # not to go on when the parent is killed
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+
+    def stop(number, frame):
+        os.kill(child, signal.SIGKILL)  # JAX takes SIGTERM for itself and goes on
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has it, too
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        say_gone(options.process_id, f"signal {os.WTERMSIG(status)}")
+        os._exit(1)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+@contextlib.contextmanager
+def stop_with_hosts(devices):
+    """Where there are several hosts, end this process at once when the block fails: as
+    one_line_errors does for a user's mistake and Ctrl-C, else with say_gone and exit status 1.
+    """
+    if devices.num_processes == 1:
+        yield
+        return
+    try:
+        with one_line_errors():
+            yield
+    except SystemExit as end:
+        status = end.code
+    except Exception as error:
+        message = " ".join(str(error).split())[:200]
+        say_gone(devices.process_id, f"{type(error).__name__}: {message}")
+        status = 1
+    else:
+        return
+    sys.stdout.flush()
+    os._exit(status)  # an ordinary exit would wait for the others
+
+
+def say_gone(process_id, reason):
+    """The line with which a process ends because another is gone, or because it failed itself."""
+    print(
+        f"error: process {process_id}: another host is gone, or this one failed ({reason}); "
+        "what process 0 wrote is whole; start all of them again",
+        file=sys.stderr,
+        flush=True,
+    )
