@@ -14,7 +14,7 @@ from jobs import InputError
 from model import build_unet, load_weights
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
 
-TILE = 1024  # pixels; a larger image is predicted tile by tile
+TILE = 1536  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
 BATCH_PIXELS = 2**21  # predicted at once: 32 images of 256x256
 
@@ -149,8 +149,7 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
     overlap = -(-overlap // config.divisor) * config.divisor if config.padding == "same" else 0
     height, width = image.shape[:2]
     sizes = [config.fit_length(length + 2 * border) for length in (height, width)]
-    least = 2 * (border + overlap) + config.divisor  # a smaller tile would leave gaps
-    tiles = [min(size, config.fit_length(max(tile, least))) for size in sizes]
+    tiles = [_tile_length(config, size, tile, border + overlap) for size in sizes]
     padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
     image = np.pad(image, [*padding, (0, 0)], mode="reflect")
 
@@ -168,6 +167,17 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
                 probability[y:, x:]
             )
     return result[:height, :width]
+
+
+def _tile_length(config, size, tile, border):
+    """The length of the tiles, at most about `tile`, that cover `size` pixels with the least of
+    them predicted twice.
+    """
+    inner = max(tile - 2 * border, config.divisor)  # of a tile that has neighbours on both sides
+    count = -(-(size - 2 * border) // inner)
+    if count <= 1:
+        return size
+    return min(size, config.fit_length(-(-(size - 2 * border) // count) + 2 * border))
 
 
 def _tile_starts(size, tile, border, divisor):

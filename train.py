@@ -115,7 +115,7 @@ import numpy as np
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
-from devices import ONE_DEVICE, find_devices, find_precision, one_process
+from devices import ONE_DEVICE, find_devices, find_precision, num_devices, one_process
 from files import csv_text, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
@@ -319,6 +319,12 @@ def compile_model(model, recipe, num_steps):
         LOSSES[recipe.loss],
         metrics=[METRICS.get(name, name) for name in recipe.metrics],
     )
+    if num_devices() == 1:  # what the first step would make, and be traced twice for
+        optimizer.build(model.trainable_variables)
+        model.compute_metrics(
+            None, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, model.output_shape[-1]))
+        )
+        model.reset_metrics()
 
 
 def fit_network(name, job, arrays):

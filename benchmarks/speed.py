@@ -52,7 +52,7 @@ from jobs import JOBS
 from losses import dice_per_image
 from measure import alternate, count_operations, describe_machine, head, matrix_rate, row
 from model import build_unet, get_unet
-from predict import Network, Run, predict_arrays, predict_image
+from predict import TILE, Network, Run, predict_arrays, predict_image
 from runs import Decision
 from train import compile_model
 
@@ -209,7 +209,7 @@ def measure_predict(options):
 def measure_tiles(options):
     """Seconds and memory to predict one large image in tiles and as a whole."""
     side = 512 if options.tiny else 4096
-    tile = 256 if options.tiny else 1024
+    tile = 256 if options.tiny else TILE
     print(f"\nOne image of {side}x{side}, the cadastre document's network\n")
     print(head("", "in tiles, s", "as a whole"))
     model = get_unet("cadastre", image_size=(None, None))

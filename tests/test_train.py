@@ -206,6 +206,23 @@ def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing():
     )
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="traces nothing")
+@pytest.mark.parametrize("job", ["nerve", "membrane", "cadastre"])
+def test_the_first_step_makes_no_variables(job, monkeypatch):
+    """With new variables TensorFlow traces it twice."""
+    network = replace(JOBS[job].network, filters=(4,), bottleneck=4, dropout=())
+    model = build_unet(replace(network, image_size=(20, 20)))
+    train.compile_model(model, JOBS[job].recipe, 10)
+    calls, train_step = [], type(model).train_step
+    monkeypatch.setattr(
+        type(model), "train_step", lambda *a: calls.append(0) or train_step(*a), raising=True
+    )
+    side = network.output_length(20) if network.padding == "valid" else 20
+    batch = np.zeros((2, 20, 20, network.channels)), np.zeros((2, side, side, 1))
+    model.fit(*batch, batch_size=1, verbose=0)
+    assert len(calls) == 1
+
+
 class TestFolds:
     def test_each_fold_leaves_its_files_and_the_run_their_mean(self, arrays, capsys):
         small_run(folds=3, epochs=1)
