@@ -1,10 +1,7 @@
 """Frames to the .npy arrays of a job, and back: row by row, through memory maps."""
 
-import collections
 import contextlib
-import os
 import tokenize
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from files import (
     csv_text,
     decode_image,
     decode_mask,
+    map_in_threads,
     read_csv,
     replace_file,
     resize,
@@ -115,21 +113,17 @@ def _fill_arrays(write, tasks, train, form):
 
 def _decode_all(tasks, form):
     """Yield (task, size of its file, pixels). Bytes are read one after the other in the order in
-    which they lie in a zip, and decoded by several threads; a few at a time are in memory.
+    which they lie in a zip, and decoded by several threads.
     """
-    tasks = sorted(tasks, key=lambda task: task.file.place)
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        pending, last, data = collections.deque(), None, b""
-        for task in tasks:
+
+    def read():
+        last, data = None, b""
+        for task in sorted(tasks, key=lambda task: task.file.place):
             if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
                 last, data = (task.file.path, task.file.member), task.file.read()
-            pending.append((task, pool.submit(decode, task, data, form)))
-            if len(pending) > 2 * threads:
-                done, result = pending.popleft()
-                yield done, *result.result()
-        for done, result in pending:
-            yield done, *result.result()
+            yield task, data
+
+    return map_in_threads(lambda task, data: (task, *decode(task, data, form)), read())
 
 
 def decode(task, data, form):

@@ -2,6 +2,7 @@
 whole.
 """
 
+import collections
 import contextlib
 import csv
 import io
@@ -13,6 +14,7 @@ import sys
 import time
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -349,6 +351,21 @@ def create_array(path, shape, dtype):
             file.write(values)
 
     return write
+
+
+def map_in_threads(function, items):
+    """Yield function(*item) of each item, in their order, from as many threads as there are
+    processors; a few items at a time are in memory.
+    """
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        pending = collections.deque()
+        for item in items:
+            pending.append(pool.submit(function, *item))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        for future in pending:
+            yield future.result()
 
 
 def with_progress(items, total, label):

@@ -41,7 +41,7 @@ import cv2
 import numpy as np
 
 from arrays import TEST_IMAGES, Rows, load_arrays
-from files import csv_text, read_csv, resize, with_progress, write_text
+from files import csv_text, map_in_threads, read_csv, resize, with_progress, write_text
 from runs import Decision, read_record
 
 
@@ -140,18 +140,15 @@ def submission(job, options=Options()):
     if found is None:
         return []
     files, probabilities, decision = found
-    lines = []
-    for file, probability in zip(files, with_progress(probabilities, len(files), "masks")):
+
+    def encode(file, probability):
+        name = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
         size = file["height"], file["width"]
         mask = decision.mask(resize(probability, size), rules.min_pixels)
-        code = run_length_enc(mask, rules.columns_first)
-        lines.append(
-            (
-                file["id"] + Path(file["image"]).suffix if rules.extension else file["id"],
-                code,
-                size,
-            )
-        )
+        return name, run_length_enc(mask, rules.columns_first), size
+
+    encoded = map_in_threads(encode, zip(files, probabilities))
+    lines = list(with_progress(encoded, len(files), "masks"))
     write_text(
         Path("output", job, "submission.csv"),
         csv_text(rules.columns, [line[:2] for line in lines]),

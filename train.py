@@ -402,14 +402,18 @@ def train_network(name, job, options, arrays, split, devices):
             print(f"\nweights/{name}.* {kept}")
             raise
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
-    if devices.process_id:
-        return files.record
-    curves = "curves.png" if name == options.job else f"curves.{name.rpartition('.')[2]}.png"
-    draw_curves(files.history, Path("vis", options.job, curves))
+    if devices.process_id == 0:
+        report_training(name, files)
+    return files.record
+
+
+def report_training(name, files):
+    """Draw the curves of what RunFiles kept and print the best epoch."""
+    job, _, fold = name.partition(".")
+    draw_curves(files.history, Path("vis", job, f"curves.{fold}.png" if fold else "curves.png"))
     best = files.record["best"]
     scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")
-    return files.record
 
 
 def decide(name, recipe, arrays, record, run):

@@ -22,7 +22,12 @@ PARTS = ("step", "predict", "data", "submission", "tiles", "start", "memory")
 @dataclass(frozen=True)
 class Options:
     part: str = option("all", "what is measured", choices=("all", *PARTS))
-    repeats: int = option(5, "timed runs of each way, after one untimed", least=1)
+    repeats: int = option(
+        5,
+        "timed runs of each way, after one untimed (data, memory: 1; submission: 2; tiles: at "
+        "most 3)",
+        least=1,
+    )
     precision: str = option(
         "auto", "of the training step", choices=("auto", "float32", "mixed_bfloat16")
     )
@@ -108,10 +113,11 @@ def measure_step(options):
     print(head("network", "ours, s", "plain Keras, float32", *TORCH[options.tiny], "ours, share"))
     for name, batch_size in [("nerve", 2)] if options.tiny else BATCHES.items():
         steps = {"noise": 10, "nerve": 4}.get(name, 1)
-        rates = [matrix_rate(precision, 256 if options.tiny else 3072)]
+        side = 256 if options.tiny else 3072
+        before = matrix_rate(precision, side)
         ways, operations = training_ways(name, batch_size, steps, precision, options.tiny)
         seconds = alternate(ways, options.repeats)
-        rate = max(*rates, matrix_rate(precision, 256 if options.tiny else 3072))
+        rate = max(before, matrix_rate(precision, side))
         own = statistics.median(seconds["ours"]) / steps
         line = row(f"{name}, batch {batch_size}", seconds, unit=steps)
         print(f"{line} {operations / own / rate:.0%} of {rate / 1e9:.0f} GFLOP/s |", flush=True)
@@ -239,13 +245,11 @@ def link_images(folder, num_train, num_test):
             if number % 2:
                 cv2.ellipse(mask, (200 + 3 * number, 200), (60, 40), number, 0, 360, 255, -1)
             frame = cv2.GaussianBlur(rng.integers(0, 256, mask.shape, np.uint8), (0, 0), 2)
-            cv2.imwrite(str(folder / "frame.tif"), frame, TIF)
-            cv2.imwrite(str(folder / "mask.tif"), mask, TIF)
-            for kind in ("frame", "mask"):
-                os.replace(folder / f"{kind}.tif", folder / f"{kind}{first}.tif")
-        subject, frame = divmod(number - 1, 120)
+            cv2.imwrite(str(folder / f"frame{first}.tif"), frame, TIF)
+            cv2.imwrite(str(folder / f"mask{first}.tif"), mask, TIF)
+        subject, position = divmod(number - 1, 120)
         if number <= num_train:
-            name = f"{subject + 1}_{frame + 1}"
+            name = f"{subject + 1}_{position + 1}"
             os.link(folder / f"frame{first}.tif", folder / f"train/{name}.tif")
             os.link(folder / f"mask{first}.tif", folder / f"train/{name}_mask.tif")
         if number <= num_test:
@@ -312,14 +316,15 @@ def measure_start(options):
     print("\nSeconds until it answers\n")
     print(head("", "ours, s", "plain"))
     with tempfile.TemporaryDirectory() as folder:
-        for script in ("data", "model", "train", "test", "submission"):
+        scripts = ("data", "model", "train", "test", "submission")
+        for script in scripts[:1] if options.tiny else scripts:
             ways = {"ours": lambda s=script: run_script(ROOT / f"{s}.py", "-h", folder=folder)}
             print(row(f"{script}.py --help", alternate(ways, options.repeats)) + " |", flush=True)
         ways = {
             "ours": lambda: first_step([str(ROOT / "train.py"), "noise"], folder),
             "plain": lambda: first_step([str(FOLDER / "plain.py"), "noise"], folder),
         }
-        seconds = alternate(ways, 1 if options.tiny else options.repeats)
+        seconds = alternate(ways, options.repeats, warm_up=not options.tiny)
         print(row("first step of noise", seconds, digits=1), flush=True)
 
 
@@ -350,7 +355,7 @@ def measure_memory(options):
     print("\ntrain.py car on arrays of 256x256x3, small network, 100 steps of 16\n")
     print(head("images", "array, GB", "most memory, MB", "s"))
     for count in counts:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        with tempfile.TemporaryDirectory() as folder:
             output = Path(folder, "output/car")
             output.mkdir(parents=True)
             for name, rows, channels in (

@@ -13,7 +13,8 @@ needed = all(find_spec(name) for name in ("torch", "skimage"))
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
 @pytest.mark.parametrize(
     ("part", "num_rows"),
-    [("step", 1), ("predict", 1), ("data", 2), ("submission", 1), ("tiles", 2), ("memory", 2)],
+    [("step", 1), ("predict", 1), ("data", 2), ("submission", 1), ("tiles", 2), ("memory", 2)]
+    + [("start", 2)],
 )
 def test_a_part_prints_its_rows(part, num_rows, tmp_path):
     command = [sys.executable, ROOT / "benchmarks/speed.py", "--tiny", "--repeats", "1"]
@@ -27,8 +28,7 @@ def test_a_part_prints_its_rows(part, num_rows, tmp_path):
 
 
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("case", ["membrane-8", "document"])
+@pytest.mark.parametrize(("case", "backend"), [("membrane-8", "jax"), ("document", "torch")])
 def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
@@ -42,7 +42,7 @@ def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monke
     assert [len(row) for row in rows] == ([11] * 4 if case == "membrane-8" else [5] * 2)
 
 
-def test_plain_run_length_code_and_ours_are_equal(tmp_path):
+def test_plain_and_ours_encode_about_the_same_area(tmp_path):
     """What is compared does the same work."""
     pytest.importorskip("skimage")
     import numpy as np
