@@ -39,7 +39,7 @@ class Form:
     white_level: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """One file that becomes one row of an array."""
 

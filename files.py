@@ -42,7 +42,7 @@ def natural_key(text):
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image in a folder or a zip. `path` is how messages name it."""
 

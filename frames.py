@@ -11,7 +11,7 @@ from files import ImageFile, list_images, list_pages, natural_key, read_csv
 from jobs import JOBS, InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image, its mask if it has one, and the subject that it shows."""
 
