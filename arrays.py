@@ -1,6 +1,9 @@
-"""Frames to the .npy arrays of a job, and back: row by row, through memory maps."""
+"""Frames to the .npy arrays of a job, and back: row by row, so that they may be larger than
+memory.
+"""
 
 import contextlib
+import threading
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,28 +151,37 @@ def decode(task, data, form):
 class Rows:
     """The rows of a .npy file, (N, ...), indexed as its array would be; what comes back is a copy.
 
-    Each access has a memory map of its own: the pages that a map has touched count as memory while
-    it is open. The file stays open, and so the same one if data.py replaces it meanwhile.
+    They are read from the file, not through a memory map: its pages would count as memory, and
+    rows in random order that the system has not cached took 30 times as long. The file stays
+    open, and so the same one if data.py replaces it meanwhile.
     path: of the file; remedy: what the InputError for a missing or damaged one says to do.
     """
 
     def __init__(self, path, remedy):
         try:
-            self.file = open(path, "rb")  # noqa: SIM115 (as long as the rows are used)
-            array = np.lib.format.open_memmap(path, mode="r")
+            self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (as long as rows are read)
+            array = np.lib.format.open_memmap(path, mode="r")  # checks header and length
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing; {remedy}") from error
         except (ValueError, EOFError, tokenize.TokenError) as error:
             raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
+        if not array.flags.c_contiguous:
+            raise InputError(f"{path}: is in Fortran order, expected C; {remedy}")
         self.shape, self.dtype, self.offset = array.shape, array.dtype, array.offset
-        self.order = "C" if array.flags.c_contiguous else "F"
+        self.lock = threading.Lock()
 
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, rows):
-        array = np.memmap(self.file, self.dtype, "r", self.offset, self.shape, self.order)
-        return np.array(array[rows])
+        numbers = np.arange(len(self))[rows]
+        result = np.empty((*numbers.shape, *self.shape[1:]), self.dtype)
+        for number, row in zip(numbers.ravel(), result.reshape(-1, *self.shape[1:])):
+            with self.lock:
+                self.file.seek(self.offset + int(number) * row.nbytes)
+                if self.file.readinto(row) != row.nbytes:
+                    raise InputError(f"{self.file.name}: was cut short while it was read")
+        return result
 
 
 @dataclass(frozen=True)

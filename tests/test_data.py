@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -615,17 +616,38 @@ def test_a_file_is_replaced_whole_or_not_at_all(place):
 # ---- reading back
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_rows_are_those_of_the_array(place, order):
+def test_rows_are_those_of_the_array(place):
     expected = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
-    np.save("rows.npy", np.asarray(expected, order=order))
+    np.save("rows.npy", expected)
     rows = Rows("rows.npy", "")
     assert (len(rows), rows.shape, rows.dtype) == (4, (4, 3, 2), np.uint8)
-    for index in (2, -1, np.array([3, 0]), slice(1, 3), slice(None)):
+    for index in (2, -1, np.array([3, 0]), [1], slice(1, 3), slice(None), slice(0)):
         np.testing.assert_array_equal(rows[index], expected[index])
     assert len(list(rows)) == 4
     rows[0][:] = 99
-    assert rows[0, 0, 1] == 1
+    assert rows[0][0, 1] == 1
+    with pytest.raises(IndexError):
+        rows[4]
+
+
+def test_rows_in_fortran_order_or_cut_short_are_refused(place):
+    array = np.zeros((4, 300, 20), np.uint8)
+    np.save("fortran.npy", np.asfortranarray(array))
+    with pytest.raises(ValueError, match="fortran.npy: is in Fortran order, expected C; run it"):
+        Rows("fortran.npy", "run it again")
+    np.save("rows.npy", array)
+    rows = Rows("rows.npy", "")
+    os.truncate("rows.npy", 4000)
+    with pytest.raises(ValueError, match="rows.npy: was cut short while it was read"):
+        rows[3]
+
+
+def test_threads_read_the_rows_that_they_asked_for(place):
+    np.save("rows.npy", np.arange(2000).repeat(50).reshape(2000, 50, 1))
+    rows = Rows("rows.npy", "")
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda n: rows[n], range(2000)))
+    assert all((row == n).all() for n, row in enumerate(read))
 
 
 def test_rows_stay_those_of_the_file_that_was_opened(place):
