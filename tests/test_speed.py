@@ -2,10 +2,20 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from files import resize
+from jobs import JOBS
+from model import build_unet
+from submission import run_length_enc
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import plain
 
 needed = all(find_spec(name) for name in ("torch", "skimage"))
 
@@ -28,7 +38,7 @@ def test_a_part_prints_its_rows(part, num_rows, tmp_path):
 
 
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
-@pytest.mark.parametrize(("case", "backend"), [("membrane-8", "jax"), ("document", "torch")])
+@pytest.mark.parametrize(("case", "backend"), [("nerve-32", "jax"), ("document", "torch")])
 def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
@@ -39,17 +49,25 @@ def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monke
     assert done.returncode == 0, done.stderr[-4000:]
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("|")]
     # training and inference, each in float32 and bfloat16; or the document in both
-    assert [len(row) for row in rows] == ([11] * 4 if case == "membrane-8" else [5] * 2)
+    assert [len(row) for row in rows] == ([11] * 4 if case == "nerve-32" else [5] * 2)
+
+
+@pytest.mark.parametrize(("job", "size", "classes"), [("membrane", 188, 2), ("cadastre", 32, 1)])
+def test_the_networks_in_pytorch_have_the_parameters_and_outputs_of_ours(job, size, classes):
+    torch = pytest.importorskip("torch")
+    network = replace(JOBS[job].network, image_size=(size, size))
+    ours, other = build_unet(network), plain.torch_unet(job).eval()
+    trained = sum(int(np.prod(weight.shape)) for weight in ours.trainable_weights)
+    assert sum(p.numel() for p in other.parameters()) == trained
+    with torch.inference_mode():
+        output = other(torch.zeros(1, network.channels, size, size))
+    side = network.output_length(size)
+    assert tuple(output.shape) == (1, classes, side, side)
 
 
 def test_plain_and_ours_encode_about_the_same_area(tmp_path):
     """What is compared does the same work."""
     pytest.importorskip("skimage")
-    import numpy as np
-
-    from files import resize
-    from submission import run_length_enc
-
     probabilities = np.zeros((2, 64, 80, 1), np.float32)
     probabilities[0, 10:30, 20:50] = 1
     np.save(tmp_path / "p.npy", probabilities)
