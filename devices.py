@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from hosts import JOIN_TIMEOUT, meet
 from jobs import InputError
 
-JOIN_TIMEOUT = 60  # seconds that the first host waits for the others
 DEAD_TIMEOUT = 20  # seconds after which a host that says nothing counts as dead
 
 CPU_INFO = "/proc/cpuinfo"
@@ -186,24 +186,18 @@ def _device_names(backend):
 
 
 def _join_hosts(addresses, process_id):
+    meet(addresses, process_id)
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_recoverability", True)  # a dead host is an error, not an abort
-    try:
-        jax.distributed.initialize(
-            addresses[0],
-            len(addresses),
-            process_id,
-            initialization_timeout=JOIN_TIMEOUT,
-            heartbeat_timeout_seconds=DEAD_TIMEOUT,
-        )
-    except (RuntimeError, ValueError) as error:
-        message = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"--hosts {','.join(addresses)}: process {process_id} could not join ({message}); "
-            "start one process on each host with the same --hosts and its own --process-id"
-        ) from error
+    jax.distributed.initialize(
+        addresses[0],
+        len(addresses),
+        process_id,
+        initialization_timeout=JOIN_TIMEOUT,
+        heartbeat_timeout_seconds=DEAD_TIMEOUT,
+    )
 
 
 @contextlib.contextmanager

@@ -7,11 +7,14 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
+import time
 
 from jobs import InputError, check_range
 from options import one_line_errors
 
+JOIN_TIMEOUT = 60  # seconds that hosts wait for each other to start
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -58,6 +61,54 @@ def watch_process(options):
     os._exit(os.waitstatus_to_exitcode(status))
 
 
+def meet(addresses, process_id):
+    """Wait until a process of each host is there, at the first address; raises InputError naming
+    who is not after JOIN_TIMEOUT. JAX would abort then, and is deaf to Ctrl-C while it waits.
+    """
+    host, _, port = addresses[0].rpartition(":")
+    deadline = time.monotonic() + JOIN_TIMEOUT
+    hosts = f"--hosts {','.join(addresses)}"
+    again = "start one process on each host with the same --hosts and its own --process-id"
+    if process_id == 0:
+        _wait_for_all(hosts, len(addresses), int(port), deadline, again)
+        return
+    while time.monotonic() < deadline:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((host, int(port)), timeout=5) as leader,
+        ):
+            leader.sendall(bytes([process_id]))
+            leader.settimeout(deadline - time.monotonic())
+            if leader.recv(1):
+                return
+        time.sleep(0.5)
+    raise InputError(f"{hosts}: process 0 did not answer within {JOIN_TIMEOUT} s; {again}")
+
+
+def _wait_for_all(hosts, count, port, deadline, again):
+    """The first process's part of meet: let all of them go once they are there."""
+    others = {}
+    try:
+        with socket.create_server(("", port)) as server:
+            while len(others) < count - 1:
+                server.settimeout(max(deadline - time.monotonic(), 0.01))
+                other = server.accept()[0]
+                other.settimeout(5)
+                number = other.recv(1)
+                if number:
+                    others[number[0]] = other
+    except TimeoutError as error:
+        missing = ", ".join(str(n) for n in range(1, count) if n not in others)
+        raise InputError(
+            f"{hosts}: process {missing} did not come within {JOIN_TIMEOUT} s; {again}"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{hosts}: port {port} here: {error.strerror}; pass another") from error
+    for other in others.values():
+        with other:
+            other.sendall(b"!")
+
+
 @contextlib.contextmanager
 def stop_with_hosts(devices):
     """Where there are several hosts, end this process at once when the block fails: as
@@ -84,7 +135,7 @@ def stop_with_hosts(devices):
 def say_gone(process_id, reason):
     """The line with which a process ends because another is gone, or because it failed itself."""
     print(
-        f"error: process {process_id}: another host is gone, or this one failed ({reason}); "
+        f"\nerror: process {process_id}: another host is gone, or this one failed ({reason}); "
         "what process 0 wrote is whole; start all of them again",
         file=sys.stderr,
         flush=True,

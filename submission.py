@@ -35,6 +35,7 @@ if __name__ == "__main__":
         check_devices(OPTIONS)
         watch_process(OPTIONS)
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -104,15 +105,21 @@ def probabilities_to_submit(job, arrays, options):
         shared = devices.find_devices(options.devices, options.hosts, options.process_id)
         with stop_with_hosts(shared), shared.alone.scope():
             run = predict.load_run(job)
-            shared.check_same({"weights and images": (record, arrays.test_files)})
+            weights = sorted(Path("weights").glob(f"{job}*.weights.h5"))
+            shared.check_same(
+                {
+                    f"output/{job}": arrays.test_files,
+                    f"weights/{job}": [record, *(zlib.crc32(p.read_bytes()) for p in weights)],
+                }
+            )
             predict.predict_test(run, arrays, path, shared)
             shared.leave()
         if shared.process_id:
             return None
         return arrays.test_files, Rows(path, again), run.decision
-    if options.hosts or options.devices != "1":
+    if options.hosts:
         raise InputError(
-            f"output/{job}: has no test images, which --devices and --hosts share; pass neither"
+            f"output/{job}: has no test images, which hosts could share; start it without --hosts"
         )
     run = predict.load_run(job)
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]

@@ -107,6 +107,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import keras
@@ -396,10 +397,12 @@ def train_network(name, job, options, arrays, split, devices):
                 shuffle=False,  # of batches, which already have a new order of images
                 verbose="auto" if devices.process_id == 0 else 0,
             )
-        except KeyboardInterrupt:
-            count = len(files.history)
-            kept = f"hold {count} whole epochs" if count else "are as they were"
-            print(f"\nweights/{name}.* {kept}")
+        except BaseException as error:
+            print()  # Keras's progress bar has not ended its line
+            if isinstance(error, KeyboardInterrupt) and devices.process_id == 0:
+                count = len(files.history)
+                kept = f"hold {count} whole epochs" if count else "are as they were"
+                print(f"weights/{name}.* {kept}")
             raise
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
     if devices.process_id == 0:
@@ -454,7 +457,6 @@ def train_predict(options):
     if name == "noise" and not Path("output/noise/files.csv").exists():
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(name)
-    devices = find_devices(options.devices, options.hosts, options.process_id)
     by_subject, seed = options.split_by_subject, options.seed
     if options.precision == "auto":
         precision, reason = find_precision()
@@ -467,10 +469,9 @@ def train_predict(options):
     else:
         names = [name]
         splits = [split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)]
+    devices = find_devices(options.devices, options.hosts, options.process_id)
     with stop_with_hosts(devices):
-        same = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
-        del same["--process-id"]
-        devices.check_same({**same, f"output/{name}": (arrays.images.shape, arrays.files)})
+        devices.check_same(what_hosts_share(options, arrays))
         for folder in (Path("weights"), Path("vis", name)) if devices.process_id == 0 else ():
             folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
         for network_name, split in zip(names, splits):
@@ -491,6 +492,20 @@ def train_predict(options):
         with devices.alone.scope():
             predict_after(name, job.recipe, arrays, record, is_to_decide)
     print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
+
+
+def what_hosts_share(options, arrays):
+    """{name: value} of what has to be the same on all hosts: options, images, masks (64 of each,
+    for they may be large) and the weights to start from.
+    """
+    some = np.unique(np.linspace(0, len(arrays.images) - 1, 64).astype(int))
+    pixels = [part[row].tobytes() for part in (arrays.images, arrays.masks) for row in some]
+    share = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
+    del share["--process-id"]
+    if options.weights and Path(options.weights).is_file():
+        share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
+    checksum = zlib.crc32(b"".join(pixels))
+    return {**share, f"output/{options.job}": (arrays.images.shape, arrays.files, checksum)}
 
 
 def predict_after(name, recipe, arrays, record, is_to_decide):

@@ -24,6 +24,8 @@ CASES = {
     for batch_size in batch_sizes
 }
 
+PRECISIONS = ("float32", "mixed_bfloat16")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -31,6 +33,9 @@ class Options:
         "all",
         "network and batch size, or document: nerve's training of 20 epochs of 5,635 images",
         choices=("all", *CASES, "document"),
+    )
+    precision: str = option(
+        "all", "of the layers; float32 is TF32 on a card that has it", choices=("all", *PRECISIONS)
     )
     repeats: int = option(5, "timed runs of each way, after one untimed", least=1)
     tiny: bool = option(False, "small sizes and no compiling, to see that this script works")
@@ -87,7 +92,7 @@ class Repeated(keras.utils.PyDataset):
 
 
 def measure_case(name, batch_size, options):
-    """Rows of training and of inference, in float32 (TF32 on a card that has it) and bfloat16."""
+    """Rows of training and of inference; peak memory is that of training."""
     job, steps = JOBS[name], 2 if options.tiny else 50
     if options.tiny:
         small = (188, 188) if job.network.padding == "valid" else (32, 32)
@@ -98,29 +103,31 @@ def measure_case(name, batch_size, options):
     mask_size = tuple(map(job.network.output_length, size))
     x = rng.normal(size=(batch_size, *size, job.network.channels)).astype(np.float32)
     y = (rng.random((batch_size, *mask_size, 1)) > 0.5).astype(np.float32)
-    for precision in ("float32", "mixed_bfloat16"):
-        model, ours = keras_ways(job, x, y, precision, steps)
-        other = torch_ways(name, x, y, precision, steps, is_compiled=not options.tiny)
-        memory = peak_memory(ours["training"], other["training"])
-        side, count = (256, 10**5) if options.tiny else (8192, 10**9)
-        rates = matrix_rate(precision, side), memory_rate(count)
-        for what in ours:
-            ways = {"ours": ours[what], "PyTorch": other[what]}
-            seconds = alternate(ways, options.repeats)
-            own, others = (statistics.median(runs) / steps for runs in seconds.values())
-            operations = count_operations(model, batch_size, what == "training")
-            item_size = 2 if "bfloat16" in precision else 4
-            moved = count_bytes(model, batch_size, item_size, what == "training")
-            limits = {
-                f"{rates[0] / 1e12:.3g} TFLOP/s": operations / rates[0],
-                f"{rates[1] / 1e9:.0f} GB/s": moved / rates[1],
-            }
-            limit = max(limits, key=limits.get)
-            cells = [f"{name}, {batch_size}", f"{what}, {precision}"]
-            cells += [f"{batch_size / own:.1f}", f"{batch_size / others:.1f}"]
-            cells += [f"{others / own:.2f}×", f"{limits[limit] / own:.0%}", limit]
-            cells += [f"{size / 1e9:.2f}" if size else "" for size in memory]
-            print(f"| {' | '.join(cells)} |", flush=True)
+    model, ours = keras_ways(job, x, y, options.precision, steps)
+    other = torch_ways(name, x, y, options.precision, steps, is_compiled=not options.tiny)
+    memory = peak_memory(ours["training"], other["training"])
+    seconds = {
+        what: alternate({"ours": ours[what], "PyTorch": other[what]}, options.repeats)
+        for what in ours
+    }
+    side, count = (256, 10**5) if options.tiny else (8192, 10**9)
+    rates = matrix_rate(options.precision, side), memory_rate(count)
+    item_size = 2 if "bfloat16" in options.precision else 4
+    for what, of_each in seconds.items():
+        own, others = (statistics.median(runs) / steps for runs in of_each.values())
+        is_training = what == "training"
+        limits = {
+            f"{rates[0] / 1e12:.3g} TFLOP/s": count_operations(model, batch_size, is_training)
+            / rates[0],
+            f"{rates[1] / 1e9:.0f} GB/s": count_bytes(model, batch_size, item_size, is_training)
+            / rates[1],
+        }
+        limit = max(limits, key=limits.get)
+        cells = [f"{name}, {batch_size}", f"{what}, {options.precision}"]
+        cells += [f"{batch_size / own:.1f}", f"{batch_size / others:.1f}"]
+        cells += [f"{others / own:.2f}×", f"{limits[limit] / own:.0%}", limit]
+        cells += [f"{size / 1e9:.2f}" if size and is_training else "" for size in memory]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def keras_ways(job, x, y, precision, steps):
@@ -131,7 +138,7 @@ def keras_ways(job, x, y, precision, steps):
     model = build_unet(job.network)
     keras.config.set_dtype_policy("float32")
     compile_model(model, replace(job.recipe, metrics=()), steps)
-    weights = (np.ones_like(y),) if job.recipe.is_weighted else ()
+    weights = (np.ones_like(y[..., 0]),) if job.recipe.is_weighted else ()
     training, inference = Repeated((x, y, *weights), steps), Repeated((x,), steps)
     return model, {
         "training": lambda: model.fit(training, shuffle=False, verbose=0),
@@ -147,12 +154,15 @@ def torch_ways(name, x, y, precision, steps, is_compiled):
     x, y = (torch.from_numpy(part).permute(0, 3, 1, 2).to(DEVICE) for part in (x, y))
 
     def training():
+        model.train()
         for _ in range(steps):
             loss = plain.torch_step(name, forward, optimizer, x, y, precision)
         float(loss)  # waits for the card
 
     def inference():
-        with torch.inference_mode(), torch.autocast(DEVICE, enabled=precision != "float32"):
+        model.eval()
+        half = torch.autocast(DEVICE, torch.bfloat16, enabled="bfloat16" in precision)
+        with torch.inference_mode(), half:
             for _ in range(steps):
                 logits = forward(x)
             float(logits.float().sum())
@@ -184,37 +194,42 @@ def measure_document(options):
     images = rng.integers(0, 256, (count, 64, 80, 1), np.uint8)
     masks = np.where(rng.random(images.shape) > 0.5, np.uint8(255), np.uint8(0))
     arrays = Arrays(images, masks, images[:0], [], [])
-    for precision in ("float32", "mixed_bfloat16"):
-        keras.config.set_dtype_policy(precision)
-        model = build_unet(job.network)
-        keras.config.set_dtype_policy("float32")
-        sizes = job.network.image_size, job.network.image_size
-        batches = Batches(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
-        compile_model(model, job.recipe, len(batches) * job.recipe.epochs)
-        model.fit(batches, shuffle=False, verbose=0)
-        start = time.perf_counter()
-        epochs = 1 if options.tiny else job.recipe.epochs
-        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
-        seconds = time.perf_counter() - start
-        print(f"| {precision} | {epochs} epochs of {count} images | {seconds:.1f} |", flush=True)
+    keras.config.set_dtype_policy(options.precision)
+    model = build_unet(job.network)
+    keras.config.set_dtype_policy("float32")
+    sizes = job.network.image_size, job.network.image_size
+    batches = Batches(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
+    compile_model(model, job.recipe, len(batches) * job.recipe.epochs)
+    model.fit(batches, shuffle=False, verbose=0)
+    start = time.perf_counter()
+    epochs = 1 if options.tiny else job.recipe.epochs
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+    seconds = time.perf_counter() - start
+    print(
+        f"| {options.precision} | {epochs} epochs of {count} images | {seconds:.1f} |", flush=True
+    )
 
 
 def main(options):
-    if options.case == "document":
-        measure_document(options)
-    elif options.case != "all":
-        measure_case(*CASES[options.case], options)
-    else:
-        card = torch.cuda.get_device_name() if DEVICE == "cuda" else "no graphics card"
-        print(f"{card}; PyTorch {torch.__version__}; {describe_machine()}\n")
-        print(head(*COLUMNS), flush=True)
-        again = [sys.executable, __file__, "--repeats", str(options.repeats)]
-        again += ["--tiny"] if options.tiny else []
-        for case in CASES:  # each in a process, whose memory counts from zero
-            subprocess.run([*again, "--case", case], check=True)
-        columns = "nerve document", "", "ours, s after the first epoch"
-        print(f"\n{head(*columns)}", flush=True)
-        subprocess.run([*again, "--case", "document"], check=True)
+    precisions = PRECISIONS if options.precision == "all" else (options.precision,)
+    if options.case != "all" and len(precisions) == 1:
+        if options.case == "document":
+            measure_document(options)
+        else:
+            measure_case(*CASES[options.case], options)
+        return
+    card = torch.cuda.get_device_name() if DEVICE == "cuda" else "no graphics card"
+    print(f"{card}; PyTorch {torch.__version__}; {describe_machine()}\n")
+    print(head(*COLUMNS), flush=True)
+    again = [sys.executable, __file__, "--repeats", str(options.repeats)]
+    again += ["--tiny"] if options.tiny else []
+    for case in (*CASES, "document") if options.case == "all" else (options.case,):
+        if case == "document":
+            print(f"\n{head('nerve document', '', 'ours, s after the first epoch')}", flush=True)
+        for precision in precisions:  # each in a process, whose memory counts from zero
+            done = subprocess.run([*again, "--case", case, "--precision", precision])
+            if done.returncode:
+                print(f"| {case} | {precision}: ended with status {done.returncode} |", flush=True)
 
 
 if __name__ == "__main__":

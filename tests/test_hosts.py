@@ -31,6 +31,10 @@ def fit_and_save(model, *arguments, **options):
     fit(model, *arguments, **options)
     np.savez("weights.npz", *map(np.asarray, model.weights))
 keras.Model.fit = fit_and_save
+if os.environ.get("JOIN_TIMEOUT"):
+    sys.path.insert(0, os.path.dirname(sys.argv[1]))
+    import hosts
+    hosts.JOIN_TIMEOUT = int(os.environ["JOIN_TIMEOUT"])
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -211,6 +215,13 @@ def test_hosts_with_other_options_or_images_are_refused(start, folders):
     processes = start_pair(start, folders, second=["--seed", "2"])
     for process in processes:
         assert "the hosts differ in --seed; start each" in last_line(finish(process, status=2))
+
+
+@jax_only
+def test_a_host_that_waits_in_vain_says_for_whom(start, folders, monkeypatch):
+    monkeypatch.setenv("JOIN_TIMEOUT", "3")
+    process = start_pair(start, folders[:1], "--epochs", "1")[0]
+    assert "process 1 did not come within 3 s; start one" in last_line(finish(process, status=2))
 
 
 @jax_only
