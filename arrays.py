@@ -168,20 +168,24 @@ class Rows:
         if not array.flags.c_contiguous:
             raise InputError(f"{path}: is in Fortran order, expected C; {remedy}")
         self.shape, self.dtype, self.offset = array.shape, array.dtype, array.offset
-        self.lock = threading.Lock()
+        self.remedy, self.lock = remedy, threading.Lock()
 
     def __len__(self):
         return self.shape[0]
 
-    def __getitem__(self, rows):
+    def __getitem__(self, index):
+        rows, *rest = index if isinstance(index, tuple) else (index,)
+        if rows is ...:
+            rows, rest = slice(None), [..., *rest]
         numbers = np.arange(len(self))[rows]
         result = np.empty((*numbers.shape, *self.shape[1:]), self.dtype)
         for number, row in zip(numbers.ravel(), result.reshape(-1, *self.shape[1:])):
             with self.lock:
                 self.file.seek(self.offset + int(number) * row.nbytes)
                 if self.file.readinto(row) != row.nbytes:
-                    raise InputError(f"{self.file.name}: was cut short while it was read")
-        return result
+                    name = self.file.name
+                    raise InputError(f"{name}: was cut short while it was read; {self.remedy}")
+        return result[(*[slice(None)] * numbers.ndim, *rest)]
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ class Options:
     split_by_subject: bool = option(
         True, "hold out whole subjects; without it the last images, as Keras does"
     )
-    weights: str | None = option(None, "HDF5 file to start from")
+    weights: str | None = option(
+        None, "HDF5 file to start from; Keras 3 wants its name to end in .weights.h5"
+    )
     devices: str = devices_option()
     hosts: str | None = hosts_option()
     process_id: int = process_option()

@@ -625,7 +625,10 @@ def test_rows_are_those_of_the_array(place):
         np.testing.assert_array_equal(rows[index], expected[index])
     assert len(list(rows)) == 4
     rows[0][:] = 99
-    assert rows[0][0, 1] == 1
+    assert rows[0, 0, 1] == 1
+    np.testing.assert_array_equal(rows[1:3, ..., 1], expected[1:3, ..., 1])
+    np.testing.assert_array_equal(rows[:, 2], expected[:, 2])
+    np.testing.assert_array_equal(rows[..., 0], expected[..., 0])
     with pytest.raises(IndexError):
         rows[4]
 
