@@ -78,11 +78,15 @@ def meet(addresses, process_id):
             socket.create_connection((host, int(port)), timeout=5) as leader,
         ):
             leader.sendall(bytes([process_id]))
-            leader.settimeout(deadline - time.monotonic())
+            leader.settimeout(_seconds_to(deadline))
             if leader.recv(1):
                 return
         time.sleep(0.5)
     raise InputError(f"{hosts}: process 0 did not answer within {JOIN_TIMEOUT} s; {again}")
+
+
+def _seconds_to(deadline):
+    return max(deadline - time.monotonic(), 0.01)
 
 
 def _wait_for_all(hosts, count, port, deadline, again):
@@ -91,12 +95,13 @@ def _wait_for_all(hosts, count, port, deadline, again):
     try:
         with socket.create_server(("", port)) as server:
             while len(others) < count - 1:
-                server.settimeout(max(deadline - time.monotonic(), 0.01))
+                server.settimeout(_seconds_to(deadline))
                 other = server.accept()[0]
                 other.settimeout(5)
-                number = other.recv(1)
-                if number:
-                    others[number[0]] = other
+                with contextlib.suppress(OSError):  # a stranger, who says nothing or hangs up
+                    number = int.from_bytes(other.recv(1), "big")
+                    if 0 < number < count:
+                        others[number] = other
     except TimeoutError as error:
         missing = ", ".join(str(n) for n in range(1, count) if n not in others)
         raise InputError(
@@ -105,16 +110,16 @@ def _wait_for_all(hosts, count, port, deadline, again):
     except OSError as error:
         raise InputError(f"{hosts}: port {port} here: {error.strerror}; pass another") from error
     for other in others.values():
-        with other:
+        with other, contextlib.suppress(OSError):  # JAX finds out who has gone since
             other.sendall(b"!")
 
 
 @contextlib.contextmanager
-def stop_with_hosts(devices):
-    """Where there are several hosts, end this process at once when the block fails: as
+def stop_with_hosts(options):
+    """With --hosts, end this process at once when the block fails: as
     one_line_errors does for a user's mistake and Ctrl-C, else with say_gone and exit status 1.
     """
-    if devices.num_processes == 1:
+    if not options.hosts:
         yield
         return
     try:
@@ -124,7 +129,7 @@ def stop_with_hosts(devices):
         status = end.code
     except Exception as error:
         message = " ".join(str(error).split())[:200]
-        say_gone(devices.process_id, f"{type(error).__name__}: {message}")
+        say_gone(options.process_id, f"{type(error).__name__}: {message}")
         status = 1
     else:
         return

@@ -102,17 +102,13 @@ def probabilities_to_submit(job, arrays, options):
     import predict
 
     if len(arrays.test_files):
-        shared = devices.find_devices(options.devices, options.hosts, options.process_id)
-        with stop_with_hosts(shared), shared.alone.scope():
-            run = predict.load_run(job)
-            weights = sorted(Path("weights").glob(f"{job}*.weights.h5"))
-            shared.check_same(
-                {
-                    f"output/{job}": arrays.test_files,
-                    f"weights/{job}": [record, *(zlib.crc32(p.read_bytes()) for p in weights)],
-                }
-            )
-            predict.predict_test(run, arrays, path, shared)
+        with stop_with_hosts(options):
+            shared = devices.find_devices(options.devices, options.hosts, options.process_id)
+            with shared.alone.scope():
+                run = predict.load_run(job)
+                if options.hosts:
+                    shared.check_same(what_hosts_share(run, arrays))
+                predict.predict_test(run, arrays, path, shared)
             shared.leave()
         if shared.process_id:
             return None
@@ -126,6 +122,16 @@ def probabilities_to_submit(job, arrays, options):
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))
     return [arrays.files[row] for row in rows], probabilities, run.decision
+
+
+def what_hosts_share(run, arrays):
+    """{name: value} of what has to be the same on all hosts: test images and networks."""
+    job, networks = run.record["job"], run.networks
+    weights = b"".join(w.tobytes() for network in networks for w in network.model.get_weights())
+    return {
+        f"output/{job}": (arrays.test_files, arrays.test_images.checksum()),
+        f"weights/{job}": ([network.record for network in networks], zlib.crc32(weights)),
+    }
 
 
 def is_newer(path, sources):

@@ -471,9 +471,10 @@ def train_predict(options):
     else:
         names = [name]
         splits = [split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)]
-    devices = find_devices(options.devices, options.hosts, options.process_id)
-    with stop_with_hosts(devices):
-        devices.check_same(what_hosts_share(options, arrays))
+    with stop_with_hosts(options):
+        devices = find_devices(options.devices, options.hosts, options.process_id)
+        if options.hosts:
+            devices.check_same(what_hosts_share(options, arrays))
         for folder in (Path("weights"), Path("vis", name)) if devices.process_id == 0 else ():
             folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
         for network_name, split in zip(names, splits):
@@ -497,17 +498,15 @@ def train_predict(options):
 
 
 def what_hosts_share(options, arrays):
-    """{name: value} of what has to be the same on all hosts: options, images, masks (64 of each,
-    for they may be large) and the weights to start from.
+    """{name: value} of what has to be the same on all hosts: options, images, masks and the
+    weights to start from.
     """
-    some = np.unique(np.linspace(0, len(arrays.images) - 1, 64).astype(int))
-    pixels = [part[row].tobytes() for part in (arrays.images, arrays.masks) for row in some]
     share = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
     del share["--process-id"]
     if options.weights and Path(options.weights).is_file():
         share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
-    checksum = zlib.crc32(b"".join(pixels))
-    return {**share, f"output/{options.job}": (arrays.images.shape, arrays.files, checksum)}
+    checksums = arrays.images.checksum(), arrays.masks.checksum()
+    return {**share, f"output/{options.job}": (arrays.images.shape, arrays.files, checksums)}
 
 
 def predict_after(name, recipe, arrays, record, is_to_decide):

@@ -58,19 +58,18 @@ import plain
 import torch
 from measure import (
     alternate,
+    compiled_unet,
     count_bytes,
     count_operations,
     describe_machine,
     head,
     matrix_rate,
     memory_rate,
+    random_arrays,
 )
 
-from arrays import Arrays
 from batches import Batches
 from jobs import JOBS
-from model import build_unet
-from train import compile_model
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 COLUMNS = ("network, batch", "", "ours, images/s", "PyTorch", "ratio", "share of the limit")
@@ -134,10 +133,7 @@ def keras_ways(job, x, y, precision, steps):
     """The model, and what runs so many steps of its training and of its inference: through fit and
     predict, as the scripts do, batches going to the card one by one.
     """
-    keras.config.set_dtype_policy(precision)
-    model = build_unet(job.network)
-    keras.config.set_dtype_policy("float32")
-    compile_model(model, replace(job.recipe, metrics=()), steps)
+    model = compiled_unet(job.network, replace(job.recipe, metrics=()), precision, steps)
     weights = (np.ones_like(y[..., 0]),) if job.recipe.is_weighted else ()
     training, inference = Repeated((x, y, *weights), steps), Repeated((x,), steps)
     return model, {
@@ -190,16 +186,10 @@ def peak_memory(ours, other):
 def measure_document(options):
     """Seconds of the nerve document's training after its first epoch, fed as train.py does."""
     count, job = 64 if options.tiny else 5635, JOBS["nerve"]
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (count, 64, 80, 1), np.uint8)
-    masks = np.where(rng.random(images.shape) > 0.5, np.uint8(255), np.uint8(0))
-    arrays = Arrays(images, masks, images[:0], [], [])
-    keras.config.set_dtype_policy(options.precision)
-    model = build_unet(job.network)
-    keras.config.set_dtype_policy("float32")
-    sizes = job.network.image_size, job.network.image_size
+    arrays, sizes = random_arrays(job.network, count), (job.network.image_size,) * 2
     batches = Batches(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
-    compile_model(model, job.recipe, len(batches) * job.recipe.epochs)
+    steps = len(batches) * job.recipe.epochs
+    model = compiled_unet(job.network, job.recipe, options.precision, steps)
     model.fit(batches, shuffle=False, verbose=0)
     start = time.perf_counter()
     epochs = 1 if options.tiny else job.recipe.epochs

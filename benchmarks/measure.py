@@ -13,6 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from arrays import Arrays
+from model import build_unet
+from train import compile_model
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -45,6 +49,23 @@ def row(label, seconds, ours="ours", unit=1, digits=3):
 
 def head(*names):
     return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
+
+
+def random_arrays(network, count):
+    """Arrays of so many random images of a network's size, with random masks, in memory."""
+    rng, size = np.random.default_rng(1), network.image_size
+    images = rng.integers(0, 256, (count, *size, network.channels), np.uint8)
+    masks = np.where(rng.random((count, *size, 1)) > 0.5, np.uint8(255), np.uint8(0))
+    return Arrays(images, masks, images[:0], [], [])
+
+
+def compiled_unet(network, recipe, precision, steps):
+    """A network in a precision, compiled as train.py does it for so many steps."""
+    keras.config.set_dtype_policy(precision)
+    model = build_unet(network)
+    keras.config.set_dtype_policy("float32")
+    compile_model(model, recipe, steps)
+    return model
 
 
 def count_operations(model, batch_size, training=True):

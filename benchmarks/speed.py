@@ -49,17 +49,25 @@ import keras
 import numpy as np
 import plain
 
-from arrays import FILES, FILES_HEADER, Arrays
+from arrays import FILES, FILES_HEADER
 from batches import Batches
 from devices import find_precision
 from files import create_array, csv_text
 from jobs import JOBS
 from losses import dice_per_image
-from measure import alternate, count_operations, describe_machine, head, matrix_rate, row
-from model import build_unet, get_unet
+from measure import (
+    alternate,
+    compiled_unet,
+    count_operations,
+    describe_machine,
+    head,
+    matrix_rate,
+    random_arrays,
+    row,
+)
+from model import get_unet
 from predict import TILE, Network, Run, predict_arrays, predict_image
 from runs import Decision
-from train import compile_model
 
 BATCHES = {"nerve": 32, "car": 16, "cadastre": 16, "noise": 1}
 TORCH = {False: ("PyTorch", "compiled"), True: ("PyTorch",)}  # compiling takes a minute
@@ -126,24 +134,16 @@ def measure_step(options):
 def training_ways(name, batch_size, steps, precision, tiny):
     """The ways to train so many steps, and how many operations a step has."""
     count, job = batch_size * 2, JOBS[name]
-    size, channels = job.network.image_size, job.network.channels
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (count, *size, channels), np.uint8)
-    masks = np.where(rng.random((count, *size, 1)) > 0.5, np.uint8(255), np.uint8(0))
-    arrays = Arrays(images, masks, images[:0], [], [])
-
-    keras.config.set_dtype_policy(precision)
-    ours = build_unet(job.network)
-    keras.config.set_dtype_policy("float32")
+    arrays, sizes = random_arrays(job.network, count), (job.network.image_size,) * 2
     recipe = replace(job.recipe, batch_size=batch_size)
-    compile_model(ours, recipe, steps)
-    batches = Batches(arrays, np.arange(count), count, recipe, (0.0, 255.0), (size, size), 1)
+    ours = compiled_unet(job.network, recipe, precision, steps)
+    batches = Batches(arrays, np.arange(count), count, recipe, (0.0, 255.0), sizes, 1)
 
     other = plain.unet(name)
     assert other.count_params() == ours.count_params(), name
     optimizer = keras.optimizers.get({"class_name": recipe.optimizer, "config": {}})
     other.compile(optimizer, plain.LOSSES[name])
-    x, y = (part[:batch_size].astype(np.float32) / 255 for part in (images, masks))
+    x, y = (part[:batch_size].astype(np.float32) / 255 for part in (arrays.images, arrays.masks))
 
     # Not fit: at an epoch's end TensorFlow makes the plain way wait (RESULTS.md, Feeding).
     def train_ours():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, run_well
 
-from jobs import JOBS
+from jobs import RECIPES
 from model import build_unet
 from runs import read_network
 
@@ -23,34 +23,38 @@ UNPADDED = (204, 220)  # height and width, for the paper's network
 SIZE = (64, 96)
 PREDICT = """
 import numpy as np
-from jobs import JOBS
+from jobs import RECIPES
 from model import build_unet, load_weights
 from runs import read_network
-for name, job in JOBS.items():
-    model = build_unet(read_network({"network": vars(job.network)}))
-    load_weights(model, f"{name}.weights.h5")
-    np.save(f"{name}.predicted.npy", model.predict_on_batch(np.load(f"{name}.npy")))
+for recipe, jobs in RECIPES.items():
+    for name, job in jobs.items():
+        file = f"{recipe}.{name}"
+        model = build_unet(read_network({"network": vars(job.network)}))
+        load_weights(model, f"{file}.weights.h5")
+        np.save(f"{file}.predicted.npy", model.predict_on_batch(np.load(f"{file}.npy")))
 """
 
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory):
-    """A folder with weights and images for each document's network, and what this backend
+    """A folder with weights and images for each network of the two recipes, and what this backend
     makes of them: arrays by the files' names. Biases and normalization are not as initialized.
     """
     folder, expected, rng = tmp_path_factory.mktemp("weights"), {}, np.random.default_rng(1)
     keras.utils.set_random_seed(1)  # else an unlucky network is saturated in every pixel
-    for name, job in JOBS.items():
-        model = build_unet(read_network({"network": vars(job.network)}))
-        for weight in model.weights:
-            if len(weight.shape) == 1:
-                lowest, highest = (-0.2, 0.2) if weight.name == "bias" else (0.5, 1.5)
-                weight.assign(rng.uniform(lowest, highest, weight.shape))
-        size = UNPADDED if job.network.padding == "valid" else SIZE
-        images = rng.normal(size=(2, *size, job.network.channels)).astype(np.float32)
-        np.save(folder / f"{name}.npy", images)
-        model.save_weights(folder / f"{name}.weights.h5")
-        expected[name] = np.asarray(model.predict_on_batch(images))
+    for recipe, jobs in RECIPES.items():
+        for name, job in jobs.items():
+            model = build_unet(read_network({"network": vars(job.network)}))
+            for weight in model.weights:
+                if len(weight.shape) == 1:
+                    lowest, highest = (-0.2, 0.2) if weight.name == "bias" else (0.5, 1.5)
+                    weight.assign(rng.uniform(lowest, highest, weight.shape))
+            size = UNPADDED if job.network.padding == "valid" else SIZE
+            images = rng.normal(size=(2, *size, job.network.channels)).astype(np.float32)
+            file = f"{recipe}.{name}"
+            np.save(folder / f"{file}.npy", images)
+            model.save_weights(folder / f"{file}.weights.h5")
+            expected[file] = np.asarray(model.predict_on_batch(images))
     return folder, expected
 
 

@@ -1,11 +1,17 @@
 """What the machine computes with."""
 
+import contextlib
+import socket
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import devices
+import hosts
+from jobs import InputError
 
 
 @pytest.fixture
@@ -94,3 +100,29 @@ def test_pytorch_is_asked_for_the_capability_of_its_card(monkeypatch, has_card):
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
     assert devices.graphics_capability() == ((9, 0) if has_card else None)
+
+
+def test_hosts_with_unequal_numbers_of_cards_are_refused(monkeypatch):
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(devices, "_join_hosts", lambda addresses, process_id: None)
+    monkeypatch.setattr(devices, "_device_names", lambda backend: [["gpu:0", "gpu:1"], ["gpu:2"]])
+    with pytest.raises(InputError, match="they have 2, 1 devices, JAX wants as many on each"):
+        devices.find_devices("all", "a:1,b:2", 0)
+
+
+def test_hosts_meet_whoever_else_calls(monkeypatch):
+    monkeypatch.setattr(hosts, "JOIN_TIMEOUT", 20)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    addresses = [f"127.0.0.1:{port}", "127.0.0.1:1"]
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(hosts.meet, addresses, 0)
+        for _ in range(100):  # till the leader listens
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()  # a stranger
+                break
+            time.sleep(0.1)
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            other.sendall(b"\x07")  # no process of these hosts
+            pool.submit(hosts.meet, addresses, 1).result()
+        leader.result()

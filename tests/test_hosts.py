@@ -211,10 +211,14 @@ def test_a_host_that_dies_ends_the_others_with_a_line(start, folders, victim, nu
 
 
 @jax_only
-def test_hosts_with_other_options_or_images_are_refused(start, folders):
-    processes = start_pair(start, folders, second=["--seed", "2"])
+def test_hosts_with_other_options_or_images_are_refused(start, folders, tmp_path):
+    shutil.copytree(folders[1] / "output", tmp_path / "output")
+    path = tmp_path / "output/nerve/imgs_mask_train.npy"
+    np.save(path, 255 - np.load(path))
+    processes = start_pair(start, [folders[0], tmp_path], second=["--seed", "2"])
     for process in processes:
-        assert "the hosts differ in --seed; start each" in last_line(finish(process, status=2))
+        line = last_line(finish(process, status=2))
+        assert "the hosts differ in --seed, output/nerve; start each" in line
 
 
 @jax_only
