@@ -144,11 +144,20 @@ class Batches(keras.utils.PyDataset):
             and (seed is None or recipe.augmentation == Augmentation())
             and not recipe.is_weighted
         )
-        self.epoch = -1
+        self.epoch, self.first_step = -1, 0
         self.on_epoch_end()
 
     def __len__(self):
+        return self.num_steps - self.first_step
+
+    @property
+    def num_steps(self):
+        """Steps of a whole epoch."""
         return math.ceil(self.count / self.batch_size)
+
+    def go_to(self, epoch, step):
+        """Have the next fit begin with this epoch, behind its first steps."""
+        self.epoch, self.first_step = epoch, step  # Keras calls on_epoch_end at the start, too
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -177,6 +186,7 @@ class Batches(keras.utils.PyDataset):
 
     def places(self, step):
         """Numbers of the images of a step in the epoch's order: of this process's part of it."""
+        step += self.first_step
         places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
         if self.devices.pads_batches:
             size = self.padded_size(len(places)) // self.devices.num_processes

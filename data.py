@@ -66,7 +66,7 @@ import cv2
 import numpy as np
 
 from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
-from files import ImageFile, decode_image, write_image
+from files import ImageFile, decode_image, lock, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
@@ -196,15 +196,16 @@ def prepare(options):
         )
     if size and 0 in size and any(size):
         raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
-    frames = read_noise(options) if options.job == "noise" else read_frames(options)
-    size = size or job.image_size
-    channels = options.channels or job.network.channels
-    keep_size = not (size and any(size))
-    if keep_size:
-        first = frames[0].image
-        size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
-    form = Form(size, keep_size, channels, options.threshold, options.white_level)
-    write_arrays(folder, frames, form)
+    with lock(folder / ".lock"):
+        frames = read_noise(options) if options.job == "noise" else read_frames(options)
+        size = size or job.image_size
+        channels = options.channels or job.network.channels
+        keep_size = not (size and any(size))
+        if keep_size:
+            first = frames[0].image
+            size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
+        form = Form(size, keep_size, channels, options.threshold, options.white_level)
+        write_arrays(folder, frames, form)
     return folder
 
 

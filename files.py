@@ -5,6 +5,7 @@ whole.
 import collections
 import contextlib
 import csv
+import errno
 import io
 import lzma
 import os
@@ -23,6 +24,12 @@ import cv2
 import numpy as np
 
 from jobs import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
@@ -237,33 +244,99 @@ def resize(pixels, image_size):
 
 
 @contextlib.contextmanager
-def replace_file(path):
+def replace_file(path, need=0):
     """A temporary path whose file, whole and synced, takes the place of `path` when the block ends
     well.
 
-    Until then, and after an error, what stood at `path` stays. Raises OSError naming `path`.
+    Until then, and after an error, what stood at `path` stays. need: bytes that will be written.
+    Raises InputError where the disk has less room, OSError naming `path`.
     """
     path = Path(path)
-    temporary = path.with_name(".partial." + path.name)
+    name = path.name if len(path.name.encode()) < 240 else path.name[-60:]  # names end at 255
+    temporary = path.with_name(".partial." + name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(path, need)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         if error.filename is None or str(error.filename) == str(temporary):
-            error = OSError(
-                error.errno, f"{error.strerror or error}; what stood there is untouched", str(path)
-            )
+            reason = error.strerror or str(error)
+            if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) and need:
+                reason += f" (it needs {need / 1e6:.1f} MB)"
+            error = OSError(error.errno, f"{reason}; what stood there is untouched", str(path))
         raise error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def check_room(path, need):
+    """Raise InputError where the disk of `path` has less than `need` bytes of room."""
+    free = shutil.disk_usage(Path(path).parent).free
+    if need > free:
+        raise InputError(
+            f"{path}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB free; make room"
+        )
+
+
+def sync_folder(folder):
+    """Have a folder's list of names on the disk; Windows does that itself."""
+    if os.name == "posix":
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def lock(path, wait=False):
+    """An open file that keeps other processes away from what `path` stands for until it is closed,
+    or its process ends. Raises InputError with the number of the process that has it; with `wait`
+    says so, and waits.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
+    try:
+        if not _try_lock(file):
+            file.seek(0)
+            busy = f"{path}: process {file.read(20).strip() or '?'} is at work there"
+            if not wait:
+                raise InputError(f"{busy}; wait for it, or stop it")
+            print(f"{busy}; waiting for it", flush=True)
+            while not _try_lock(file):
+                time.sleep(0.5)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _try_lock(file):
+    """Whether the lock of an open file is now this process's; the system takes it back when the
+    process ends, however that is.
+    """
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(2**30)  # a byte behind what others read of it
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
 def write_text(path, text):
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    content = text.encode()
+    with replace_file(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def csv_text(header, rows):
@@ -318,8 +391,8 @@ def write_image(path, pixels):
     encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels)[
         1
     ]
-    with replace_file(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    with replace_file(path, encoded.nbytes) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def create_array(path, shape, dtype):
@@ -328,12 +401,7 @@ def create_array(path, shape, dtype):
 
     Raises InputError or OSError where the disk is too full.
     """
-    need = int(np.prod(shape)) * np.dtype(dtype).itemsize + 128
-    free = shutil.disk_usage(Path(path).parent).free
-    if need > free:
-        raise InputError(
-            f"{path}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB free; make room"
-        )
+    check_room(path, int(np.prod(shape)) * np.dtype(dtype).itemsize + 128)
     try:
         array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):

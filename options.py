@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import math
 import os
+import signal
 import sys
 import types
 import typing
@@ -94,8 +95,16 @@ def parse_options(options_class, prog, documentation, arguments=None):
 
     prog: the script's name; documentation: its docstring, whose first line stands in the help.
     """
-    given = vars(make_parser(options_class, prog, documentation).parse_args(arguments))
-    for field in dataclasses.fields(options_class):
+    return options_class(**parse_given(options_class, prog, documentation, arguments))
+
+
+def parse_given(options_class, prog, documentation, arguments=None):
+    """{name: value} of those options alone that the command line gives; as parse_options."""
+    fields = dataclasses.fields(options_class)
+    missing = argparse.Namespace(**{f.name: f for f in fields if f.default not in (None, ())})
+    given = vars(make_parser(options_class, prog, documentation).parse_args(arguments, missing))
+    given = {name: v for name, v in given.items() if not isinstance(v, dataclasses.Field)}
+    for field in fields:
         least, most = field.metadata["least"], field.metadata["most"]
         value = given.get(field.name)
         for number in value if isinstance(value, list) else (value,):
@@ -104,24 +113,44 @@ def parse_options(options_class, prog, documentation, arguments=None):
                 check_range(flag, number, least, math.inf if most is None else most)
         if isinstance(value, list):
             given[field.name] = tuple(value)
-    return options_class(**given)
+    return given
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGINT (Ctrl-C) or SIGTERM asked a script to end; the text says what is kept."""
+
+    def __init__(self, number=signal.SIGINT, message="stopped"):
+        super().__init__(message)
+        self.status = 128 + number  # as shells have it
+
+
+def _stop(number, frame):
+    raise Stopped(number)
 
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turn a user's mistake inside the block into one line and exit status 2."""
+    """Turn a user's mistake inside the block into one line and exit status 2, a training that
+    computed no number into status 1, SIGINT and SIGTERM into 130 and 143.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and its hints about retracing
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave half-written files
+        signal.signal(signal.SIGTERM, _stop)
+    status = 2
     try:
         yield
     except InputError as error:
         message = str(error)
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
+    except FloatingPointError as error:
+        message, status = str(error), 1
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
+        sys.exit(getattr(stop, "status", 130))
     else:
         return
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    line = " ".join(message.split())
+    print("error: " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    sys.exit(status)

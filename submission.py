@@ -35,6 +35,7 @@ if __name__ == "__main__":
         check_devices(OPTIONS)
         watch_process(OPTIONS)
 
+import contextlib
 import zlib
 from pathlib import Path
 
@@ -42,7 +43,7 @@ import cv2
 import numpy as np
 
 from arrays import TEST_IMAGES, Rows, load_arrays
-from files import csv_text, map_in_threads, read_csv, resize, with_progress, write_text
+from files import csv_text, lock, map_in_threads, read_csv, resize, with_progress, write_text
 from runs import Decision, read_record
 
 
@@ -222,5 +223,10 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with (
+        one_line_errors(),
+        contextlib.nullcontext()
+        if OPTIONS.process_id
+        else lock(Path("output", OPTIONS.job, ".lock")),
+    ):
         main(OPTIONS)

@@ -46,6 +46,7 @@ from files import (
     decode_image,
     decode_mask,
     list_images,
+    lock,
     resize,
     with_progress,
     write_image,
@@ -274,5 +275,5 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), lock(Path("vis", OPTIONS.job, ".lock")):
         main(OPTIONS)

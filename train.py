@@ -4,7 +4,9 @@ python train.py nerve
 """
 
 import dataclasses
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hosts import check_devices, stop_with_hosts, watch_process
 from jobs import RECIPES, InputError
@@ -14,7 +16,7 @@ from options import (
     job_option,
     one_line_errors,
     option,
-    parse_options,
+    parse_given,
     process_option,
 )
 
@@ -82,35 +84,60 @@ class Options:
     weights: str | None = option(
         None, "HDF5 file to start from; Keras 3 wants its name to end in .weights.h5"
     )
+    resume: bool = option(
+        False, "go on with the training that was stopped or killed, with its options"
+    )
     devices: str = devices_option()
     hosts: str | None = hosts_option()
     process_id: int = process_option()
 
 
+def read_options(given):
+    """The options of a training, {name: value} being given: those of the interrupted one where it
+    is to go on. Exits where that one is finished; raises InputError where they differ.
+    """
+    if not given.get("resume"):
+        return Options(**given)
+    from checkpoint import checkpoint_path, interrupted_options, read_progress  # not for --help
+    from runs import read_record
+
+    job = given["job"]
+    path, finished = checkpoint_path(job), Path("weights", f"{job}.json")
+    progress = read_progress(path)
+    if progress:
+        return Options(**interrupted_options(given, progress.options, path))
+    if not finished.exists():
+        print(f"weights/: no training of {job} was interrupted; a new one starts")
+        return Options(**given)
+    interrupted_options(given, read_record(job).get("options", given), finished)
+    print(f"{finished}: this training is finished; next: python test.py {job}")
+    sys.exit(0)
+
+
 if __name__ == "__main__":
     with one_line_errors():  # before OpenCV and Keras, which take seconds to load
-        OPTIONS = parse_options(Options, "train.py", __doc__)
+        OPTIONS = read_options(parse_given(Options, "train.py", __doc__))
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         check_devices(OPTIONS)
 
 from arrays import load_arrays
+from files import lock
 
 if __name__ == "__main__":
     with one_line_errors():
+        LOCK = None if OPTIONS.process_id else lock(Path("weights", f".{OPTIONS.job}.lock"))
         if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
         watch_process(OPTIONS)
 
+import contextlib
+import hashlib
 import json
-import math
+import os
 import platform
 import shlex
-import shutil
 import subprocess
-import sys
-import time
 import zlib
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -118,90 +145,17 @@ import numpy as np
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
-from devices import ONE_DEVICE, find_devices, find_precision, num_devices, one_process
-from files import csv_text, replace_file, write_text
+from callbacks import ConstantWarning, RunFiles
+from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
+from devices import ONE_DEVICE, find_devices, find_precision, num_devices
+from files import replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
 from predict import load_run, measure_held_out, predict_test
-from runs import FORMAT, Decision, read_record
-
-CONSTANT = 0.01  # probabilities of a batch that differ by less are one grey value
+from runs import FORMAT, Decision
 
 
 # ---- what a run leaves behind
-
-
-class RunFiles(keras.callbacks.Callback):
-    """After each epoch: last weights, best weights by validation loss, weights/JOB.json and
-    JOB.csv, each whole.
-    """
-
-    def __init__(self, job, record):
-        super().__init__()
-        self.folder, self.job, self.record = Path("weights"), job, record
-        self.history, self.best = [], math.inf
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = logs.get("val_loss", logs["loss"])
-        if not math.isfinite(logs["loss"] + loss):
-            rate = self.record["recipe"]["learning_rate"]
-            raise InputError(
-                f"loss is {logs['loss']}, of validation {loss}, in epoch {epoch + 1}; the weights "
-                f"of before are kept; pass a lower --learning-rate than {rate}"
-            )
-        row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self.start, 2), **logs}
-        history = [*self.history, row]
-        best, last = (self.folder / f"{self.job}{kind}.weights.h5" for kind in ("", ".last"))
-        if not self.history and self.job != self.record["job"]:
-            forget_folds(self.record["job"])
-        with replace_file(last) as temporary, one_process():
-            self.model.save_weights(temporary)
-        if loss < self.best:
-            self.best, self.record["best"] = loss, row
-            with replace_file(best) as temporary:
-                shutil.copyfile(last, temporary)
-            write_text(self.folder / f"{self.job}.json", json.dumps(self.record, indent=1))
-        text = csv_text(row, [row.values() for row in history])
-        write_text(self.folder / f"{self.job}.csv", text)
-        self.history = history
-
-
-def forget_folds(name):
-    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
-    path = Path("weights", f"{name}.json")
-    try:
-        is_of_folds = "folds" in read_record(name)
-    except InputError:
-        is_of_folds = False
-    if is_of_folds:
-        path.unlink()
-
-
-class ConstantWarning(keras.callbacks.Callback):
-    """Say when the network has come to predict one grey value everywhere: when at the end of an
-    epoch all probabilities of a batch (B, H, W, C) are within CONSTANT.
-    """
-
-    def __init__(self, images, recipe, network):
-        super().__init__()
-        self.images, self.recipe = images, recipe
-        self.is_constant, self.advice = False, ""
-        if not network.batch_normalization:
-            self.advice = ", or --set network.batch_normalization=true"
-
-    def on_epoch_end(self, epoch, logs=None):
-        was_constant = self.is_constant
-        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -1]
-        self.is_constant = bool(np.ptp(probabilities) < CONSTANT)
-        if self.is_constant and not was_constant:
-            print(
-                f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
-                f"{probabilities.mean():.3f}: lower --learning-rate (it is "
-                f"{self.recipe.learning_rate:g}){self.advice}"
-            )
 
 
 def describe_run(name, options, recipe, config, arrays, files, scale):
@@ -363,9 +317,9 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     return training, Batches(arrays, validation_rows, count, recipe, scale, sizes, devices=devices)
 
 
-def train_network(name, job, options, arrays, split, devices):
-    """Train one network on some Devices; the first process writes weights/NAME.* and its curves in
-    vis/JOB/. Returns its record.
+def train_network(name, job, options, arrays, split, devices, progress):
+    """Train one network on some Devices, from its Progress on; the first process writes
+    weights/NAME.* and its curves in vis/JOB/. Returns its record.
     """
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
@@ -375,41 +329,60 @@ def train_network(name, job, options, arrays, split, devices):
     sizes = window, tuple(map(config.output_length, window))
     training, validation = make_batches(arrays, split, recipe, scale, seed, sizes, devices)
     held_out = [arrays.files[row] for row in split[1]]
-    files = RunFiles(name, describe_run(name, options, recipe, config, arrays, held_out, scale))
+    record = describe_run(name, options, recipe, config, arrays, held_out, scale)
+    files = RunFiles(progress, record, can_pause=len(devices) == 1)
     with devices.scope():
         model = build_unet(config, name=options.job)
-        if options.weights:
+        if options.weights and not progress.record:
             load_weights(model, options.weights)
         compile_model(model, recipe, recipe.epochs * len(training))
         model.short_batches = training.short_batch, validation.short_batch if validation else {}
+        files.set_model(model)
+        files.restore()
         callbacks = [files] if devices.process_id == 0 else []
         if devices.num_processes == 1:  # one alone cannot predict with what all of them hold
             callbacks.append(ConstantWarning((validation or training)[0][0], recipe, config))
+        gone = f", going on after {progress.describe()}" if progress.record else ""
         print(
             f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
             f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} "
-            f"parameters{devices.describe()}"
+            f"parameters{devices.describe()}{gone}"
         )
-        try:
-            model.fit(
-                training,
-                validation_data=validation,
-                epochs=recipe.epochs,
-                callbacks=callbacks,
-                shuffle=False,  # of batches, which already have a new order of images
-                verbose="auto" if devices.process_id == 0 else 0,
-            )
-        except BaseException as error:
-            print()  # Keras's progress bar has not ended its line
-            if isinstance(error, KeyboardInterrupt) and devices.process_id == 0:
-                count = len(files.history)
-                kept = f"hold {count} whole epochs" if count else "are as they were"
-                print(f"weights/{name}.* {kept}")
-            raise
+        one_host = devices.num_processes == 1
+        with files.signals() if one_host else contextlib.nullcontext():
+            fit(model, training, validation, recipe.epochs, callbacks, progress)
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
     if devices.process_id == 0:
         report_training(name, files)
     return files.record
+
+
+def fit(model, training, validation, num_epochs, callbacks, progress):
+    """Keras's fit, from a Progress on. It takes the number of steps from its first epoch, so what
+    is left of one is a fit of its own.
+    """
+    epoch, step = progress.epoch, progress.step
+    one = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: stop(model))
+    while epoch < num_epochs:
+        training.go_to(epoch, step)
+        try:
+            model.fit(
+                training,
+                validation_data=validation,
+                initial_epoch=epoch,
+                epochs=num_epochs,
+                callbacks=[*callbacks, one] if step else callbacks,
+                shuffle=False,  # of batches, which already have a new order of images
+                verbose="auto" if any(isinstance(c, RunFiles) for c in callbacks) else 0,
+            )
+        except BaseException:
+            print()  # Keras's progress bar has not ended its line
+            raise
+        epoch, step = epoch + 1 if step else num_epochs, 0
+
+
+def stop(model):
+    model.stop_training = True
 
 
 def report_training(name, files):
@@ -475,18 +448,22 @@ def train_predict(options):
         devices = find_devices(options.devices, options.hosts, options.process_id)
         if options.hosts:
             devices.check_same(what_hosts_share(options, arrays))
-        for folder in (Path("weights"), Path("vis", name)) if devices.process_id == 0 else ():
-            folder.mkdir(parents=True, exist_ok=True)  # a failure shows now, not after an epoch
+        progress = begin(options, arrays, names, is_first=devices.process_id == 0)
         for network_name, split in zip(names, splits):
-            record = train_network(network_name, job, options, arrays, split, devices)
+            if names.index(network_name) < names.index(progress.name):
+                continue  # trained before the interruption
+            if network_name != progress.name:
+                progress = Progress(progress.options, progress.data, network_name)
+            record = train_network(network_name, job, options, arrays, split, devices, progress)
             keras.backend.clear_session()
         devices.leave()
     if devices.process_id:
         print(f"process {devices.process_id} is done; process 0 writes what was trained")
         return
     if options.folds:
+        keys = "format", "job", "decision", "recipe", "options", "command"
         record = {
-            **{key: record[key] for key in ("format", "job", "decision", "recipe", "command")},
+            **{key: record[key] for key in keys},
             "folds": [{"name": network_name} for network_name in names],
         }
         write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
@@ -494,7 +471,36 @@ def train_predict(options):
     if is_to_decide or len(arrays.test_images):
         with devices.alone.scope():
             predict_after(name, job.recipe, arrays, record, is_to_decide)
+    checkpoint_path(name).unlink()
     print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
+
+
+def begin(options, arrays, names, is_first):
+    """The Progress that a training of networks with these names goes on from; the first process
+    notes it. Raises InputError for a folder that cannot be written, and where the images are not
+    those that the interrupted training had.
+    """
+    path, old = checkpoint_path(options.job), Path("weights", f"{options.job}.checkpoint.old.h5")
+    for folder in (path.parent, Path("vis", options.job), Path("output", options.job)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
+            raise InputError(f"{folder}: cannot be written to; give yourself the right to")
+    progress = read_progress(path) if options.resume else None
+    given = dataclasses.asdict(replace(options, resume=False))
+    data = hashlib.sha256(repr(what_is_trained_on(arrays)).encode()).hexdigest()
+    if progress is None:
+        progress = Progress(given, data, names[0])
+        if is_first:
+            if path.exists():
+                os.replace(path, old)
+                print(f"{path} of an interrupted training is now {old}")
+            write_checkpoint(path, progress)
+    elif progress.data != data or progress.name not in names:
+        raise InputError(
+            f"output/{options.job}: other images than the training in {path} had; run python "
+            f"data.py {options.job} as before, or start anew without --resume"
+        )
+    return progress
 
 
 def what_hosts_share(options, arrays):
@@ -505,8 +511,15 @@ def what_hosts_share(options, arrays):
     del share["--process-id"]
     if options.weights and Path(options.weights).is_file():
         share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
-    checksums = arrays.images.checksum(), arrays.masks.checksum()
-    return {**share, f"output/{options.job}": (arrays.images.shape, arrays.files, checksums)}
+    path = checkpoint_path(options.job)
+    if options.resume and path.exists():
+        share[str(path)] = zlib.crc32(path.read_bytes())
+    return {**share, f"output/{options.job}": what_is_trained_on(arrays)}
+
+
+def what_is_trained_on(arrays):
+    """The images' shape and names, and checksums of images and masks."""
+    return arrays.images.shape, arrays.files, arrays.images.checksum(), arrays.masks.checksum()
 
 
 def predict_after(name, recipe, arrays, record, is_to_decide):
@@ -515,7 +528,8 @@ def predict_after(name, recipe, arrays, record, is_to_decide):
     if is_to_decide:
         decide(name, recipe, arrays, record, run)
     if len(arrays.test_images):
-        predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
+        with lock(Path("output", name, ".lock"), wait=True):
+            predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
 
 
 def main(options):

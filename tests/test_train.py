@@ -12,6 +12,7 @@ from conftest import make_folders, make_nerve
 import data
 import train
 from arrays import load_arrays
+from callbacks import ConstantWarning
 from jobs import JOBS, Augmentation
 from losses import LOSSES
 from model import build_unet
@@ -120,17 +121,10 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, pla
     small_run()
     before = (place / "weights/nerve.weights.h5").read_bytes()
     monkeypatch.setitem(train.LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
-    with pytest.raises(ValueError, match="loss is nan, .* in epoch 1; .* lower --learning-rate"):
+    message = "the loss is nan in epoch 1, step 1, at a rate of 0.001; nothing was written; pass"
+    with pytest.raises(FloatingPointError, match=message):
         small_run(loss="dice")
     assert (place / "weights/nerve.weights.h5").read_bytes() == before
-
-
-def test_a_validation_loss_that_is_no_number_ends_the_run_too(place):
-    files = train.RunFiles("nerve", {"recipe": {"learning_rate": 0.5}})
-    files.on_epoch_begin(0)
-    with pytest.raises(ValueError, match="of validation nan, in epoch 1; .* lower .* than 0.5"):
-        files.on_epoch_end(0, {"loss": 1.0, "val_loss": float("nan")})
-    assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -278,7 +272,7 @@ class TestFolds:
         before = read_record("nerve")
         nan = lambda y_true, y_pred: keras.ops.log(-y_pred - 1)  # noqa: E731
         monkeypatch.setitem(train.LOSSES, "dice", nan)
-        with pytest.raises(ValueError, match="loss is nan, .* in epoch 1"):
+        with pytest.raises(FloatingPointError, match="loss is nan in epoch 1"):
             small_run(folds=3, loss="dice")
         assert read_record("nerve") == before
         assert len(load_run("nerve").networks) == 2
@@ -307,7 +301,7 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
     learned = model.get_weights()
     images = np.random.default_rng(0).normal(0, 1, (2, 64, 80, 1)).astype(np.float32)
     recipe = replace(JOBS["nerve"].recipe, learning_rate=0.5)
-    warning = train.ConstantWarning(images, recipe, JOBS["nerve"].network)
+    warning = ConstantWarning(images, recipe, JOBS["nerve"].network)
     warning.set_model(model)
     for epoch, factor in enumerate((1, 0, 0, 1, 0)):
         model.set_weights([10 * factor * weight for weight in learned])
@@ -320,7 +314,7 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
     ]
     advice = "lower --learning-rate (it is 0.5), or --set network.batch_normalization=true"
     assert f"the same probability, 0.500: {advice}" in lines[0]
-    assert not train.ConstantWarning(images, recipe, JOBS["cadastre"].network).advice
+    assert not ConstantWarning(images, recipe, JOBS["cadastre"].network).advice
 
 
 def test_a_network_that_learns_is_not_called_constant(arrays, capsys):

@@ -1,0 +1,273 @@
+"""What happens between a training's steps and epochs: files, checkpoints, its end when it is asked
+to stop or computes no number, a warning.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from checkpoint import checkpoint_path, read_variables, write_checkpoint
+from devices import one_process
+from files import csv_text, replace_file, write_text
+from jobs import InputError
+from options import Stopped
+from runs import read_record
+
+CONSTANT = 0.01  # probabilities of a batch that differ by less are one grey value
+INTERVAL = 300  # seconds between checkpoints inside an epoch
+
+
+class RunFiles(keras.callbacks.Callback):
+    """After each epoch: last weights, best weights by validation loss, weights/NAME.json and .csv,
+    and the checkpoint, each whole. Inside an epoch a checkpoint every INTERVAL seconds, and one
+    when a signal asks to stop.
+
+    progress: the Progress to go on from; record: what weights/NAME.json is to say. can_pause:
+    whether checkpoints inside an epoch are possible. Raises FloatingPointError where a loss or a
+    weight is no finite number, options.Stopped.
+    """
+
+    def __init__(self, progress, record, can_pause=True):
+        super().__init__()
+        self.progress, self.can_pause = progress, can_pause
+        self.record = progress.record or record
+        self.name, self.job = progress.name, record["job"]
+        self.signal, self.unchecked, self.kept = None, None, progress
+
+    @property
+    def history(self):
+        """A dict for each whole epoch."""
+        return self.progress.history
+
+    @property
+    def checkpoint(self):
+        return checkpoint_path(self.job)
+
+    def restore(self):
+        """Give the compiled model's variables the values of the checkpoint, where there are any;
+        raises InputError.
+        """
+        if not self.progress.record:
+            return
+        if self.progress.step and not self.can_pause:
+            raise InputError(
+                f"{self.checkpoint}: stopped inside an epoch, which one device alone can end; "
+                "leave --devices and --hosts out until it has"
+            )
+        self.model.optimizer.build(self.model.trainable_variables)
+        variables = self.variables(self.progress.step)
+        values = read_variables(self.checkpoint, [variable.shape for variable in variables])
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        self.metrics = values[len(self.variables(0)) :]
+
+    def variables(self, step):
+        """All that a step changes: weights, averages, seeds, optimizer, and after some steps of an
+        epoch what its metrics have summed up.
+        """
+        model, found = self.model, {}
+        metrics = model.metrics_variables if step else ()
+        for variable in (*model.variables, *model.optimizer.variables, *metrics):
+            found.setdefault(id(variable), variable)
+        return list(found.values())
+
+    # ---- inside an epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.first_step = epoch, self.progress.step
+        self.start = self.saved = time.monotonic()
+        self.unchecked = None
+        if self.first_step:  # Keras has just set the metrics back
+            for variable, value in zip(self.model.metrics_variables, self.metrics):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.check_loss()
+        step, is_last = self.first_step + batch + 1, batch + 1 == self.params["steps"]
+        self.unchecked = step, logs  # looked at after the next step: a graphics card need not wait
+        is_due = time.monotonic() - self.saved > INTERVAL
+        if is_last or not (is_due or self.signal):
+            return
+        if self.can_pause:
+            self.check_loss()
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()
+            progress = replace(
+                self.progress, step=step, seconds=self.seconds(), record=self.record
+            )
+            self.save(progress, self.read_variables(step))
+        if self.signal:
+            raise Stopped(self.signal, f"stopped; {self.resume_line()}")
+
+    def seconds(self):
+        return self.progress.seconds + time.monotonic() - self.start
+
+    def check_loss(self):
+        """Raise FloatingPointError where the last step's loss, a mean since the epoch's first, is
+        no number.
+        """
+        if self.unchecked:
+            step, logs = self.unchecked
+            self.unchecked = None
+            if not math.isfinite(float(logs["loss"])):
+                self.fail(f"the loss is {float(logs['loss'])}", step)
+
+    def fail(self, what, step):
+        rate, epochs = float(self.model.optimizer.learning_rate), len(self.history)
+        weights = f"weights/{self.name}.weights.h5"
+        kept = "nothing was written" if not epochs else f"{weights} is of epoch {self.best_epoch}"
+        remedy = "pass a lower --learning-rate"
+        if epochs and not self.name.partition(".")[2]:
+            remedy += f" (and --weights {weights} to start from there)"
+        raise FloatingPointError(
+            f"{self.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of {rate:g}; "
+            f"{kept}; {remedy}"
+        )
+
+    @property
+    def best_epoch(self):
+        return self.record["best"]["epoch"]
+
+    # ---- after an epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.check_loss()
+        loss, steps = logs.get("val_loss", logs["loss"]), self.first_step + self.params["steps"]
+        if not math.isfinite(loss):
+            self.fail(f"the validation loss is {loss}", steps)
+        arrays = self.read_variables()  # before anything is written
+        row = {"epoch": epoch + 1, "seconds": round(self.seconds(), 2), **logs}
+        history = [*self.history, row]
+        is_best = self.progress.best is None or loss < self.progress.best
+        if is_best:
+            self.record["best"] = row
+        self.write_files(history, is_best)
+        progress = replace(
+            self.progress,
+            epoch=epoch + 1,
+            step=0,
+            seconds=0.0,
+            history=history,
+            best=loss if is_best else self.progress.best,
+            record=self.record,
+        )
+        self.save(progress, arrays)
+        self.progress = progress
+        if self.signal:
+            raise Stopped(self.signal, f"stopped; {self.resume_line()}")
+
+    def write_files(self, history, is_best):
+        """Write weights/NAME.*; before the first epoch's are there, nothing is changed."""
+        best, last, record, table = (
+            Path("weights", self.name + kind)
+            for kind in (".weights.h5", ".last.weights.h5", ".json", ".csv")
+        )
+        need = sum(math.prod(v.shape) * 4 for v in self.model.weights)
+        with write_weights(last, need) as temporary, one_process():
+            self.model.save_weights(temporary)
+        if is_best:
+            # Both are there before the first is put in place: its old weights and the new record,
+            # or the reverse, never stand side by side.
+            with replace_file(record) as new_record, replace_file(best, need) as new_best:
+                new_record.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
+                shutil.copyfile(last, new_best)
+                if len(history) == 1:
+                    record.unlink(missing_ok=True)
+                    forget_folds(self.job)
+        write_text(table, csv_text(history[0], [row.values() for row in history]))
+
+    def read_variables(self, step=0):
+        """The values of all variables, NumPy arrays; raises FloatingPointError where one is not
+        finite.
+        """
+        variables = self.variables(step)
+        arrays = [np.asarray(variable) for variable in variables]
+        for variable, array in zip(variables, arrays):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                last = step or self.first_step + self.params["steps"]
+                self.fail(f"{variable.path} is not finite", last)
+        return arrays
+
+    def save(self, progress, arrays):
+        """Write the checkpoint."""
+        write_checkpoint(self.checkpoint, progress, arrays)
+        self.saved, self.kept = time.monotonic(), progress
+
+    # ---- signals
+
+    @contextlib.contextmanager
+    def signals(self):
+        """Context in which SIGINT and SIGTERM let the step end and its checkpoint be written, and
+        raise Stopped then; a second one raises it at once.
+        """
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def ask(number, frame):
+            if self.signal:
+                raise Stopped(number, f"stopped at once; {self.resume_line()}")
+            self.signal = number
+            print("\nstopping after this step; once more: at once", flush=True)
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def resume_line(self):
+        return f"python train.py {self.job} --resume goes on after {self.kept.describe()}"
+
+
+@contextlib.contextmanager
+def write_weights(path, need):
+    """replace_file for Keras, whose HDF5 library has errors of its own for a full disk."""
+    with replace_file(path, need) as temporary:
+        try:
+            yield temporary
+        except RuntimeError as error:
+            raise OSError(None, f"cannot be written ({error})") from error
+
+
+def forget_folds(name):
+    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
+    path = Path("weights", f"{name}.json")
+    try:
+        is_of_folds = "folds" in read_record(name)
+    except InputError:
+        is_of_folds = False
+    if is_of_folds:
+        path.unlink()
+
+
+class ConstantWarning(keras.callbacks.Callback):
+    """Say when the network has come to predict one grey value everywhere: when at the end of an
+    epoch all probabilities of a batch (B, H, W, C) are within CONSTANT.
+    """
+
+    def __init__(self, images, recipe, network):
+        super().__init__()
+        self.images, self.recipe = images, recipe
+        self.is_constant, self.advice = False, ""
+        if not network.batch_normalization:
+            self.advice = ", or --set network.batch_normalization=true"
+
+    def on_epoch_end(self, epoch, logs=None):
+        was_constant = self.is_constant
+        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -1]
+        self.is_constant = bool(np.ptp(probabilities) < CONSTANT)
+        if self.is_constant and not was_constant:
+            print(
+                f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
+                f"{probabilities.mean():.3f}: lower --learning-rate (it is "
+                f"{self.recipe.learning_rate:g}){self.advice}"
+            )

@@ -1,0 +1,154 @@
+"""weights/JOB.checkpoint.h5: all that a training needs to go on after its death, in one file; no
+Keras.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from files import replace_file
+from jobs import InputError
+
+FORMAT = 1  # of weights/*.checkpoint.h5
+LARGEST_STATE = 2**28  # bytes of what Progress is kept in
+# Options that may change when a training goes on: they say where it runs, not what it does.
+FREE = ("resume", "devices", "hosts", "process_id")
+# What a damaged file raises when it is read.
+DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training of a job is."""
+
+    options: dict  # of train.py, as they were given to the training that was interrupted
+    data: str  # digest of its images and masks
+    name: str  # of the network in training; with --folds those before it are trained
+    epoch: int = 0  # whole epochs behind it
+    step: int = 0  # and steps of the next one
+    seconds: float = 0.0  # that those steps took
+    history: list = field(default_factory=list)  # a dict for each whole epoch
+    best: float | None = None  # lowest validation loss
+    record: dict | None = None  # weights/NAME.json; None before the first step
+
+    def describe(self):
+        """Where it is, for a reader."""
+        inside = f" and {self.step} steps" if self.step else ""
+        return f"{self.name}, {self.epoch} epochs{inside}"
+
+
+def checkpoint_path(job):
+    return Path("weights", f"{job}.checkpoint.h5")
+
+
+def write_checkpoint(path, progress, arrays=()):
+    """Write a Progress and the values of variables, NumPy arrays in the model's order, whole or
+    not at all. Raises InputError, OSError for a full disk.
+    """
+    state = json.dumps({"format": FORMAT, **dataclasses.asdict(progress)}).encode()
+    need = len(state) + sum(array.nbytes for array in arrays)
+    with replace_file(path, need) as temporary, h5py.File(temporary, "w") as file:
+        file["state"] = np.frombuffer(state, np.uint8)
+        for number, array in enumerate(arrays):
+            file[f"variables/{number}"] = array
+
+
+def read_progress(path):
+    """The Progress of a checkpoint, None where there is no such file; raises InputError for one
+    that is damaged or of another version.
+    """
+    if not path.exists():
+        return None
+    try:
+        with open_hdf5(path) as file:
+            state = file["state"]
+            if state.dtype != np.uint8 or not 0 < state.size < LARGEST_STATE:
+                raise ValueError("state is damaged")
+            fields = json.loads(state[()].tobytes())
+        if fields.pop("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}")
+        progress = Progress(**fields)
+        if not all(type(n) is int and n >= 0 for n in (progress.epoch, progress.step)):
+            raise ValueError("epoch or step is damaged")
+        job = path.name.partition(".")[0]
+        if progress.name.partition(".")[0] != job or progress.options["job"] != job:
+            raise ValueError(f"of job {progress.name}")
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
+    return progress
+
+
+def read_variables(path, shapes):
+    """The values that write_checkpoint kept, arrays; raises InputError where they are not of these
+    shapes.
+    """
+    try:
+        with open_hdf5(path) as file:
+            group = file["variables"]
+            if len(group) != len(shapes):
+                raise ValueError(f"{len(group)} variables, expected {len(shapes)}")
+            arrays = []
+            for number, shape in enumerate(shapes):
+                if group[f"{number}"].shape != tuple(shape):  # before any memory is taken
+                    raise ValueError(f"variable {number} is not of shape {tuple(shape)}")
+                arrays.append(group[f"{number}"][()])
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
+    return arrays
+
+
+def open_hdf5(path, most_bytes=math.inf):
+    """An open HDF5 file whose data are its own; raises ValueError for one that links to other
+    files, or whose data would take more memory than `most_bytes`, and OSError.
+    """
+    file, total = h5py.File(path, "r"), 0
+
+    def check(name, link):
+        nonlocal total
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link to somewhere else")
+        item = file[name]
+        if isinstance(item, h5py.Dataset):
+            total += item.nbytes
+            if item.external or item.is_virtual:
+                raise ValueError(f"the data of {name} lie in another file")
+
+    try:
+        file.visititems_links(check)
+        if total > most_bytes:
+            raise ValueError(f"{total:,} bytes of data, expected {most_bytes:,} at the most")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _damaged(path, error):
+    return InputError(
+        f"{path}: not a training to go on with, by this version ({error}); start anew without "
+        "--resume"
+    )
+
+
+def interrupted_options(given, stored, path):
+    """The options, a dict, of the training that `path` keeps, with those of FREE that are given
+    now; raises InputError naming the others that are given and differ.
+    """
+    differ = [
+        f"--{name.replace('_', '-')} {value} (it has {stored.get(name)})"
+        for name, value in given.items()
+        if name not in FREE
+        and json.loads(json.dumps(value)) != stored.get(name)
+        and (name, value) != ("precision", "auto")  # it was chosen when the training began
+    ]
+    if differ:
+        raise InputError(
+            f"{path}: a training with other options: {', '.join(differ)}; leave these out, or "
+            "start anew without --resume"
+        )
+    return {**stored, **{name: value for name, value in given.items() if name in FREE}}
