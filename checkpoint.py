@@ -151,4 +151,5 @@ def interrupted_options(given, stored, path):
             f"{path}: a training with other options: {', '.join(differ)}; leave these out, or "
             "start anew without --resume"
         )
+    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
     return {**stored, **{name: value for name, value in given.items() if name in FREE}}

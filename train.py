@@ -105,7 +105,10 @@ def read_options(given):
     path, finished = checkpoint_path(job), Path("weights", f"{job}.json")
     progress = read_progress(path)
     if progress:
-        return Options(**interrupted_options(given, progress.options, path))
+        try:
+            return Options(**interrupted_options(given, progress.options, path))
+        except TypeError as error:
+            raise InputError(f"{path}: its options are damaged; leave --resume out") from error
     if not finished.exists():
         print(f"weights/: no training of {job} was interrupted; a new one starts")
         return Options(**given)

@@ -2,20 +2,28 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
-from conftest import ROOT, make_folders
+from conftest import ROOT, make_folders, refusal
 
 import data
+import train
+from callbacks import RunFiles
+from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
 
 DEATHS = int(os.environ.get("DEATHS", "10"))  # of each of the two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
@@ -121,3 +129,179 @@ def prepare(folder, arguments):
             data.prepare(data.Options(image_size=(64, 64)))
         else:
             data.prepare(data.Options(job="nerve", images="images", masks="masks"))
+
+
+@pytest.fixture
+def small(place):
+    """Train a small nerve network on four images, in this process."""
+    make_folders(place, count=4, size=(64, 80), channels=1)
+    data.prepare(data.Options(job="nerve", images="images", masks="masks"))
+
+    def small(**options):
+        changes = ("network.filters=4,6", "network.bottleneck=8", "network.dropout=0,0,0.2")
+        defaults = dict(job="nerve", epochs=2, batch_size=2, learning_rate=1e-3)
+        train.train_predict(train.Options(**{**defaults, **options}, set=changes))
+
+    return small
+
+
+def stop_in(monkeypatch, number):
+    """Have the so-manieth network that is trained from now on be stopped before its first step."""
+    calls, fit = [], train.fit
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        fit(*arguments)
+
+    monkeypatch.setattr(train, "fit", stop)
+
+
+def test_folds_go_on_where_they_were_interrupted(small, place, monkeypatch):
+    small(folds=3)
+    expected = [what_a_run_left(place, f"nerve.fold{n}")[:4] for n in (1, 2, 3)]
+    whole = json.loads((place / "weights/nerve.json").read_text())
+    shutil.rmtree("weights")
+    with monkeypatch.context() as patch:
+        stop_in(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            small(folds=3)
+    first = (place / "weights/nerve.fold1.weights.h5").stat().st_mtime_ns
+    small(folds=3, resume=True)
+    assert (place / "weights/nerve.fold1.weights.h5").stat().st_mtime_ns == first
+    assert [what_a_run_left(place, f"nerve.fold{n}")[:4] for n in (1, 2, 3)] == expected
+    assert json.loads((place / "weights/nerve.json").read_text())["folds"] == whole["folds"]
+
+
+def test_a_training_that_died_after_its_last_epoch_still_predicts(small, place, monkeypatch):
+    make_folders(place / "new", count=2, size=(64, 80), channels=1)
+    given = dict(images="images", masks="masks", test_images="new/images")
+    data.prepare(data.Options(job="nerve", **given))
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "predict_test", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small()
+    before = what_a_run_left(place, "nerve")
+    small(resume=True)
+    assert what_a_run_left(place, "nerve") == before
+    assert np.load("output/nerve/imgs_mask_test.npy").shape == (2, 64, 80, 1)
+
+
+def test_other_images_than_the_interrupted_training_had_are_refused(small, place, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_in(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            small()
+    make_folders(place, count=5, size=(64, 80), channels=1)
+    data.prepare(data.Options(job="nerve", images="images", masks="masks"))
+    with pytest.raises(ValueError, match="output/nerve: other images than the training in weigh"):
+        small(resume=True)
+
+
+def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(small, capsys):
+    path = checkpoint_path("nerve")
+    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57))
+    small()
+    assert (
+        "weights/nerve.checkpoint.h5 of an interrupted training is now" in capsys.readouterr().out
+    )
+    assert read_progress(path.with_name("nerve.checkpoint.old.h5")).epoch == 57
+
+
+def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
+    write_checkpoint(
+        checkpoint_path("nerve"), Progress({"job": "nerve"}, "", "nerve", step=3, record={})
+    )
+    progress = replace(read_progress(checkpoint_path("nerve")), record={"job": "nerve"})
+    with pytest.raises(ValueError, match="inside an epoch, .* leave --devices and --hosts out"):
+        RunFiles(progress, {"job": "nerve"}, can_pause=False).restore()
+
+
+class TestOptions:
+    """Of a training that goes on."""
+
+    stored = train.Options(job="nerve", epochs=9, set=("network.filters=4,6",))
+
+    @pytest.fixture
+    def interrupted(self, place):
+        stored = dataclasses.asdict(self.stored)
+        write_checkpoint(checkpoint_path("nerve"), Progress(stored, "", "nerve"))
+
+    def test_are_those_that_it_had(self, interrupted):
+        read = train.read_options({"job": "nerve", "resume": True, "devices": "2"})
+        assert read == replace(self.stored, resume=True, devices="2")
+
+    def test_may_be_repeated(self, interrupted):
+        given = {"job": "nerve", "resume": True, "epochs": 9, "set": ("network.filters=4,6",)}
+        assert train.read_options(given).epochs == 9
+
+    def test_are_refused_by_name_where_they_differ(self, interrupted):
+        given = {"job": "nerve", "resume": True, "epochs": 8, "loss": "dice", "seed": 1}
+        with pytest.raises(
+            ValueError, match=r"--epochs 8 \(it has 9\), --loss dice \(it has None"
+        ):
+            train.read_options(given)
+
+    def test_of_a_job_without_an_interrupted_training_start_one(self, interrupted, capsys):
+        assert train.read_options({"job": "car", "resume": True}).job == "car"
+        assert "no training of car was interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_a_second_run_is_refused(place, number):
+    data.prepare(data.Options(image_size=(64, 64)))
+    command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]
+    with open("log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        wait_for(lambda: "Epoch 2/" in read("log"))
+        second = refusal("train.py", "noise")
+        assert f"weights/.noise.lock: process {process.pid} is at work there" in second
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    last = read("log").splitlines()[-1]
+    found = re.fullmatch(r"stopped; (python train.py noise --resume) goes on after (.*)", last)
+    assert found, last
+    progress = read_progress(checkpoint_path("noise"))
+    assert found[2] == progress.describe()
+    assert 0 < progress.step < 12 or progress.epoch > 1
+    assert "--epochs 3 (it has 500)" in refusal("train.py", "noise", "--resume", "--epochs", 3)
+    shutil.rmtree("weights")  # the lock that the dead process left does not count
+    Path("weights").mkdir()
+    Path("weights/.noise.lock").write_text(str(process.pid))
+    assert "no training of noise was interrupted" in run_until("Epoch 1/", "--resume", *NOISE)
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, read("log")
+        time.sleep(0.05)
+
+
+def read(path):
+    return Path(path).read_text()
+
+
+def run_until(text, *arguments):
+    """What train.py prints until it prints a text."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    with open("log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        wait_for(lambda: text in read("log"))
+        process.kill()
+    return read("log")
+
+
+def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(trainer, place):
+    prepare(place / "run", FOLDERS)
+    rate = ["--recipe", "document", "--learning-rate", "1e5", "--loss", "binary_cross_entropy"]
+    rate += ["--set", "recipe.optimizer=sgd", "network.batch_normalization=false"]
+    assert trainer(place / "run", *FOLDERS, *rate) == 1
+    line = (place / "run/log").read_text().splitlines()[-1]
+    assert re.search(
+        r"error: nerve: .* in epoch \d+, step \d+, at a rate of 100000; nothing was written", line
+    ), line
+    assert "Traceback" not in (place / "run/log").read_text()

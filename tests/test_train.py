@@ -328,7 +328,7 @@ def test_the_same_seed_gives_the_same_weights(arrays):
         small_run(seed=seed, validation_split=0.0)
         runs.append(read_weights("weights/nerve.last.weights.h5"))
     for first, again in zip(*runs[:2]):
-        np.testing.assert_allclose(first, again, atol=1e-6)
+        np.testing.assert_array_equal(first, again)
     assert not np.allclose(runs[0][0], runs[2][0])
 
 
