@@ -25,7 +25,7 @@ from files import (
     with_progress,
 )
 from frames import check_sizes
-from jobs import JOBS, InputError
+from jobs import JOBS, LARGEST_IMAGE, InputError
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
 TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
@@ -149,6 +149,20 @@ def decode(task, data, form):
     return size, pixels
 
 
+def why_bad(frame, form):
+    """What is wrong with the files of a frame, a text; None where they can become rows."""
+    try:
+        files = [(IMAGES, frame.image), *([(MASKS, frame.mask)] if frame.mask else [])]
+        sizes = [decode(Task(name, 0, file), file.read(), form)[0] for name, file in files]
+        if frame.mask:
+            check_sizes(frame, *sizes)
+    except InputError as error:
+        return " ".join(str(error).split())
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
 class Rows:
     """The rows of a .npy file, (N, ...), indexed as its array would be; what comes back is a copy.
 
@@ -231,6 +245,11 @@ def load_arrays(job):
         )
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
+        if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
+            raise InputError(
+                f"{folder / FILES}: a size of {row['height']}x{row['width']}; run python data.py "
+                f"{job} again"
+            )
     files, test_files = split_test(rows, lambda row: row["split"])
     again = f"run python data.py {job} again"
     arrays = [Rows(folder / name, again) for name in (IMAGES, MASKS, TEST_IMAGES)]

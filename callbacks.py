@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from checkpoint import checkpoint_path, read_variables, write_checkpoint
+from checkpoint import checkpoint_path, read_variables, replace_hdf5, write_checkpoint
 from devices import one_process
 from files import csv_text, replace_file, write_text
 from jobs import InputError
@@ -170,13 +170,13 @@ class RunFiles(keras.callbacks.Callback):
             Path("weights", self.name + kind)
             for kind in (".weights.h5", ".last.weights.h5", ".json", ".csv")
         )
-        need = sum(math.prod(v.shape) * 4 for v in self.model.weights)
-        with write_weights(last, need) as temporary, one_process():
+        sizes = [4 * math.prod(weight.shape) for weight in self.model.weights]
+        with replace_hdf5(last, sizes) as temporary, one_process():
             self.model.save_weights(temporary)
         if is_best:
             # Both are there before the first is put in place: its old weights and the new record,
             # or the reverse, never stand side by side.
-            with replace_file(record) as new_record, replace_file(best, need) as new_best:
+            with replace_file(record) as new_record, replace_file(best) as new_best:
                 new_record.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
                 shutil.copyfile(last, new_best)
                 if len(history) == 1:
@@ -226,16 +226,6 @@ class RunFiles(keras.callbacks.Callback):
 
     def resume_line(self):
         return f"python train.py {self.job} --resume goes on after {self.kept.describe()}"
-
-
-@contextlib.contextmanager
-def write_weights(path, need):
-    """replace_file for Keras, whose HDF5 library has errors of its own for a full disk."""
-    with replace_file(path, need) as temporary:
-        try:
-            yield temporary
-        except RuntimeError as error:
-            raise OSError(None, f"cannot be written ({error})") from error
 
 
 def forget_folds(name):

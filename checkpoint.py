@@ -2,6 +2,7 @@
 Keras.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -11,15 +12,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from files import replace_file
+from files import replace_file, reserve
 from jobs import InputError
 
 FORMAT = 1  # of weights/*.checkpoint.h5
+ROOM = 4096  # bytes that HDF5 takes for name and place of a data set, at the most
 LARGEST_STATE = 2**28  # bytes of what Progress is kept in
 # Options that may change when a training goes on: they say where it runs, not what it does.
 FREE = ("resume", "devices", "hosts", "process_id")
 # What a damaged file raises when it is read.
-DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, MemoryError)
+DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,23 @@ def write_checkpoint(path, progress, arrays=()):
     not at all. Raises InputError, OSError for a full disk.
     """
     state = json.dumps({"format": FORMAT, **dataclasses.asdict(progress)}).encode()
-    need = len(state) + sum(array.nbytes for array in arrays)
-    with replace_file(path, need) as temporary, h5py.File(temporary, "w") as file:
+    sizes = [len(state), *(array.nbytes for array in arrays)]
+    with replace_hdf5(path, sizes) as temporary, h5py.File(temporary, "w") as file:
         file["state"] = np.frombuffer(state, np.uint8)
         for number, array in enumerate(arrays):
             file[f"variables/{number}"] = array
+
+
+@contextlib.contextmanager
+def replace_hdf5(path, sizes):
+    """replace_file for an HDF5 file of data sets of these sizes, in bytes."""
+    need = sum(sizes) + ROOM * (len(sizes) + 8)
+    with replace_file(path, need) as temporary:
+        reserve(temporary, need)
+        try:
+            yield temporary
+        except RuntimeError as error:  # as HDF5 has it for a disk that another process filled
+            raise OSError(None, f"cannot be written ({error})") from error
 
 
 def read_progress(path):

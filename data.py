@@ -5,7 +5,7 @@ python data.py nerve --raw raw
 
 from dataclasses import dataclass
 
-from jobs import JOBS, InputError
+from jobs import JOBS, LARGEST_IMAGE, InputError
 from options import job_option, one_line_errors, option, parse_options
 
 
@@ -49,6 +49,9 @@ class Options:
         least=1,
         most=65535,
     )
+    skip_bad: bool = option(
+        False, "leave out images that cannot be read, and list them; every file is read twice"
+    )
     num_images: int = option(1, "noise: training images", least=1)
     shape: str = option("circle", "noise: what is drawn", choices=("circle", "rectangle"))
     fill: str = option("noise", "noise: what it is filled with", choices=("noise", "constant"))
@@ -60,13 +63,14 @@ if __name__ == "__main__":
         OPTIONS = parse_options(Options, "data.py", __doc__)
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, write_arrays
-from files import ImageFile, decode_image, lock, write_image
+from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, why_bad, write_arrays
+from files import ImageFile, decode_image, lock, map_in_threads, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
@@ -152,10 +156,10 @@ def read_noise(options):
 def check_shape_size(image_size):
     """Raise ValueError for an image in which no shape has room."""
     height, width = image_size
-    if min(height, width) < 32 or height * width > 2**30:
+    if min(height, width) < 32 or height * width > LARGEST_IMAGE:
         raise InputError(
-            f"image size {height}x{width}: shapes of radius 15 need 32x32 or more, and OpenCV "
-            "reads 2^30 pixels at the most; pass another --image-size"
+            f"image size {height}x{width}: shapes of radius 15 need 32x32 or more, and an "
+            f"image has {LARGEST_IMAGE:,} pixels at the most; pass another --image-size"
         )
 
 
@@ -200,13 +204,39 @@ def prepare(options):
         frames = read_noise(options) if options.job == "noise" else read_frames(options)
         size = size or job.image_size
         channels = options.channels or job.network.channels
-        keep_size = not (size and any(size))
-        if keep_size:
-            first = frames[0].image
-            size = decode_image(first.read(), first.path, channels, first.page).shape[:2]
-        form = Form(size, keep_size, channels, options.threshold, options.white_level)
+        form = Form(size, False, channels, options.threshold, options.white_level)
+        if not (size and any(size)):
+            form = replace(form, image_size=first_size(frames, channels, options), keep_size=True)
+        if options.skip_bad:
+            frames = leave_out_bad(frames, form)
         write_arrays(folder, frames, form)
     return folder
+
+
+def first_size(frames, channels, options):
+    """The size (H, W) of the first image; with skip_bad of the first that can be read."""
+    for number, frame in enumerate(frames, 1):
+        try:
+            image = frame.image
+            return decode_image(image.read(), image.path, channels, image.page).shape[:2]
+        except (InputError, OSError):
+            if not options.skip_bad or number == len(frames):
+                raise
+    return None
+
+
+def leave_out_bad(frames, form):
+    """The frames that can become rows; prints why the others cannot. Raises InputError where none
+    can for training.
+    """
+    reasons = list(map_in_threads(why_bad, ((frame, form) for frame in frames)))
+    for reason in filter(None, reasons):
+        print(f"left out: {reason}")
+    good = [frame for frame, reason in zip(frames, reasons) if not reason]
+    print(f"{len(frames) - len(good)} of {len(frames)} images left out")
+    if all(frame.split != "train" for frame in good):
+        raise InputError("no training image is left; see above why")
+    return good
 
 
 def main(options):

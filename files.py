@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from jobs import InputError
+from jobs import LARGEST_IMAGE, InputError
 
 try:
     import fcntl
@@ -36,6 +36,10 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # OpenCV's own complaints; ours name the file
+
+LARGEST_FILE = 2**30  # bytes of an image file
+MOST_ZIPS = 3  # inside each other
+csv.field_size_limit(2**27)  # run-length codes of large masks are long
 
 # What zipfile and its decompressors raise for a damaged or encrypted archive.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
@@ -64,6 +68,14 @@ class ImageFile:
     def read(self):
         """The file's bytes; raises InputError, OSError."""
         if self.archive is None:
+            size = os.path.getsize(self.path)
+        else:
+            size = self.archive.getinfo(self.member).file_size  # zipfile reads no more than that
+        if size > LARGEST_FILE:
+            raise InputError(
+                f"{self.path}: has {size_text(size)}, an image may have {size_text(LARGEST_FILE)}"
+            )
+        if self.archive is None:
             return Path(self.path).read_bytes()
         try:
             return self.archive.read(self.member)
@@ -89,6 +101,9 @@ def list_images(root, recursive=True):
         raise InputError(f"{root}: is a file; expected a folder or a .zip")
     if not found:
         raise InputError(f"{root}: no images in it; allowed: {' '.join(IMAGE_SUFFIXES)}")
+    for file in found:
+        if not file.path.isascii() and file.path.encode(errors="replace").decode() != file.path:
+            raise InputError(f"{file.path!r}: its name is not UTF-8; rename it")
     return sorted(found, key=lambda file: natural_key(file.path))
 
 
@@ -112,6 +127,8 @@ def _list_folder(root, recursive):
 
 
 def _list_zip(open_file, path, place):
+    if len(place) > MOST_ZIPS:
+        raise InputError(f"{path}: more than {MOST_ZIPS} zips inside each other; unpack them")
     try:
         archive = zipfile.ZipFile(open_file())
     except ZIP_ERRORS as error:
@@ -205,22 +222,20 @@ def decode_mask(data, path, page=0, threshold=None):
 
 
 def _decode(data, path, flags, page):
-    pixels = None
-    is_whole = (
-        not data.startswith(b"\x89PNG") or b"IEND" in data
-    )  # libpng would print its own line
-    if data and is_whole:
+    pixels, reason = None, "not an image, or cut short"
+    if data and (not data.startswith(b"\x89PNG") or is_whole_png(data)):
         buffer = np.frombuffer(data, np.uint8)
-        with contextlib.suppress(
-            cv2.error
-        ):  # raised for some damaged files; for others None comes back
+        try:  # OpenCV raises for some damaged files; for others None comes back
             if page:
                 pages = cv2.imdecodemulti(buffer, flags, range=(page, page + 1))[1]
                 pixels = pages[0] if pages else None
             else:
                 pixels = cv2.imdecode(buffer, flags)
+        except cv2.error as error:
+            if "CV_IO_MAX_IMAGE" in str(error):
+                reason = f"says that it has more than {LARGEST_IMAGE:,} pixels; cut it into tiles"
     if pixels is None:
-        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
+        raise InputError(f"{path}: {reason} ({len(data)} bytes)")
     if pixels.dtype not in (np.uint8, np.uint16) or (
         pixels.ndim == 3 and pixels.shape[2] not in (3, 4)
     ):
@@ -229,6 +244,21 @@ def _decode(data, path, flags, page):
             "allowed: 8 or 16 bit, grey or RGB"
         )
     return pixels
+
+
+def is_whole_png(data):
+    """Whether the chunks of a PNG's bytes are all there and have their CRC-32 (ISO 15948, 5.3).
+    libpng would print a line of its own where they do not.
+    """
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if zlib.crc32(memoryview(data)[at + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def resize(pixels, image_size):
@@ -264,9 +294,9 @@ def replace_file(path, need=0):
         sync_folder(path.parent)
     except OSError as error:
         if error.filename is None or str(error.filename) == str(temporary):
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) and need:
-                reason += f" (it needs {need / 1e6:.1f} MB)"
+                reason += f" (it needs {size_text(need)})"
             error = OSError(error.errno, f"{reason}; what stood there is untouched", str(path))
         raise error
     finally:
@@ -278,8 +308,25 @@ def check_room(path, need):
     free = shutil.disk_usage(Path(path).parent).free
     if need > free:
         raise InputError(
-            f"{path}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB free; make room"
+            f"{path}: needs {size_text(need)}, the disk has {size_text(free)} free; make room"
         )
+
+
+def size_text(size):
+    """Bytes for a reader."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def reserve(path, size):
+    """Raise OSError where a file of so many bytes cannot be written to a path; makes it empty. For
+    HDF5, which leaves the process damaged when a write fails.
+    """
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        else:
+            file.write(bytes(size))
+        file.truncate(0)
 
 
 def sync_folder(folder):

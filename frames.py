@@ -96,7 +96,15 @@ def read_folders(images, masks):
 
 def read_table(path, split):
     """Frames of a CSV table with columns image and mask (and subject, if there is one)."""
-    return table_frames(read_csv(path, ("image", "mask")), split, path)
+    rows = read_csv(path, ("image", "mask"))
+    for number, row in enumerate(rows, 2):
+        for name in ("image", "mask"):  # a table from somewhere is not to name any file of yours
+            if Path(row[name]).is_absolute() or os.path.normpath(row[name]).startswith(".."):
+                raise InputError(
+                    f"{path}: line {number}: {row[name]}: leads out of the table's folder; put "
+                    "the table above its files"
+                )
+    return table_frames(rows, split, path)
 
 
 def table_frames(rows, split, path):

@@ -3,11 +3,14 @@ imported here.
 """
 
 import math
+import os
 import types
 import typing
 from dataclasses import dataclass, replace
 
 NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
+LARGEST_IMAGE = 2**28  # pixels; a file of a few bytes may say that it has more
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))  # read by OpenCV on import
 THRESHOLD = 0.5  # a probability above it is foreground
 
 

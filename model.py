@@ -26,8 +26,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from checkpoint import open_hdf5
 from devices import num_devices, num_replicas
 
+LARGEST_REST = 2**24  # bytes in a file of weights beside them, such as Keras 2's names
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 
@@ -265,7 +267,9 @@ def load_weights(model, path):
     if not Path(path).is_file():
         what = "is a folder, expected" if Path(path).is_dir() else "no such"
         raise InputError(f"{path}: {what} HDF5 file of weights")
+    sizes = [4 * math.prod(weight.shape) for weight in model.weights]
     try:
+        open_hdf5(path, most_bytes=2 * sum(sizes) + LARGEST_REST).close()
         with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)

@@ -1,6 +1,7 @@
 """What a training notes in weights/NAME.json, and how probabilities become a mask; no Keras."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from augment import SYMMETRIES
 from jobs import THRESHOLD, InputError, UNetConfig
 
 FORMAT = 2  # of weights/*.json; 1 had no decision
+LARGEST_RECORD = 2**28  # bytes of such a file
 THRESHOLDS = np.arange(1, 20) / 20  # of the probability, that HeldOut.choose tries
 
 
@@ -84,6 +86,7 @@ def read_record(name):
     if not path.exists():
         raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
     try:
+        _check(path.stat().st_size < LARGEST_RECORD, "size")
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
@@ -93,7 +96,7 @@ def read_record(name):
         if "folds" in record:
             names = [fold["name"] for fold in record["folds"]]
             _check(name == job and names, "folds")
-            _check(all(n.startswith(f"{job}.fold") for n in names), "folds")
+            _check(all(re.fullmatch(rf"{job}\.fold[0-9]+", n) for n in names), "folds")
         else:
             for key in ("name", "mean", "std", "array_size", "is_resized", "validation"):
                 record[key]
@@ -106,7 +109,7 @@ def read_record(name):
             config = UNetConfig(**{k: _tuple(v) for k, v in record["network"].items()})
             numbers = (config.channels, config.bottleneck, *config.filters)
             _check(all(type(n) is int for n in (*numbers, *config.decoder_filters)), "network")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a run of this version ({error!r}); run python train.py {job} again, "
             "with the options of before"

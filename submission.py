@@ -3,7 +3,7 @@
 python submission.py nerve
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hosts import check_devices, stop_with_hosts, watch_process
 from jobs import JOBS, InputError
@@ -36,6 +36,8 @@ if __name__ == "__main__":
         watch_process(OPTIONS)
 
 import contextlib
+import csv
+import re
 import zlib
 from pathlib import Path
 
@@ -43,7 +45,7 @@ import cv2
 import numpy as np
 
 from arrays import TEST_IMAGES, Rows, load_arrays
-from files import csv_text, lock, map_in_threads, read_csv, resize, with_progress, write_text
+from files import lock, map_in_threads, read_csv, replace_file, resize, with_progress
 from runs import Decision, read_record
 
 
@@ -67,6 +69,8 @@ def run_length_dec(code, height, width, columns_first=True):
     out of order or leave the image.
     """
     try:
+        if not re.fullmatch("[0-9 ]*", code):  # Python takes 1_0 and other alphabets for numbers
+            raise ValueError
         runs = np.array(code.split(), dtype=np.int64).reshape(-1, 2)
     except (ValueError, OverflowError) as error:
         raise InputError(f"run-length code {code[:40]!r}: expected pairs of numbers") from error
@@ -143,16 +147,29 @@ def is_newer(path, sources):
     )
 
 
-def submission(job, options=Options()):
-    """Write output/JOB/submission.csv; returns its lines, triples (image name, run-length code,
-    (height, width)), none in a process that predicted for another.
-
-    Masks are enlarged to the size of their files before they are encoded. Raises InputError.
+@dataclass
+class Written:
+    """What submission wrote: lines, those with a mask, and where there is a truth the Dice of each
+    line and that of an empty one.
     """
-    rules = JOBS[job].submission
+
+    num_lines: int = 0
+    num_masks: int = 0
+    scores: list = field(default_factory=list)
+    floors: list = field(default_factory=list)
+
+
+def submission(job, options=Options(), truth=None):
+    """Write output/JOB/submission.csv, a line at a time; returns a Written, None in a process that
+    predicted for another.
+
+    Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
+    by image name. Raises InputError.
+    """
+    rules, written, problem = JOBS[job].submission, Written(), None
     found = probabilities_to_submit(job, load_arrays(job), options)
     if found is None:
-        return []
+        return None
     files, probabilities, decision = found
 
     def encode(file, probability):
@@ -161,13 +178,25 @@ def submission(job, options=Options()):
         mask = decision.mask(resize(probability, size), rules.min_pixels)
         return name, run_length_enc(mask, rules.columns_first), size
 
-    encoded = map_in_threads(encode, zip(files, probabilities))
-    lines = list(with_progress(encoded, len(files), "masks"))
-    write_text(
-        Path("output", job, "submission.csv"),
-        csv_text(rules.columns, [line[:2] for line in lines]),
-    )
-    return lines
+    lines = with_progress(map_in_threads(encode, zip(files, probabilities)), len(files), "masks")
+    path = Path("output", job, "submission.csv")
+    with replace_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(rules.columns)
+        for name, code, size in lines:
+            writer.writerow((name, code))
+            written.num_lines += 1
+            written.num_masks += code != ""
+            if truth is None or problem:
+                continue
+            try:
+                for scores, some in ((written.scores, code), (written.floors, "")):
+                    scores.append(image_dice(name, some, size, truth, rules.columns_first))
+            except InputError as error:
+                problem = error  # told when the file is there: a bad truth costs no masks
+    if problem:
+        raise problem
+    return written
 
 
 def read_truth(path, rules):
@@ -184,42 +213,43 @@ def read_truth(path, rules):
     return truth
 
 
-def mean_dice(lines, truth, columns_first):
-    """The competition's score of some lines: mean Dice over the images, empty against empty 1, in
-    [0, 1].
+class TruthError(InputError):
+    """Of a file of true masks."""
 
-    truth: run-length codes by image name. Raises InputError for an image that it lacks.
+
+def image_dice(name, code, size, truth, columns_first):
+    """Dice of a line's mask with the true one, empty against empty 1, in [0, 1]: the competition's
+    score is the mean over the images.
+
+    size: (H, W); truth: run-length codes by image name. Raises InputError for an image that it
+    lacks.
     """
-    scores = []
-    for name, code, size in lines:
-        if name not in truth:
-            raise InputError(f"no line for image {name}; every image of the submission needs one")
-        try:
-            a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
-        except InputError as error:
-            raise InputError(f"image {name}: {error}") from error
-        total = np.count_nonzero(a) + np.count_nonzero(b)
-        scores.append(2 * np.count_nonzero(a & b) / total if total else 1.0)
-    return float(np.mean(scores))
+    if name not in truth:
+        raise TruthError(f"no line for image {name}; every image of the submission needs one")
+    try:
+        a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
+    except InputError as error:
+        raise TruthError(f"image {name}: {error}") from error
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else 1.0
 
 
 def main(options):
     rules, path = JOBS[options.job].submission, Path("output", options.job, "submission.csv")
     truth = read_truth(options.truth, rules) if options.truth else None
-    lines = submission(options.job, options)
-    if not lines:
+    try:
+        written = submission(options.job, options, truth)
+    except TruthError as error:
+        raise InputError(f"{options.truth}: {error}") from error
+    if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    print(f"{path}: {len(lines)} rows, {sum(code != '' for _, code, _ in lines)} with a mask")
+    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask")
     if truth is not None:
-        empty = [(name, "", size) for name, _, size in lines]
-        try:
-            score, floor = (mean_dice(some, truth, rules.columns_first) for some in (lines, empty))
-        except InputError as error:
-            raise InputError(f"{options.truth}: {error}") from error
+        score, floor = np.mean(written.scores), np.mean(written.floors)
         print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
-        if len(truth) > len(lines):
-            print(f"over {len(lines)} of the truth's {len(truth)} images")
+        if len(truth) > written.num_lines:
+            print(f"over {written.num_lines} of the truth's {len(truth)} images")
 
 
 if __name__ == "__main__":

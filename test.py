@@ -22,6 +22,9 @@ class Options:
     white_level: int = option(
         65535, "value of a 16-bit image that becomes 255, as in data.py", least=1, most=65535
     )
+    skip_bad: bool = option(
+        False, "leave out those of --images that cannot be read, and list them"
+    )
     num_images: int = option(100, "pictures drawn at the most; all images are scored", least=0)
     weights: str | None = option(None, "HDF5 file (default: weights/JOB.weights.h5)")
     average: bool = option(
@@ -101,6 +104,8 @@ def held_out(run, job):
         if images is arrays.images:
             return arrays.masks[row]
         path, again = files[row]["mask"], f"run python data.py {job} again"
+        if Path(path).parent != Path("output", job):  # files.csv names no file from elsewhere
+            raise InputError(f"{path}: not in output/{job}; {again}")
         if not Path(path).is_file():
             raise InputError(f"{path}: missing; {again}")
         truth = decode_mask(Path(path).read_bytes(), path)
@@ -126,16 +131,26 @@ def folder_images(run, options):
     else:
         frames = without_masks(files_by_id(list_images(options.images, recursive=False)))
 
-    def results():
+    def read(frame):
         channels = run.record["network"]["channels"]
+        image = decode_image(
+            frame.image.read(), frame.image.path, channels, 0, options.white_level
+        )
+        truth = None
+        if frame.mask:
+            truth = decode_mask(frame.mask.read(), frame.mask.path, 0, options.threshold)
+            check_sizes(frame, image.shape[:2], truth.shape[:2])
+        return image, truth
+
+    def results():
         for frame in frames:
-            image = decode_image(
-                frame.image.read(), frame.image.path, channels, 0, options.white_level
-            )
-            truth = None
-            if frame.mask:
-                truth = decode_mask(frame.mask.read(), frame.mask.path, 0, options.threshold)
-                check_sizes(frame, image.shape[:2], truth.shape[:2])
+            try:
+                image, truth = read(frame)
+            except (InputError, OSError) as error:
+                if not options.skip_bad:
+                    raise
+                print(f"left out: {' '.join(str(error).split())}")
+                continue
             probability = predict_file(run, image)
             prediction = run.decision.mask(probability)
             yield Result(frame.id, image, probability, prediction, truth)
@@ -241,7 +256,7 @@ def main(options):
     vis, masks = Path("vis", options.job), Path("output", options.job, "masks")
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    rows = []
+    rows, number = [], -1
     for number, result in enumerate(with_progress(results, count, "images")):
         name = re.sub(r"[\\/:]", "_", result.id)  # a table's ids are paths
         caption = f"{result.id}"
@@ -256,6 +271,7 @@ def main(options):
             write_image(vis / f"{name}.png", draw(result, caption))
             if options.job == "noise" and result.truth is not None:
                 write_image(vis / f"{name}_channels.png", draw_channels(result))
+    count = number + 1
     if options.images:
         print(f"{count} masks in {masks}/")
     print(f"{min(count, options.num_images)} pictures in {vis}/")

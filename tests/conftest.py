@@ -1,5 +1,6 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,28 @@ def refusal(script, *arguments):
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
     return lines[0]
+
+
+class Forks:
+    """A script in many processes, each with its own arguments; see tests/forks.py."""
+
+    def __init__(self, script):
+        command = [sys.executable, str(ROOT / "tests/forks.py"), script]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def __call__(self, folder, *arguments, **death):
+        """Run it in a folder, where its output goes to the file log; returns a dict of status,
+        seconds and megabytes.
+        """
+        task = dict(folder=str(folder), arguments=[str(a) for a in arguments], **death)
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,12 +19,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, make_folders, refusal
+from conftest import ROOT, Forks, make_folders, refusal
 
 import data
 import train
 from callbacks import RunFiles
 from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
+from predict import load_run
 
 DEATHS = int(os.environ.get("DEATHS", "10"))  # of each of the two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
@@ -36,30 +38,10 @@ FOLDERS = f"nerve --recipe modern --epochs 4 --batch-size 2 {NETWORK}".split() +
 ]
 
 
-class Trainer:
-    """tests/trainer.py at work."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/trainer.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, folder, *arguments, **death):
-        """The exit status of a training in a folder."""
-        task = dict(folder=str(folder), arguments=arguments, **death)
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-
 @pytest.fixture(scope="module")
 def trainer():
-    trainer = Trainer()
-    yield trainer
-    trainer.process.kill()
+    with Forks("train") as train:
+        yield lambda *arguments, **death: train(*arguments, **death)["status"]
 
 
 def what_a_run_left(folder, name):
@@ -305,3 +287,45 @@ def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(trainer, place)
         r"error: nerve: .* in epoch \d+, step \d+, at a rate of 100000; nothing was written", line
     ), line
     assert "Traceback" not in (place / "run/log").read_text()
+
+
+def test_a_full_disk_costs_nothing_but_time(place):
+    """The disk is filled while a training runs; what was written before is whole."""
+    data.prepare(data.Options(image_size=(64, 64)))
+    Path("weights").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", "weights"]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]
+        with open("log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            wait_for(lambda: "Epoch 3/" in read("log"))
+            with contextlib.suppress(OSError), open("weights/filler", "wb", 0) as filler:
+                while True:
+                    filler.write(bytes(1000))
+            assert process.wait(30) == 2
+        last = read("log").splitlines()[-1]
+        message = r"error: weights/noise\S+: needs .* kB, the disk has \S+ kB free; make room"
+        assert re.fullmatch(message, last), last
+        assert not list(Path("weights").glob(".partial*"))
+        Path("weights/filler").unlink()
+        assert len(load_run("noise").networks) == 1  # the best weights are whole
+        done = read_progress(checkpoint_path("noise")).describe()
+        assert f"going on after {done}" in run_until("Epoch 4/", "noise", "--resume")
+    finally:
+        subprocess.run(["umount", "-l", "weights"], check=True)
+
+
+def test_a_limit_of_file_sizes_is_named(place):
+    prepare(place / "run", NOISE)
+    command = [sys.executable, str(ROOT / "train.py"), *NOISE]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)  # noqa: E731
+    done = subprocess.run(
+        command, cwd="run", preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.search(
+        r"error: weights/noise.last.weights.h5: File too large \(it needs \S+ kB\); what stood",
+        done.stderr.splitlines()[-1],
+    )
+    assert read_progress(Path("run/weights/noise.checkpoint.h5")).epoch == 0

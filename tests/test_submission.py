@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from submission import mean_dice, run_length_dec, run_length_enc
+from submission import image_dice, run_length_dec, run_length_enc
 
 
 def test_pixels_are_numbered_from_1_down_the_columns():
@@ -52,13 +52,14 @@ def test_a_code_that_is_none_is_refused(code):
         run_length_dec(code, 10, 10)
 
 
-def test_the_score_is_the_mean_dice_with_empty_against_empty_1():
+def test_the_score_of_an_image_is_dice_with_empty_against_empty_1():
     size = (10, 10)
     lines = [("1", "1 10", size), ("2", "", size), ("3", "", size), ("4", "1 4", size)]
     truth = {"1": "6 10", "2": "", "3": "1 5", "4": "1 4", "5": ""}
-    assert mean_dice(lines, truth, True) == pytest.approx((2 * 5 / 20 + 1 + 0 + 1) / 4)
+    scores = [image_dice(*line, truth, True) for line in lines]
+    assert scores == pytest.approx([2 * 5 / 20, 1, 0, 1])
 
 
 def test_an_image_without_truth_is_named():
     with pytest.raises(ValueError, match="no line for image 7"):
-        mean_dice([("7", "", (4, 4))], {}, True)
+        image_dice("7", "", (4, 4), {}, True)

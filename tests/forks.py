@@ -1,10 +1,13 @@
-"""Trainings in processes of their own, without a wait for Keras in each: one that has imported
-train.py forks another for each line of JSON that it reads, and answers with the exit status.
+"""Scripts in processes of their own, without a wait for their imports in each: a process that has
+imported one of them forks another for each line of JSON that it reads, and answers with JSON.
+
+python tests/forks.py train
 
 A line: arguments; folder; and when to kill it: `after` seconds, or `inside` the writing of its
-so-manieth checkpoint.
+so-manieth checkpoint. The answer: status, seconds, and the megabytes that it took at most.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -14,19 +17,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import callbacks
 import options
-import train
 
-callbacks.INTERVAL = 0.3
+SCRIPT = importlib.import_module(sys.argv[1])
+if sys.argv[1] == "train":
+    import callbacks
+
+    callbacks.INTERVAL = 0.3
 
 
 def run(arguments):
-    """What python train.py does, but for what it does before Keras is there."""
-    sys.argv = ["train.py", *arguments]
-    given = options.parse_given(train.Options, "train.py", train.__doc__, arguments)
+    """What python SCRIPT does, but for what it does before its imports."""
+    name = f"{SCRIPT.__name__}.py"
+    sys.argv = [name, *arguments]
     with options.one_line_errors():
-        train.main(train.read_options(given))
+        given = options.parse_given(SCRIPT.Options, name, SCRIPT.__doc__, arguments)
+        read_options = getattr(SCRIPT, "read_options", lambda given: SCRIPT.Options(**given))
+        SCRIPT.main(read_options(given))
 
 
 def kill_inside(child, partial, count):
@@ -42,7 +49,7 @@ def kill_inside(child, partial, count):
 
 
 for line in sys.stdin:
-    task = json.loads(line)
+    task, start = json.loads(line), time.monotonic()
     child = os.fork()
     if not child:
         os.chdir(task["folder"])
@@ -58,4 +65,10 @@ for line in sys.stdin:
     elif "inside" in task:
         partial = Path(task["folder"], "weights", f".partial.{task['arguments'][0]}.checkpoint.h5")
         kill_inside(child, partial, task["inside"])
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    _, status, usage = os.wait4(child, 0)
+    answer = dict(
+        status=os.waitstatus_to_exitcode(status),
+        seconds=time.monotonic() - start,
+        megabytes=usage.ru_maxrss / 1000,
+    )
+    print(json.dumps(answer), flush=True)
