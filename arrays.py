@@ -19,6 +19,7 @@ from files import (
     decode_image,
     decode_mask,
     map_in_threads,
+    quiet,
     read_csv,
     replace_file,
     resize,
@@ -106,7 +107,7 @@ def _fill_arrays(write, tasks, train, form):
     """
     sizes = {}
     decoded = _decode_all(tasks, form)
-    for task, size, pixels in with_progress(decoded, len(tasks), "files"):
+    for task, size, pixels in quiet(with_progress(decoded, len(tasks), "files")):
         sizes[task.array, task.row] = size
         pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
         if task.array != TEST_IMAGES and None not in pair:
@@ -178,7 +179,7 @@ class Rows:
             array = np.lib.format.open_memmap(path, mode="r")  # checks header and length
         except FileNotFoundError as error:
             raise InputError(f"{path}: missing; {remedy}") from error
-        except (ValueError, EOFError, tokenize.TokenError) as error:
+        except (ValueError, EOFError, OverflowError, TypeError, tokenize.TokenError) as error:
             raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
         self.map = None if array.flags.c_contiguous else array  # Fortran order scatters a row
         self.shape, self.dtype, self.offset = array.shape, array.dtype, array.offset
@@ -244,7 +245,7 @@ def load_arrays(job):
             f"{folder / FILES}: sizes that are no numbers; run python data.py {job} again"
         )
     for row in rows:
-        row.update(height=int(row["height"]), width=int(row["width"]))
+        row.update(height=int(row["height"][:10]), width=int(row["width"][:10]))
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
             raise InputError(
                 f"{folder / FILES}: a size of {row['height']}x{row['width']}; run python data.py "

@@ -122,20 +122,23 @@ def open_hdf5(path, most_bytes=math.inf):
     """
     file, total = h5py.File(path, "r"), 0
 
-    def check(name, link):
+    def problem(name, link):  # anything but None ends the visit
         nonlocal total
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{name} is a link to somewhere else")
+            return f"{name} is a link to somewhere else"
         item = file[name]
         if isinstance(item, h5py.Dataset):
             total += item.nbytes
             if item.external or item.is_virtual:
-                raise ValueError(f"the data of {name} lie in another file")
+                return f"the data of {name} lie in another file"
+        return None
 
     try:
-        file.visititems_links(check)
-        if total > most_bytes:
-            raise ValueError(f"{total:,} bytes of data, expected {most_bytes:,} at the most")
+        found = file.visititems_links(problem)
+        if found is None and total > most_bytes:
+            found = f"{total:,} bytes of data, expected {most_bytes:,} at the most"
+        if found:
+            raise ValueError(found)
     except BaseException:
         file.close()
         raise

@@ -70,7 +70,7 @@ import cv2
 import numpy as np
 
 from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, why_bad, write_arrays
-from files import ImageFile, decode_image, lock, map_in_threads, write_image
+from files import ImageFile, decode_image, lock, map_in_threads, quiet, with_progress, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
@@ -229,7 +229,8 @@ def leave_out_bad(frames, form):
     """The frames that can become rows; prints why the others cannot. Raises InputError where none
     can for training.
     """
-    reasons = list(map_in_threads(why_bad, ((frame, form) for frame in frames)))
+    reasons = map_in_threads(why_bad, ((frame, form) for frame in frames))
+    reasons = list(quiet(with_progress(reasons, len(frames), "checked")))
     for reason in filter(None, reasons):
         print(f"left out: {reason}")
     good = [frame for frame, reason in zip(frames, reasons) if not reason]

@@ -218,7 +218,7 @@ def decode_mask(data, path, page=0, threshold=None):
                 f"pass --threshold {largest // 2} to binarise it"
             )
         threshold = 0
-    return cv2.compare(pixels, threshold, cv2.CMP_GT)[..., None]
+    return cv2.inRange(pixels, threshold + 1, full)[..., None]
 
 
 def _decode(data, path, flags, page):
@@ -466,6 +466,21 @@ def create_array(path, shape, dtype):
             file.write(values)
 
     return write
+
+
+def quiet(items):
+    """Yield the items, without the lines that OpenCV's libraries print as they decode them."""
+    sys.stderr.flush()
+    python, number = sys.stderr, os.dup(2)
+    with open(os.devnull, "w") as nowhere, open(number, "w", buffering=1) as stderr:
+        os.dup2(nowhere.fileno(), 2)
+        if python is sys.__stderr__:
+            sys.stderr = stderr
+        try:
+            yield from items
+        finally:
+            sys.stderr = python
+            os.dup2(number, 2)
 
 
 def map_in_threads(function, items):

@@ -89,8 +89,10 @@ def read_folders(images, masks):
     image_files = list_images(images, recursive=False)
     mask_files = list_images(masks, recursive=False)
     if os.path.abspath(images) == os.path.abspath(masks):
-        image_files = [file for file in image_files if not re.fullmatch(suffix, file.stem)]
-        mask_files = [file for file in mask_files if re.fullmatch(suffix, file.stem)]
+        image_files = [
+            file for file in image_files if not re.fullmatch(suffix, file.stem, re.DOTALL)
+        ]
+        mask_files = [file for file in mask_files if re.fullmatch(suffix, file.stem, re.DOTALL)]
     return match(files_by_id(image_files), files_by_id(mask_files, suffix + "?"))
 
 
@@ -112,7 +114,7 @@ def table_frames(rows, split, path):
     folder, frames = Path(path).parent, {}
     for number, row in enumerate(rows, 2):
         for name in ("image", "mask"):
-            if not (folder / row[name]).is_file():
+            if not os.path.isfile(folder / row[name]):
                 raise InputError(f"{path}: line {number}: {folder / row[name]}: no such file")
         id = os.path.splitext(os.path.normpath(row["image"]))[0]
         if id in frames:
@@ -142,7 +144,7 @@ def files_by_id(files, pattern="(.+)"):
     """
     found = {}
     for file in files:
-        id = re.fullmatch(pattern, file.stem)[1]
+        id = re.fullmatch(pattern, file.stem, re.DOTALL)[1]
         if id in found:
             raise InputError(f"{found[id].path} and {file.path}: two files for id {id}; keep one")
         found[id] = file
