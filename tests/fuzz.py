@@ -1,0 +1,185 @@
+"""Inputs that nobody thought of, for the readers of files from elsewhere: coverage-guided, by
+atheris (libFuzzer). An input that is answered with anything but a result or an InputError ends it.
+
+python tests/fuzz.py --target rle --minutes 10
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import options
+
+TARGETS = ("rle", "csv", "record", "stack")
+os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(
+    2**20
+)  # many small images instead of few large ones
+
+
+@dataclass(frozen=True)
+class Options:
+    target: str = options.option(
+        "rle",
+        "run-length codes, CSV files (tables and true masks), weights/JOB.json, or stacks of "
+        "tif and gif pictures",
+        choices=TARGETS,
+    )
+    minutes: float = options.option(10.0, "how long", least=0.01)
+
+
+if __name__ == "__main__":
+    with options.one_line_errors():
+        OPTIONS = options.parse_options(Options, "tests/fuzz.py", __doc__)
+
+import atheris
+
+with atheris.instrument_imports(include=["files", "frames", "runs", "submission", "jobs"]):
+    import files
+    import frames
+    import jobs
+    import runs
+    import submission
+
+import numpy as np
+from PIL import Image
+
+
+def rle(content):
+    """A code that is taken is that of its mask, and its mask that of its code."""
+    data = atheris.FuzzedDataProvider(content)
+    height, width, columns_first = (
+        *(data.ConsumeIntInRange(1, 40) for _ in "HW"),
+        data.ConsumeBool(),
+    )
+    code = data.ConsumeUnicode(200)
+    mask = np.frombuffer(content.ljust(height * width, b"\0"), np.uint8)[: height * width] > 127
+    mask = mask.reshape(height, width)
+    again = submission.run_length_enc(mask, columns_first)
+    assert (submission.run_length_dec(again, height, width, columns_first) == mask).all()
+    with contextlib.suppress(jobs.InputError):
+        mask = submission.run_length_dec(code, height, width, columns_first)
+        assert mask.shape == (height, width)
+        again = submission.run_length_enc(mask, columns_first)
+        assert (submission.run_length_dec(again, height, width, columns_first) == mask).all()
+        assert mask.sum() == sum(map(int, code.split()[1::2]))
+
+
+def tables(content):
+    """What is taken has the columns, and names no file outside its folder."""
+    Path("data/table.csv").write_bytes(content)
+    with contextlib.suppress(jobs.InputError):
+        for row in files.read_csv("data/table.csv", ("image", "mask")):
+            assert isinstance(row["image"], str) and isinstance(row["mask"], str)
+    with contextlib.suppress(jobs.InputError):
+        for frame in frames.read_table("data/table.csv", "train"):
+            assert Path(os.path.abspath(frame.image.path)).is_relative_to(Path("data").absolute())
+    for rules in (jobs.Submission(), jobs.JOBS["nerve"].submission):
+        with contextlib.suppress(jobs.InputError):
+            assert all(isinstance(k, str) for k in submission.read_truth("data/table.csv", rules))
+
+
+def record(content):
+    """What is taken has a network that can be described, and a decision that can be made."""
+    data = atheris.FuzzedDataProvider(content)
+    if data.ConsumeBool():  # a good one with some of its fields replaced, else any text
+        changed = json.loads(RECORD)
+        for _ in range(data.ConsumeIntInRange(1, 3)):
+            part = changed
+            while isinstance(part, dict) and part:
+                key = data.PickValueInList(list(part))
+                if not isinstance(part[key], dict) or data.ConsumeBool():
+                    with contextlib.suppress(ValueError, RecursionError):
+                        part[key] = json.loads(data.ConsumeUnicodeNoSurrogates(20))
+                    break
+                part = part[key]
+        content = json.dumps(changed).encode()
+    Path("weights/nerve.json").write_bytes(content)
+    with contextlib.suppress(jobs.InputError):
+        found = runs.read_record("nerve")
+        runs.Decision(**found["decision"]).mask(np.zeros((4, 4, 1), np.float32))
+        if "folds" in found:
+            assert all("/" not in fold["name"] for fold in found["folds"])
+        else:
+            runs.read_network(found)
+
+
+def stack(content):
+    """Pages are counted alike, and decoded to pixels of the promised kind."""
+    count = files.count_tif_pages(content)
+    for page in range(min(count, 3) or 1):
+        with contextlib.suppress(jobs.InputError):
+            pixels = files.decode_image(content, "x", 1 + 2 * (page % 2), page)
+            assert pixels.dtype == np.uint8 and pixels.ndim == 3
+        with contextlib.suppress(jobs.InputError):
+            mask = files.decode_mask(content, "x", page, None if page else 127)
+            assert set(np.unique(mask)) <= {0, 255}
+
+
+RECORD = json.dumps(
+    {
+        "format": runs.FORMAT,
+        "name": "nerve",
+        "job": "nerve",
+        "network": asdict(jobs.JOBS["nerve"].network),
+        "mean": 90.0,
+        "std": 50.0,
+        "array_size": [64, 80],
+        "is_resized": True,
+        "validation": ["1_1"],
+        "decision": asdict(runs.Decision()),
+        "recipe": asdict(jobs.JOBS["nerve"].recipe),
+        "command": "python train.py nerve",
+    }
+)
+
+
+def seeds(target):
+    """Good inputs to begin with, bytes."""
+    if target == "rle":
+        yield from (b"\x08\x08\x011 5 9 2", b"\x08\x08\0", bytes(range(128, 255)))
+    elif target == "csv":
+        rows = {"image": "1.png", "mask": "1.png"}, {"img": "1.jpg", "rle_mask": "1 5"}
+        for row in (
+            *rows,
+            {"img": "1", "pixels": "1 5"},
+            {"subject": "1", "img": "2", "pixels": ""},
+        ):
+            text = io.StringIO()
+            csv.writer(text).writerows([row.keys(), row.values()])
+            yield text.getvalue().encode()
+            yield b"\xef\xbb\xbf" + text.getvalue().encode()
+    elif target == "record":
+        folds = {"folds": [{"name": "nerve.fold1"}]}
+        yield from (RECORD.encode(), json.dumps({**json.loads(RECORD), **folds}).encode())
+    else:
+        pictures = [Image.fromarray(np.full((9, 7), value, np.uint8)) for value in (0, 255, 9)]
+        for kind, given in (("tiff", {}), ("tiff", {"compression": "tiff_lzw"}), ("gif", {})):
+            file = io.BytesIO()
+            pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **given)
+            yield file.getvalue()
+
+
+def main(options):
+    os.chdir(tempfile.mkdtemp())
+    for folder in ("data", "weights", "seeds", "found"):
+        Path(folder).mkdir()
+    Path("data/1.png").write_bytes(b"")
+    for number, seed in enumerate(seeds(options.target)):
+        Path("seeds", str(number)).write_bytes(seed)
+    target = dict(zip(TARGETS, (rle, tables, record, stack)))[options.target]
+    flags = [f"-max_total_time={max(1, round(options.minutes * 60))}", "-print_final_stats=1"]
+    flags += ["-max_len=20000", "-timeout=5", "-rss_limit_mb=2000", "-verbosity=0"]
+    atheris.Setup(["fuzz", *flags, "found", "seeds"], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(OPTIONS)
