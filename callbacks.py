@@ -11,10 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
-from checkpoint import checkpoint_path, read_variables, replace_hdf5, write_checkpoint
+from checkpoint import (
+    WEIGHTS_FORMAT,
+    checkpoint_path,
+    read_variables,
+    replace_hdf5,
+    write_checkpoint,
+)
 from devices import one_process
 from files import csv_text, replace_file, write_text
 from jobs import InputError
@@ -173,6 +180,8 @@ class RunFiles(keras.callbacks.Callback):
         sizes = [4 * math.prod(weight.shape) for weight in self.model.weights]
         with replace_hdf5(last, sizes) as temporary, one_process():
             self.model.save_weights(temporary)
+            with h5py.File(temporary, "r+") as file:
+                file.attrs["format"] = WEIGHTS_FORMAT
         if is_best:
             # Both are there before the first is put in place: its old weights and the new record,
             # or the reverse, never stand side by side.

@@ -16,6 +16,7 @@ from files import replace_file, reserve
 from jobs import InputError
 
 FORMAT = 1  # of weights/*.checkpoint.h5
+WEIGHTS_FORMAT = 1  # of weights/*.weights.h5, an attribute beside what Keras writes
 ROOM = 4096  # bytes that HDF5 takes for name and place of a data set, at the most
 LARGEST_STATE = 2**28  # bytes of what Progress is kept in
 # Options that may change when a training goes on: they say where it runs, not what it does.
@@ -114,6 +115,14 @@ def read_variables(path, shapes):
     except DAMAGES as error:
         raise _damaged(path, error) from error
     return arrays
+
+
+def check_weights(path, most_bytes):
+    """Raise ValueError for a file of weights that open_hdf5 refuses, or of a later version."""
+    with open_hdf5(path, most_bytes) as file:
+        number = file.attrs.get("format", WEIGHTS_FORMAT)  # not there: Keras alone wrote it
+        if number != WEIGHTS_FORMAT:
+            raise ValueError(f"format {number}, expected {WEIGHTS_FORMAT}")
 
 
 def open_hdf5(path, most_bytes=math.inf):

@@ -192,25 +192,34 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
 
 def prepare(options):
     """What `python data.py` does; returns the folder it wrote to."""
-    job, folder = JOBS[options.job], Path("output", options.job)
-    size = options.image_size
+    folder, size = Path("output", options.job), options.image_size
     if options.job == "noise" and (options.images or options.masks or options.table):
         raise InputError(
             "noise draws its own images; name another job to read --images or --table"
         )
     if size and 0 in size and any(size):
         raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
-    with lock(folder / ".lock"):
-        frames = read_noise(options) if options.job == "noise" else read_frames(options)
-        size = size or job.image_size
-        channels = options.channels or job.network.channels
-        form = Form(size, False, channels, options.threshold, options.white_level)
-        if not (size and any(size)):
-            form = replace(form, image_size=first_size(frames, channels, options), keep_size=True)
-        if options.skip_bad:
-            frames = leave_out_bad(frames, form)
-        write_arrays(folder, frames, form)
+    path = Path("output", f".{options.job}.lock")
+    if options.job == "noise":
+        with lock(path):
+            write(read_noise(options), folder, options)
+    else:
+        frames = read_frames(options)
+        with lock(path):
+            write(frames, folder, options)
     return folder
+
+
+def write(frames, folder, options):
+    """Write the arrays of some frames to a folder, at the size that the options say."""
+    job = JOBS[options.job]
+    size, channels = options.image_size or job.image_size, options.channels or job.network.channels
+    form = Form(size, False, channels, options.threshold, options.white_level)
+    if not (size and any(size)):
+        form = replace(form, image_size=first_size(frames, channels, options), keep_size=True)
+    if options.skip_bad:
+        frames = leave_out_bad(frames, form)
+    write_arrays(folder, frames, form)
 
 
 def first_size(frames, channels, options):

@@ -305,8 +305,10 @@ def replace_file(path, need=0):
 
 def check_room(path, need):
     """Raise InputError where the disk of `path` has less than `need` bytes of room."""
-    free = shutil.disk_usage(Path(path).parent).free
+    path = Path(path)
+    free = shutil.disk_usage(path.parent).free
     if need > free:
+        path = path.with_name(path.name.removeprefix(".partial."))
         raise InputError(
             f"{path}: needs {size_text(need)}, the disk has {size_text(free)} free; make room"
         )

@@ -257,6 +257,6 @@ if __name__ == "__main__":
         one_line_errors(),
         contextlib.nullcontext()
         if OPTIONS.process_id
-        else lock(Path("output", OPTIONS.job, ".lock")),
+        else lock(Path("output", f".{OPTIONS.job}.lock")),
     ):
         main(OPTIONS)

@@ -291,5 +291,5 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with one_line_errors(), lock(Path("vis", OPTIONS.job, ".lock")):
+    with one_line_errors(), lock(Path("vis", f".{OPTIONS.job}.lock")):
         main(OPTIONS)

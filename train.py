@@ -531,7 +531,7 @@ def predict_after(name, recipe, arrays, record, is_to_decide):
     if is_to_decide:
         decide(name, recipe, arrays, record, run)
     if len(arrays.test_images):
-        with lock(Path("output", name, ".lock"), wait=True):
+        with lock(Path("output", f".{name}.lock"), wait=True):
             predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
 
 

@@ -184,7 +184,7 @@ class Refusals:
         lines = (folder / "log").read_text(errors="replace").splitlines()
         after = everything(folder / "output")
         for files in (before, after):
-            files.pop(str(folder / "output" / command[0] / ".lock"), None)
+            files.pop(str(folder / f"output/.{command[0]}.lock"), None)
         shutil.rmtree(folder)
         return answer, lines, before == after
 

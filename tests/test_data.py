@@ -581,7 +581,7 @@ def test_a_full_disk_is_told_before_anything_is_written(place, monkeypatch):
     usage = shutil.disk_usage(".")._replace(free=100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     message = refused_again("cadastre", images="images", masks="masks")
-    assert "imgs_train.npy: needs 1.0 MB, the disk has 0.1 MB free" in message
+    assert "/imgs_train.npy: needs 983.2 kB, the disk has 100.0 kB free; make room" in message
 
 
 @pytest.mark.skipif(

@@ -1,14 +1,21 @@
 """How probabilities become a mask, how that is chosen, and what a run notes."""
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from conftest import ROOT
 
+from callbacks import RunFiles
+from checkpoint import checkpoint_path, read_progress
 from jobs import JOBS
-from predict import load_run
+from model import build_unet
+from predict import load_run, predict_file
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
+from train import compile_model
 
 NUM_PIXELS = 100
 
@@ -169,3 +176,40 @@ def test_weights_that_are_not_there_are_named_as_they_were_given(place):
     write_record()
     with pytest.raises(ValueError, match=r"--weights no/such.h5: no such file"):
         load_run("nerve", "no/such.h5")
+
+
+PREDICTED = 0.43700427, 0.506664, 0.4974485
+
+
+class TestFilesOfThisVersion:
+    """tests/files: a network of two filters that was trained when their format numbers were set."""
+
+    @pytest.fixture
+    def kept(self, place):
+        shutil.copytree(ROOT / "tests/files/weights", "weights")
+
+    def test_weights_and_record_still_predict_as_they_did(self, kept):
+        image = np.arange(64 * 80, dtype=np.uint32).reshape(64, 80, 1) % 251
+        probability = predict_file(load_run("nerve"), image.astype(np.uint8))
+        found = probability.mean(), probability[10, 10, 0], probability[40, 70, 0]
+        assert found == pytest.approx(PREDICTED, abs=1e-5)
+
+    def test_a_checkpoint_still_gives_its_variables(self, kept):
+        progress = read_progress(checkpoint_path("nerve"))
+        assert (progress.name, progress.epoch, progress.step) == ("nerve", 1, 0)
+        files = RunFiles(progress, {"job": "nerve"})
+        model = build_unet(read_network(progress.record))
+        compile_model(model, JOBS["nerve"].recipe, 2)
+        files.set_model(model)
+        files.restore()
+        assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out
+
+    def test_files_of_another_version_are_refused(self, kept):
+        with h5py.File("weights/nerve.weights.h5", "r+") as file:
+            file.attrs["format"] = 99
+        with pytest.raises(ValueError, match=r"nerve.weights.h5: .*format 99, expected 1"):
+            load_run("nerve")
+        text = Path("weights/nerve.json").read_text().replace('"format": 2', '"format": 99')
+        Path("weights/nerve.json").write_text(text)
+        with pytest.raises(ValueError, match=r"nerve.json: .*format 99, expected 2"):
+            load_run("nerve")
