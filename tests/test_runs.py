@@ -182,7 +182,7 @@ PREDICTED = 0.43700427, 0.506664, 0.4974485
 
 
 class TestFilesOfThisVersion:
-    """tests/files: a network of two filters that was trained when their format numbers were set."""
+    """tests/files: a network of two filters, trained when the format numbers were set."""
 
     @pytest.fixture
     def kept(self, place):
