@@ -17,11 +17,12 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from conftest import Forks, draw_pair, make_folders
+from conftest import ROOT, Forks, draw_pair, make_folders
 from PIL import Image
 
 import data
 import train
+from arrays import load_arrays
 from checkpoint import Progress, read_progress, write_checkpoint
 from jobs import InputError
 from predict import load_run
@@ -572,3 +573,68 @@ def test_a_bad_image_among_many_is_left_out_and_listed(script, there, tmp_path):
         (folder / f"images/{number}.png").write_bytes(b"")
     assert script(folder, *COMMAND, "--skip-bad")["status"] == 2
     assert "no training image is left" in (folder / "log").read_text()
+
+
+def test_a_killed_data_script_leaves_the_old_arrays_or_none(there, tmp_path):
+    """At twenty moments of its work; running it again finishes."""
+    folder = tmp_path / "killed"
+    make_folders(folder, count=150, channels=3)
+    with Forks("data") as script:
+        whole = script(folder, *COMMAND)
+        expected = everything(folder / "output")
+        partial, statuses = 0, []
+        for death in np.linspace(0.02, 1, 20) * whole["seconds"]:
+            statuses.append(script(folder, *COMMAND, after=float(death))["status"])
+            partial += bool(list((folder / "output/cadastre").glob(".partial*")))
+            if (folder / "output/cadastre/files.csv").exists():
+                for name in ("imgs_train.npy", "imgs_mask_train.npy", "files.csv"):
+                    path = folder / "output/cadastre" / name
+                    assert path.read_bytes() == expected[str(path)]
+            else:
+                with contextlib.chdir(folder):
+                    assert "no arrays there yet" in str(error_of(load_arrays, "cadastre"))
+        assert statuses.count(-9) >= 10 and partial >= 5, statuses
+        assert script(folder, *COMMAND)["status"] == 0
+        again = everything(folder / "output")
+    lock = str(folder / "output/.cadastre.lock")
+    assert {**again, lock: b""} == {**expected, lock: b""}
+
+
+def test_a_submission_of_100_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
+    """A tenth of that number here, so that it ends soon."""
+    used = []
+    with Forks("submission") as script:
+        for count in (1_000, 10_000):
+            folder = tmp_path / str(count)
+            write_predictions(folder, count)
+            answer = script(folder, "nerve")
+            assert answer["status"] == 0
+            lines = (folder / "output/nerve/submission.csv").read_text().splitlines()
+            assert len(lines) == count + 1
+            assert lines[1].startswith("0,") and len(lines[1]) > 2000
+            used.append(answer["megabytes"])
+    assert used[1] - used[0] < 0.003 * 9000, used  # 3 kB of files.csv, not the code's 3 kB as well
+
+
+def write_predictions(folder, count):
+    """What data.py and train.py leave for so many test images, of one noisy prediction each."""
+    (folder / "output/nerve").mkdir(parents=True)
+    (folder / "weights").mkdir()
+    record = json.loads((ROOT / "tests/files/weights/nerve.json").read_text())
+    (folder / "weights/nerve.json").write_text(json.dumps(record))
+    rows = ["train,1,1,images/1.png,masks/1.png,64,80"]
+    rows += [f"test,{number},{number},images/{number}.png,,64,80" for number in range(count)]
+    header = "split,id,subject,image,mask,height,width"
+    (folder / "output/nerve/files.csv").write_text("\n".join([header, *rows]) + "\n")
+    noise = np.random.default_rng(0).random((64, 80, 1), np.float32)
+    for name, shape, kind in (
+        ("imgs_train", (1, 64, 80, 1), np.uint8),
+        ("imgs_mask_train", (1, 64, 80, 1), np.uint8),
+        ("imgs_test", (count, 64, 80, 1), np.uint8),
+        ("imgs_mask_test", (count, 64, 80, 1), np.float32),
+    ):
+        path = folder / f"output/nerve/{name}.npy"
+        array = np.lib.format.open_memmap(path, "w+", kind, shape)
+        if kind == np.float32:
+            array[:] = noise
+        del array
