@@ -111,8 +111,7 @@ class RunFiles(keras.callbacks.Callback):
                 self.progress, step=step, seconds=self.seconds(), record=self.record
             )
             self.save(progress, self.read_variables(step))
-        if self.signal:
-            raise Stopped(self.signal, f"stopped; {self.resume_line()}")
+        self.stop_if_asked()
 
     def seconds(self):
         return self.progress.seconds + time.monotonic() - self.start
@@ -168,8 +167,7 @@ class RunFiles(keras.callbacks.Callback):
         )
         self.save(progress, arrays)
         self.progress = progress
-        if self.signal:
-            raise Stopped(self.signal, f"stopped; {self.resume_line()}")
+        self.stop_if_asked()
 
     def write_files(self, history, is_best):
         """Write weights/NAME.*; before the first epoch's are there, nothing is changed."""
@@ -183,8 +181,8 @@ class RunFiles(keras.callbacks.Callback):
             with h5py.File(temporary, "r+") as file:
                 file.attrs["format"] = WEIGHTS_FORMAT
         if is_best:
-            # Both are there before the first is put in place: its old weights and the new record,
-            # or the reverse, never stand side by side.
+            # Both are whole before one takes its place, and another training's record goes before
+            # its weights do: files of two trainings never stand side by side.
             with replace_file(record) as new_record, replace_file(best) as new_best:
                 new_record.write_text(json.dumps(self.record, indent=1), encoding="utf-8")
                 shutil.copyfile(last, new_best)
@@ -232,6 +230,11 @@ class RunFiles(keras.callbacks.Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def stop_if_asked(self):
+        """Raise Stopped where a signal came."""
+        if self.signal:
+            raise Stopped(self.signal, f"stopped; {self.resume_line()}")
 
     def resume_line(self):
         return f"python train.py {self.job} --resume goes on after {self.kept.describe()}"

@@ -29,7 +29,7 @@ from keras import layers
 from checkpoint import check_weights
 from devices import num_devices, num_replicas
 
-LARGEST_REST = 2**24  # bytes in a file of weights beside them, such as Keras 2's names
+LARGEST_REST = 2**24  # bytes in a file of weights beside these and the optimizer's
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 
@@ -269,7 +269,7 @@ def load_weights(model, path):
         raise InputError(f"{path}: {what} HDF5 file of weights")
     sizes = [4 * math.prod(weight.shape) for weight in model.weights]
     try:
-        check_weights(path, most_bytes=2 * sum(sizes) + LARGEST_REST)
+        check_weights(path, most_bytes=4 * sum(sizes) + LARGEST_REST)
         with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)

@@ -253,10 +253,9 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with (
-        one_line_errors(),
-        contextlib.nullcontext()
-        if OPTIONS.process_id
-        else lock(Path("output", f".{OPTIONS.job}.lock")),
-    ):
+    with one_line_errors(), contextlib.ExitStack() as stack:
+        load_arrays(OPTIONS.job)  # before any folder is made
+        read_record(OPTIONS.job)
+        if OPTIONS.process_id == 0:
+            stack.enter_context(lock(Path("output", f".{OPTIONS.job}.lock")))
         main(OPTIONS)

@@ -65,6 +65,7 @@ from predict import (
     predict_held_out,
     validation_rows,
 )
+from runs import read_record
 
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
@@ -291,5 +292,7 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with one_line_errors(), lock(Path("vis", f".{OPTIONS.job}.lock")):
-        main(OPTIONS)
+    with one_line_errors():
+        read_record(OPTIONS.job)  # before any folder is made
+        with lock(Path("vis", f".{OPTIONS.job}.lock")):
+            main(OPTIONS)

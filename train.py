@@ -128,9 +128,9 @@ from files import lock
 
 if __name__ == "__main__":
     with one_line_errors():
-        LOCK = None if OPTIONS.process_id else lock(Path("weights", f".{OPTIONS.job}.lock"))
         if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
+        LOCK = None if OPTIONS.process_id else lock(Path("weights", f".{OPTIONS.job}.lock"))
         watch_process(OPTIONS)
 
 import contextlib
@@ -354,6 +354,7 @@ def train_network(name, job, options, arrays, split, devices, progress):
         one_host = devices.num_processes == 1
         with files.signals() if one_host else contextlib.nullcontext():
             fit(model, training, validation, recipe.epochs, callbacks, progress)
+        files.stop_if_asked()  # after the last epoch's files
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
     if devices.process_id == 0:
         report_training(name, files)
@@ -494,7 +495,7 @@ def begin(options, arrays, names, is_first):
     if progress is None:
         progress = Progress(given, data, names[0])
         if is_first:
-            if path.exists():
+            if is_worth_keeping(path):
                 os.replace(path, old)
                 print(f"{path} of an interrupted training is now {old}")
             write_checkpoint(path, progress)
@@ -506,6 +507,15 @@ def begin(options, arrays, names, is_first):
     return progress
 
 
+def is_worth_keeping(path):
+    """Whether a checkpoint has steps behind it, or cannot be read."""
+    try:
+        progress = read_progress(path)
+    except InputError:
+        return True
+    return bool(progress and progress.record)
+
+
 def what_hosts_share(options, arrays):
     """{name: value} of what has to be the same on all hosts: options, images, masks and the
     weights to start from.
@@ -514,9 +524,9 @@ def what_hosts_share(options, arrays):
     del share["--process-id"]
     if options.weights and Path(options.weights).is_file():
         share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
-    path = checkpoint_path(options.job)
-    if options.resume and path.exists():
-        share[str(path)] = zlib.crc32(path.read_bytes())
+    if options.resume:
+        path = checkpoint_path(options.job)
+        share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
     return {**share, f"output/{options.job}": what_is_trained_on(arrays)}
 
 

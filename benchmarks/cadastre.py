@@ -44,10 +44,11 @@ import numpy as np
 
 from arrays import load_arrays
 from batches import split_rows
+from callbacks import CONSTANT
 from files import csv_text, read_numbers, write_text
 from jobs import THRESHOLD
 from model import build_unet
-from train import CONSTANT, compile_model, make_batches
+from train import compile_model, make_batches
 
 FACTORS = {
     "rate": (1e-2, 1e-3, 1e-4),

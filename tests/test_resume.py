@@ -187,12 +187,18 @@ def test_other_images_than_the_interrupted_training_had_are_refused(small, place
 
 def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(small, capsys):
     path = checkpoint_path("nerve")
-    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57))
+    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57, record={"job": ""}))
     small()
     assert (
         "weights/nerve.checkpoint.h5 of an interrupted training is now" in capsys.readouterr().out
     )
     assert read_progress(path.with_name("nerve.checkpoint.old.h5")).epoch == 57
+
+
+def test_a_checkpoint_of_no_step_is_not_kept(small):
+    write_checkpoint(checkpoint_path("nerve"), Progress({"job": "nerve"}, "", "nerve"))
+    small()
+    assert not list(Path("weights").glob("*.checkpoint*"))
 
 
 def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
