@@ -3,6 +3,7 @@ memory.
 """
 
 import contextlib
+import os
 import threading
 import tokenize
 import zlib
@@ -27,6 +28,7 @@ from files import (
 )
 from frames import check_sizes
 from jobs import JOBS, LARGEST_IMAGE, InputError
+from options import error_text
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
 TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
@@ -157,10 +159,8 @@ def why_bad(frame, form):
         sizes = [decode(Task(name, 0, file), file.read(), form)[0] for name, file in files]
         if frame.mask:
             check_sizes(frame, *sizes)
-    except InputError as error:
-        return " ".join(str(error).split())
-    except OSError as error:
-        return f"{error.filename}: {error.strerror}"
+    except (InputError, OSError) as error:
+        return error_text(error)
     return None
 
 
@@ -204,6 +204,13 @@ class Rows:
                     raise InputError(f"{name}: was cut short while it was read; {self.remedy}")
         return result[(*[slice(None)] * numbers.ndim, *rest)]
 
+    def is_replaced(self):
+        """Whether another file has taken the place of this one since."""
+        try:
+            return not os.path.samestat(os.fstat(self.file.fileno()), os.stat(self.file.name))
+        except FileNotFoundError:
+            return True
+
     def checksum(self):
         """CRC-32 of about 64 rows, evenly spread, for there may be many."""
         value = 0
@@ -238,6 +245,11 @@ def load_arrays(job):
     folder = Path("output", job)
     if not (folder / FILES).exists():
         command = f"python data.py {job} {JOBS[job].raw}"
+        if (folder / IMAGES).exists():
+            raise InputError(
+                f"{folder}: data.py was interrupted there; run {command} again, with the options "
+                "of before"
+            )
         raise InputError(f"{folder}: no arrays there yet; first run: {command}")
     rows = read_csv(folder / FILES, FILES_HEADER)
     if not all(row["height"].isdecimal() and row["width"].isdecimal() for row in rows):

@@ -18,12 +18,14 @@ import numpy as np
 from checkpoint import (
     WEIGHTS_FORMAT,
     checkpoint_path,
+    put_aside,
+    read_progress,
     read_variables,
     replace_hdf5,
     write_checkpoint,
 )
 from devices import one_process
-from files import csv_text, replace_file, write_text
+from files import check_room, csv_text, replace_file, write_text
 from jobs import InputError
 from options import Stopped
 from runs import read_record
@@ -48,6 +50,7 @@ class RunFiles(keras.callbacks.Callback):
         self.record = progress.record or record
         self.name, self.job = progress.name, record["job"]
         self.signal, self.unchecked, self.kept = None, None, progress
+        self.is_new = not progress.record
 
     @property
     def history(self):
@@ -204,9 +207,34 @@ class RunFiles(keras.callbacks.Callback):
         return arrays
 
     def save(self, progress, arrays):
-        """Write the checkpoint."""
+        """Write the checkpoint; a new training's first one puts an older training's aside."""
+        if self.is_new and not self.is_own(self.checkpoint):
+            put_aside(self.checkpoint)
+        self.is_new = False
         write_checkpoint(self.checkpoint, progress, arrays)
         self.saved, self.kept = time.monotonic(), progress
+
+    def is_own(self, path):
+        """Whether a checkpoint is of this training: of an earlier fold."""
+        with contextlib.suppress(InputError):
+            kept = read_progress(path)
+            same = ("options", "data")
+            return (
+                kept
+                and kept.name != self.name
+                and all(getattr(kept, key) == getattr(self.progress, key) for key in same)
+            )
+        return False
+
+    def check_room(self):
+        """Raise InputError where the disk has no room for this run's files, beside those that they
+        take the place of.
+        """
+        size = sum(math.prod(variable.shape) * 4 for variable in self.variables(0))
+        names = f"{self.name}.weights.h5", f"{self.name}.last.weights.h5", self.checkpoint.name
+        paths = [Path("weights", name) for name in names]
+        there = sum(path.stat().st_size for path in paths if path.exists())
+        check_room(paths[0], max(size, 3 * size - there))
 
     # ---- signals
 

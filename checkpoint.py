@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Progress:
     options: dict  # of train.py, as they were given to the training that was interrupted
     data: str  # digest of its images and masks
     name: str  # of the network in training; with --folds those before it are trained
+    backend: str = "tensorflow"  # of Keras
     epoch: int = 0  # whole epochs behind it
     step: int = 0  # and steps of the next one
     seconds: float = 0.0  # that those steps took
@@ -47,6 +49,23 @@ class Progress:
 
 def checkpoint_path(job):
     return Path("weights", f"{job}.checkpoint.h5")
+
+
+def has_steps(path):
+    """Whether a training could go on from a checkpoint, or it cannot be read."""
+    try:
+        progress = read_progress(path)
+    except InputError:
+        return True
+    return bool(progress and progress.record)
+
+
+def put_aside(path):
+    """Rename a checkpoint that has steps, before another training's takes its place."""
+    old = path.with_name(path.name.replace(".checkpoint", ".checkpoint.old"))
+    if has_steps(path):
+        os.replace(path, old)
+        print(f"\n{path} of an interrupted training is now {old}")
 
 
 def write_checkpoint(path, progress, arrays=()):
@@ -155,6 +174,8 @@ def open_hdf5(path, most_bytes=math.inf):
 
 
 def _damaged(path, error):
+    if isinstance(error, OSError):  # HDF5's are long
+        error = "not a whole HDF5 file"
     return InputError(
         f"{path}: not a training to go on with, by this version ({error}); start anew without "
         "--resume"

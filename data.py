@@ -6,7 +6,7 @@ python data.py nerve --raw raw
 from dataclasses import dataclass
 
 from jobs import JOBS, LARGEST_IMAGE, InputError
-from options import job_option, one_line_errors, option, parse_options
+from options import job_option, one_line_errors, option, parse_options, stop_in_one_line
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Options:
 
 
 if __name__ == "__main__":
+    stop_in_one_line()
     with one_line_errors():  # before OpenCV, which delays --help
         OPTIONS = parse_options(Options, "data.py", __doc__)
 
@@ -214,24 +215,22 @@ def write(frames, folder, options):
     """Write the arrays of some frames to a folder, at the size that the options say."""
     job = JOBS[options.job]
     size, channels = options.image_size or job.image_size, options.channels or job.network.channels
-    form = Form(size, False, channels, options.threshold, options.white_level)
-    if not (size and any(size)):
-        form = replace(form, image_size=first_size(frames, channels, options), keep_size=True)
+    form = Form(size or (0, 0), False, channels, options.threshold, options.white_level)
+    if not any(form.image_size):
+        form = replace(form, image_size=(32, 32))
+        size = first_size(frames, form, options.skip_bad)
+        form = replace(form, image_size=size, keep_size=True)
     if options.skip_bad:
         frames = leave_out_bad(frames, form)
     write_arrays(folder, frames, form)
 
 
-def first_size(frames, channels, options):
-    """The size (H, W) of the first image; with skip_bad of the first that can be read."""
-    for number, frame in enumerate(frames, 1):
-        try:
-            image = frame.image
-            return decode_image(image.read(), image.path, channels, image.page).shape[:2]
-        except (InputError, OSError):
-            if not options.skip_bad or number == len(frames):
-                raise
-    return None
+def first_size(frames, form, skip_bad):
+    """The size (H, W) of the first image; with skip_bad of the first frame that is not bad."""
+    if skip_bad:
+        frames = [next((frame for frame in frames if not why_bad(frame, form)), frames[0])]
+    image = frames[0].image
+    return decode_image(image.read(), image.path, form.channels, image.page).shape[:2]
 
 
 def leave_out_bad(frames, form):

@@ -69,6 +69,8 @@ class ImageFile:
         """The file's bytes; raises InputError, OSError."""
         if self.archive is None:
             size = os.path.getsize(self.path)
+            if not os.path.isfile(self.path):  # a pipe would keep us waiting
+                raise InputError(f"{self.path}: not a file")
         else:
             size = self.archive.getinfo(self.member).file_size  # zipfile reads no more than that
         if size > LARGEST_FILE:
@@ -347,8 +349,13 @@ def lock(path, wait=False):
     says so, and waits.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot be written to ({error.strerror})", str(path.parent)
+        ) from error
     try:
         if not _try_lock(file):
             file.seek(0)

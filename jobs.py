@@ -69,7 +69,9 @@ class UNetConfig:
         for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
             given = len(getattr(self, name))
             if given not in (0, needed):
-                raise InputError(f"{name} has {given} entries; {levels} levels need {needed}")
+                raise InputError(
+                    f"network.{name} has {given} entries, {levels} levels need {needed}; set it"
+                )
 
     @property
     def divisor(self):

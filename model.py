@@ -6,7 +6,7 @@ python model.py nerve
 from dataclasses import dataclass, replace
 
 from jobs import JOBS, InputError, UNetConfig
-from options import job_option, one_line_errors, parse_options
+from options import job_option, one_line_errors, parse_options, stop_in_one_line
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Options:
 
 
 if __name__ == "__main__":
+    stop_in_one_line()
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "model.py", __doc__)
 
@@ -273,6 +274,8 @@ def load_weights(model, path):
         with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise ValueError("numbers that are not finite")
     except UserWarning as error:
         raise InputError(f"{path}: not weights of this network, it lacks layers") from error
     except (ValueError, OSError, KeyError, RuntimeError) as error:

@@ -116,6 +116,16 @@ def parse_given(options_class, prog, documentation, arguments=None):
     return given
 
 
+_depth = 0  # of one_line_errors blocks that are running
+
+
+def error_text(error):
+    """An error in one line; an OSError with its file's name."""
+    if isinstance(error, OSError) and error.filename:
+        error = f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
 class Stopped(KeyboardInterrupt):
     """SIGINT (Ctrl-C) or SIGTERM asked a script to end; the text says what is kept."""
 
@@ -124,8 +134,19 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number  # as shells have it
 
 
+def stop_in_one_line():
+    """Have SIGINT and SIGTERM end a script in one line from here on: inside one_line_errors as it
+    does, outside, while modules are imported, at once.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
 def _stop(number, frame):
-    raise Stopped(number)
+    if _depth:
+        raise Stopped(number)
+    os.write(2, b"\nstopped\n")
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager
@@ -135,15 +156,14 @@ def one_line_errors():
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and its hints about retracing
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave half-written files
-        signal.signal(signal.SIGTERM, _stop)
-    status = 2
+    global _depth
+    status, _depth = 2, _depth + 1
     try:
         yield
     except InputError as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        message = error_text(error)
     except FloatingPointError as error:
         message, status = str(error), 1
     except KeyboardInterrupt as stop:
@@ -151,6 +171,8 @@ def one_line_errors():
         sys.exit(getattr(stop, "status", 130))
     else:
         return
+    finally:
+        _depth -= 1
     line = " ".join(message.split())
     print("error: " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
     sys.exit(status)

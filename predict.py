@@ -83,8 +83,15 @@ def load_network(name, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record = read_record(name)
     again = f"run python train.py {record['job']} again, with the options of before"
+    config = read_network(record)
+    largest = max(config.filters + config.decoder_filters + (config.bottleneck,))
+    if Path(weights).is_file() and 36 * largest**2 > Path(weights).stat().st_size:
+        raise InputError(
+            f"{weights}: smaller than a 3x3 convolution of {largest} filters, which weights/{name}"
+            f".json names; {again}"
+        )
     try:
-        model = build_unet(read_network(record), name=record["job"])
+        model = build_unet(config, name=record["job"])
     except InputError as error:
         raise InputError(f"weights/{name}.json: {error}; {again}") from error
     try:

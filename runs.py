@@ -1,6 +1,7 @@
 """What a training notes in weights/NAME.json, and how probabilities become a mask; no Keras."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,10 @@ def read_record(name):
     this version.
     """
     path, job = Path("weights", f"{name}.json"), name.partition(".")[0]
+    if not path.exists() and Path("weights", f"{job}.checkpoint.h5").exists():
+        raise InputError(
+            f"{path}: missing, its training was interrupted; run python train.py {job} --resume"
+        )
     if not path.exists() and name != job:
         raise InputError(f"{path}: missing; run python train.py {job} --folds again, as before")
     if not path.exists():
@@ -91,6 +96,7 @@ def read_record(name):
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
         record["command"]
+        _check(isinstance(record.get("options", {}), dict), "options")
         decision = Decision(**record["decision"])
         _check(0 <= decision.threshold <= 1 and decision.min_area >= 0, "decision")
         if "folds" in record:
@@ -102,7 +108,8 @@ def read_record(name):
                 record[key]
             _check(record["job"] == job, "job")
             _check(all(isinstance(record[k], float | None) for k in ("mean", "std")), "scale")
-            _check(record["std"] is None or record["std"] > 0, "std")
+            _check(record["std"] is None or 0 < record["std"] < math.inf, "std")
+            _check(record["mean"] is None or math.isfinite(record["mean"]), "mean")
             _check(len(record["array_size"]) == 2, "array_size")
             _check(all(isinstance(id, str) for id in record["validation"]), "validation")
             _check(record["recipe"]["augmentation"]["symmetry"] in SYMMETRIES, "symmetry")

@@ -15,6 +15,7 @@ from options import (
     option,
     parse_options,
     process_option,
+    stop_in_one_line,
 )
 
 
@@ -30,6 +31,7 @@ class Options:
 
 
 if __name__ == "__main__":
+    stop_in_one_line()
     with one_line_errors():  # before OpenCV, which delays --help
         OPTIONS = parse_options(Options, "submission.py", __doc__)
         check_devices(OPTIONS)
@@ -95,8 +97,10 @@ def probabilities_to_submit(job, arrays, options):
     test images of the held-out ones. None in a process that predicted for another.
     """
     path = Path("output", job, "imgs_mask_test.npy")
-    sources = (*Path("weights").glob(f"{job}.*"), Path("output", job, TEST_IMAGES))
     again, record = f"delete it and run python submission.py {job}", read_record(job)
+    names = [fold["name"] for fold in record.get("folds", [{"name": job}])]
+    sources = [Path("weights", f"{name}.weights.h5") for name in names]
+    sources += [Path("weights", f"{job}.json"), Path("output", job, TEST_IMAGES)]
     # With --hosts all of them predict or none: no look at files that one may have and another not
     if len(arrays.test_files) and not options.hosts and is_newer(path, sources):
         probabilities = Rows(path, again)

@@ -6,7 +6,14 @@ python test.py nerve
 from dataclasses import dataclass
 
 from jobs import InputError
-from options import job_option, one_line_errors, option, parse_options
+from options import (
+    error_text,
+    job_option,
+    one_line_errors,
+    option,
+    parse_options,
+    stop_in_one_line,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Options:
 
 
 if __name__ == "__main__":
+    stop_in_one_line()
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "test.py", __doc__)
 
@@ -50,6 +58,7 @@ from files import (
     decode_mask,
     list_images,
     lock,
+    quiet,
     resize,
     with_progress,
     write_image,
@@ -143,15 +152,23 @@ def folder_images(run, options):
             check_sizes(frame, image.shape[:2], truth.shape[:2])
         return image, truth
 
-    def results():
+    def pairs():
+        left_out = 0
         for frame in frames:
             try:
-                image, truth = read(frame)
+                yield frame, *read(frame)
             except (InputError, OSError) as error:
                 if not options.skip_bad:
                     raise
-                print(f"left out: {' '.join(str(error).split())}")
-                continue
+                print(f"left out: {error_text(error)}")
+                left_out += 1
+        if options.skip_bad:
+            print(f"{left_out} of {len(frames)} images left out")
+        if left_out == len(frames):
+            raise InputError(f"{options.images}: no image is left; see above why")
+
+    def results():
+        for frame, image, truth in quiet(pairs()):
             probability = predict_file(run, image)
             prediction = run.decision.mask(probability)
             yield Result(frame.id, image, probability, prediction, truth)

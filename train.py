@@ -17,6 +17,8 @@ from options import (
     one_line_errors,
     option,
     parse_given,
+    Stopped,
+    stop_in_one_line,
     process_option,
 )
 
@@ -111,19 +113,20 @@ def read_options(given):
             raise InputError(f"{path}: its options are damaged; leave --resume out") from error
     if not finished.exists():
         print(f"weights/: no training of {job} was interrupted; a new one starts")
-        return Options(**given)
+        return Options(**{**given, "resume": False})
     interrupted_options(given, read_record(job).get("options", given), finished)
     print(f"{finished}: this training is finished; next: python test.py {job}")
     sys.exit(0)
 
 
 if __name__ == "__main__":
+    stop_in_one_line()
     with one_line_errors():  # before OpenCV and Keras, which take seconds to load
         OPTIONS = read_options(parse_given(Options, "train.py", __doc__))
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         check_devices(OPTIONS)
 
-from arrays import load_arrays
+from arrays import IMAGES, load_arrays
 from files import lock
 
 if __name__ == "__main__":
@@ -149,7 +152,7 @@ import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
 from callbacks import ConstantWarning, RunFiles
-from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
+from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import ONE_DEVICE, find_devices, find_precision, num_devices
 from files import replace_file, write_text
 from losses import LOSSES, METRICS
@@ -342,6 +345,8 @@ def train_network(name, job, options, arrays, split, devices, progress):
         model.short_batches = training.short_batch, validation.short_batch if validation else {}
         files.set_model(model)
         files.restore()
+        if devices.process_id == 0:
+            files.check_room()
         callbacks = [files] if devices.process_id == 0 else []
         if devices.num_processes == 1:  # one alone cannot predict with what all of them hold
             callbacks.append(ConstantWarning((validation or training)[0][0], recipe, config))
@@ -433,7 +438,8 @@ def train_predict(options):
                 f"--{option_name.replace('_', '-')} does not go with --folds, whose networks "
                 "start anew and hold out a share each; pass one of the two"
             )
-    if name == "noise" and not Path("output/noise/files.csv").exists():
+    # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
+    if name == "noise" and not Path("output/noise", IMAGES).exists():
         data.prepare(data.Options(seed=options.seed))
     arrays = load_arrays(name)
     by_subject, seed = options.split_by_subject, options.seed
@@ -442,6 +448,8 @@ def train_predict(options):
         print(f"precision {precision}: {reason}")
         options = replace(options, precision=precision)
     fit_network(name, job, arrays)
+    if options.weights and not Path(options.weights).is_file():
+        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
     if options.folds:
         names = [f"{name}.fold{number}" for number in range(1, options.folds + 1)]
         splits = fold_rows(arrays.files, options.folds, by_subject, seed)
@@ -457,7 +465,8 @@ def train_predict(options):
             if names.index(network_name) < names.index(progress.name):
                 continue  # trained before the interruption
             if network_name != progress.name:
-                progress = Progress(progress.options, progress.data, network_name)
+                same = progress.options, progress.data
+                progress = Progress(*same, network_name, progress.backend)
             record = train_network(network_name, job, options, arrays, split, devices, progress)
             keras.backend.clear_session()
         devices.leave()
@@ -475,7 +484,7 @@ def train_predict(options):
     if is_to_decide or len(arrays.test_images):
         with devices.alone.scope():
             predict_after(name, job.recipe, arrays, record, is_to_decide)
-    checkpoint_path(name).unlink()
+    checkpoint_path(name).unlink(missing_ok=True)
     print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
 
 
@@ -484,36 +493,31 @@ def begin(options, arrays, names, is_first):
     notes it. Raises InputError for a folder that cannot be written, and where the images are not
     those that the interrupted training had.
     """
-    path, old = checkpoint_path(options.job), Path("weights", f"{options.job}.checkpoint.old.h5")
+    path = checkpoint_path(options.job)
     for folder in (path.parent, Path("vis", options.job), Path("output", options.job)):
         folder.mkdir(parents=True, exist_ok=True)
         if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
-            raise InputError(f"{folder}: cannot be written to; give yourself the right to")
+            raise InputError(f"{folder}: cannot be written to")
     progress = read_progress(path) if options.resume else None
-    given = dataclasses.asdict(replace(options, resume=False))
+    given, backend = dataclasses.asdict(replace(options, resume=False)), keras.backend.backend()
     data = hashlib.sha256(repr(what_is_trained_on(arrays)).encode()).hexdigest()
+    if options.resume and progress is None:
+        raise InputError(f"{path}: gone since this training was told to go on with it")
     if progress is None:
-        progress = Progress(given, data, names[0])
-        if is_first:
-            if is_worth_keeping(path):
-                os.replace(path, old)
-                print(f"{path} of an interrupted training is now {old}")
+        progress = Progress(given, data, names[0], backend)
+        if is_first and not has_steps(path):  # else RunFiles puts it aside once it has steps, too
             write_checkpoint(path, progress)
+    elif progress.backend != backend:
+        raise InputError(
+            f"{path}: a training on {progress.backend}, this is {backend}; set KERAS_BACKEND="
+            f"{progress.backend}"
+        )
     elif progress.data != data or progress.name not in names:
         raise InputError(
             f"output/{options.job}: other images than the training in {path} had; run python "
             f"data.py {options.job} as before, or start anew without --resume"
         )
     return progress
-
-
-def is_worth_keeping(path):
-    """Whether a checkpoint has steps behind it, or cannot be read."""
-    try:
-        progress = read_progress(path)
-    except InputError:
-        return True
-    return bool(progress and progress.record)
 
 
 def what_hosts_share(options, arrays):
@@ -542,11 +546,19 @@ def predict_after(name, recipe, arrays, record, is_to_decide):
         decide(name, recipe, arrays, record, run)
     if len(arrays.test_images):
         with lock(Path("output", f".{name}.lock"), wait=True):
-            predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
+            if arrays.test_images.is_replaced():
+                print(f"output/{name}: other test images than at the start; not predicted")
+            else:
+                predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
 
 
 def main(options):
-    train_predict(options)
+    try:
+        train_predict(options)
+    except Stopped as stop:
+        if str(stop) == "stopped" and checkpoint_path(options.job).exists():  # not inside a step
+            stop.args = (f"stopped; python train.py {options.job} --resume goes on",)
+        raise
 
 
 if __name__ == "__main__":

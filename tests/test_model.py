@@ -262,9 +262,9 @@ def test_an_unknown_job_is_refused_by_name():
 
 
 def test_lists_that_do_not_fit_the_levels_are_refused():
-    with pytest.raises(ValueError, match="dropout has 2 entries; 4 levels need 5"):
+    with pytest.raises(ValueError, match="dropout has 2 entries, 4 levels need 5"):
         get_unet("nerve", dropout=(0.1, 0.2))
-    with pytest.raises(ValueError, match="decoder_filters has 5 entries; 2 levels need 2"):
+    with pytest.raises(ValueError, match="decoder_filters has 5 entries, 2 levels need 2"):
         get_unet("noise", filters=(4, 8))
 
 

@@ -185,9 +185,19 @@ def test_other_images_than_the_interrupted_training_had_are_refused(small, place
         small(resume=True)
 
 
-def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(small, capsys):
+def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(
+    small, capsys, monkeypatch
+):
     path = checkpoint_path("nerve")
     write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57, record={"job": ""}))
+    for _ in range(2):  # starts that come to nothing take nothing away
+        with pytest.raises(ValueError, match="no such HDF5 file"):
+            small(weights="typo.weights.h5")
+        with monkeypatch.context() as patch:
+            stop_in(patch, 1)
+            with pytest.raises(KeyboardInterrupt):
+                small()
+        assert read_progress(path).epoch == 57
     small()
     assert (
         "weights/nerve.checkpoint.h5 of an interrupted training is now" in capsys.readouterr().out
@@ -208,6 +218,47 @@ def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
     progress = replace(read_progress(checkpoint_path("nerve")), record={"job": "nerve"})
     with pytest.raises(ValueError, match="inside an epoch, .* leave --devices and --hosts out"):
         RunFiles(progress, {"job": "nerve"}, can_pause=False).restore()
+
+
+def test_another_backend_is_refused(small):
+    given = dataclasses.asdict(train.Options(job="nerve"))
+    write_checkpoint(checkpoint_path("nerve"), Progress(given, "", "nerve", "theano"))
+    message = "a training on theano, this is .*; set KERAS_BACKEND=theano"
+    with pytest.raises(ValueError, match=message):
+        small(resume=True)
+
+
+def test_other_test_images_than_at_the_start_are_not_predicted(small, monkeypatch, capsys):
+    make_folders(Path("new"), count=2, size=(64, 80), channels=1)
+    given = dict(images="images", masks="masks", test_images="new/images")
+    data.prepare(data.Options(job="nerve", **given))
+    fit = train.fit
+
+    def fit_and_prepare(*arguments):
+        fit(*arguments)
+        data.prepare(data.Options(job="nerve", **given))
+
+    monkeypatch.setattr(train, "fit", fit_and_prepare)
+    small()
+    assert "other test images than at the start; not predicted" in capsys.readouterr().out
+    assert not Path("output/nerve/imgs_mask_test.npy").exists()
+
+
+@pytest.mark.parametrize("script", ["train.py", "data.py", "test.py", "submission.py"])
+def test_a_signal_while_modules_are_imported_ends_a_script_in_one_line(place, script):
+    data.prepare(data.Options(image_size=(64, 64)))
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    command = [sys.executable, str(ROOT / script), "noise"]
+    for number, seconds in ((signal.SIGTERM, 0.2), (signal.SIGINT, 0.4), (signal.SIGTERM, 1.5)):
+        with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+            time.sleep(seconds)
+            process.send_signal(number)
+            errors = process.communicate(timeout=30)[1]
+        assert "Traceback" not in errors
+        if process.returncode not in (0, 2):  # it had ended before
+            assert process.returncode == 128 + number, errors
+            lines = [line for line in errors.splitlines() if line and "0000 00:" not in line]
+            assert lines[-1].startswith("stopped"), errors
 
 
 class TestOptions:

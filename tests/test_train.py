@@ -264,7 +264,9 @@ class TestFolds:
         monkeypatch.setattr(train, "train_network", stop)
         with pytest.raises(KeyboardInterrupt):
             small_run(folds=2, epochs=1)
-        with pytest.raises(ValueError, match="no trained network there yet"):
+        with pytest.raises(
+            ValueError, match="nerve.json: missing, its training was interrupted; run"
+        ):
             load_run("nerve")
 
     def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
