@@ -13,16 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from disk import create_array, csv_text, replace_file
 from files import (
     ImageFile,
-    create_array,
-    csv_text,
     decode_image,
     decode_mask,
     map_in_threads,
     quiet,
     read_csv,
-    replace_file,
     resize,
     with_progress,
 )

@@ -25,7 +25,7 @@ from checkpoint import (
     write_checkpoint,
 )
 from devices import one_process
-from files import check_room, csv_text, replace_file, write_text
+from disk import check_room, csv_text, replace_file, write_text
 from jobs import InputError
 from options import Stopped
 from runs import read_record

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from files import replace_file, reserve
+from disk import replace_file, reserve
 from jobs import InputError
 
 FORMAT = 1  # of weights/*.checkpoint.h5

@@ -71,7 +71,8 @@ import cv2
 import numpy as np
 
 from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, why_bad, write_arrays
-from files import ImageFile, decode_image, lock, map_in_threads, quiet, with_progress, write_image
+from disk import lock
+from files import ImageFile, decode_image, map_in_threads, quiet, with_progress, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on

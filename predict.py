@@ -9,7 +9,8 @@ import numpy as np
 
 from augment import SYMMETRIES
 from devices import ONE_DEVICE
-from files import create_array, replace_file, resize, with_progress
+from disk import create_array, replace_file
+from files import resize, with_progress
 from jobs import InputError
 from model import build_unet, load_weights
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record

@@ -47,7 +47,8 @@ import cv2
 import numpy as np
 
 from arrays import TEST_IMAGES, Rows, load_arrays
-from files import lock, map_in_threads, read_csv, replace_file, resize, with_progress
+from disk import lock, replace_file
+from files import map_in_threads, read_csv, resize, with_progress
 from runs import Decision, read_record
 
 

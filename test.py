@@ -52,18 +52,8 @@ import cv2
 import numpy as np
 
 from arrays import load_arrays
-from files import (
-    csv_text,
-    decode_image,
-    decode_mask,
-    list_images,
-    lock,
-    quiet,
-    resize,
-    with_progress,
-    write_image,
-    write_text,
-)
+from disk import csv_text, lock, write_text
+from files import decode_image, decode_mask, list_images, quiet, resize, with_progress, write_image
 from frames import check_sizes, files_by_id, read_folders, without_masks
 from losses import dice_per_image, iou_per_image
 from predict import (

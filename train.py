@@ -127,7 +127,7 @@ if __name__ == "__main__":
         check_devices(OPTIONS)
 
 from arrays import IMAGES, load_arrays
-from files import lock
+from disk import lock
 
 if __name__ == "__main__":
     with one_line_errors():

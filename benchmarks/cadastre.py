@@ -45,7 +45,8 @@ import numpy as np
 from arrays import load_arrays
 from batches import split_rows
 from callbacks import CONSTANT
-from files import csv_text, read_numbers, write_text
+from disk import csv_text, write_text
+from files import read_numbers
 from jobs import THRESHOLD
 from model import build_unet
 from train import compile_model, make_batches

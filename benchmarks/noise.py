@@ -45,7 +45,8 @@ from matplotlib.figure import Figure
 import data
 from arrays import Arrays
 from batches import find_scale
-from files import csv_text, read_numbers, replace_file, write_text
+from disk import csv_text, replace_file, write_text
+from files import read_numbers
 from losses import dice_per_image
 from model import build_unet
 from predict import Network, Run, predict_arrays

@@ -52,7 +52,7 @@ import plain
 from arrays import FILES, FILES_HEADER
 from batches import Batches
 from devices import find_precision
-from files import create_array, csv_text
+from disk import create_array, csv_text
 from jobs import JOBS
 from losses import dice_per_image
 from measure import (

@@ -12,7 +12,7 @@ from conftest import ROOT, make_folders, make_nerve, run_well
 
 import data
 import train
-from files import csv_text, write_text
+from disk import csv_text, write_text
 from jobs import JOBS, InputError
 from runs import Decision, HeldOut
 

@@ -20,15 +20,8 @@ from PIL import Image
 import data
 from arrays import Rows, load_arrays
 from data import Options, create_data, keras_generator, prepare
-from files import (
-    create_array,
-    decode_image,
-    decode_mask,
-    list_images,
-    natural_key,
-    replace_file,
-    resize,
-)
+from disk import create_array, replace_file
+from files import decode_image, decode_mask, list_images, natural_key, resize
 from jobs import InputError
 
 
