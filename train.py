@@ -154,7 +154,7 @@ from batches import Batches, find_scale, fold_rows, split_rows
 from callbacks import ConstantWarning, RunFiles
 from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import ONE_DEVICE, find_devices, find_precision, num_devices
-from files import replace_file, write_text
+from disk import replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
 from predict import load_run, measure_held_out, predict_test

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, refusal, run, run_well
 
+from checkpoint import read_progress
+
 jax_only = pytest.mark.skipif(not find_spec("jax"), reason="not installed")
 # Runs a script as `python SCRIPT ...` would, where asked for with TensorFlow's processor as two
 # devices, and leaves the weights that a training starts and ends with in *.npz.
@@ -110,6 +112,34 @@ def hosts():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return ["--hosts", f"127.0.0.1:{port},127.0.0.1:{port + 1}"]
+
+
+@jax_only
+def test_two_hosts_go_on_where_one_was_killed(start, folders):
+    """And end with the weights that one would have come to."""
+    first, second = folders
+    environment = {"KERAS_BACKEND": "jax"}
+    whole = [*TRAIN, "--epochs", "8", "--batch-size", "4"]
+    finish(start(first, whole, environment))
+    expected = trained(first)
+    for folder in folders:
+        shutil.rmtree(folder / "weights", ignore_errors=True)
+    killed, path = start(first, whole, environment), first / "weights/nerve.checkpoint.h5"
+    deadline = time.monotonic() + 100
+    while not (path.exists() and read_progress(path).epoch):
+        assert killed.poll() is None and time.monotonic() < deadline
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    shutil.copytree(first / "weights", second / "weights")
+    together = ["train.py", "nerve", "--resume", *hosts()]
+    both = [
+        start(folder, [*together, "--process-id", str(number)], environment)
+        for number, folder in enumerate(folders)
+    ]
+    assert "going on after nerve, " in finish(both[0])
+    finish(both[1])
+    for folder in folders:
+        assert_equal(trained(folder), expected, 1e-4)
 
 
 @pytest.mark.parametrize(
