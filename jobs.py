@@ -78,6 +78,16 @@ class UNetConfig:
         """How many input pixels one pixel of the deepest level stands for."""
         return 2 ** len(self.filters)
 
+    @property
+    def least_bytes(self):
+        """A lower bound of the bytes of the weights, float32, without a network being built: those
+        of its widest 3x3 convolution, or fewer.
+        """
+        decoder = self.decoder_filters or self.filters
+        # The second convolution of a level has as many inputs as outputs; the top may have one.
+        wide = max(*self.filters, self.bottleneck, *decoder[self.top_convolutions == 1 :], 0)
+        return 4 * 9 * max(wide**2, decoder[0])
+
     def output_length(self, length):
         """Output height (or width) for one of the input, in pixels; None where it does not fit."""
         lost = 4 if self.padding == "valid" else 0

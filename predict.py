@@ -85,10 +85,10 @@ def load_network(name, weights):
     record = read_record(name)
     again = f"run python train.py {record['job']} again, with the options of before"
     config = read_network(record)
-    largest = max(config.filters + config.decoder_filters + (config.bottleneck,))
-    if Path(weights).is_file() and 36 * largest**2 > Path(weights).stat().st_size:
+    smallest = config.least_bytes
+    if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
         raise InputError(
-            f"{weights}: smaller than a 3x3 convolution of {largest} filters, which weights/{name}"
+            f"{weights}: smaller than the {smallest:,} bytes of the network that weights/{name}"
             f".json names; {again}"
         )
     try:

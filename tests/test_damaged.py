@@ -521,7 +521,7 @@ def test_weights(trained, tmp_path, monkeypatch):
             path.write_bytes(content)
             line = str(error_of(load_run, "nerve"))
             assert "weights/nerve.weights.h5: not weights of this" in line or (
-                "weights/nerve.weights.h5: smaller than a 3x3 convolution of 8 filters" in line
+                "weights/nerve.weights.h5: smaller than the 2,304 bytes of the network" in line
             ), name
     finally:
         path.unlink()
@@ -623,8 +623,7 @@ def test_a_killed_data_script_leaves_the_old_arrays_or_none(there, tmp_path):
     assert {**again, lock: b""} == {**expected, lock: b""}
 
 
-def test_a_submission_of_100_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
-    """A tenth of that number here, so that it ends soon."""
+def test_a_submission_of_10_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
     used = []
     with Forks("submission") as script:
         for count in (1_000, 10_000):

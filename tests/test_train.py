@@ -346,3 +346,8 @@ def test_arrays_of_a_size_that_does_not_fit_are_refused_with_the_sizes_that_do(p
     data.prepare(data.Options(job="nerve", image_size=(60, 80)))
     with pytest.raises(ValueError, match="height 60 .* multiple of 16; nearest: 48 and 64"):
         train.train_predict(Options(job="nerve"))
+
+
+def test_a_wide_top_that_has_one_convolution_is_loaded_again(arrays):
+    small_run(["network.top_convolutions=1", "network.decoder_filters=256,4"], epochs=1)
+    assert load_run("nerve").record["network"]["decoder_filters"] == [256, 4]
