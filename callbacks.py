@@ -19,7 +19,6 @@ from checkpoint import (
     WEIGHTS_FORMAT,
     checkpoint_path,
     put_aside,
-    read_progress,
     read_variables,
     replace_hdf5,
     write_checkpoint,
@@ -208,23 +207,11 @@ class RunFiles(keras.callbacks.Callback):
 
     def save(self, progress, arrays):
         """Write the checkpoint; a new training's first one puts an older training's aside."""
-        if self.is_new and not self.is_own(self.checkpoint):
-            put_aside(self.checkpoint)
+        if self.is_new:
+            put_aside(self.checkpoint, progress)
         self.is_new = False
         write_checkpoint(self.checkpoint, progress, arrays)
         self.saved, self.kept = time.monotonic(), progress
-
-    def is_own(self, path):
-        """Whether a checkpoint is of this training: of an earlier fold."""
-        with contextlib.suppress(InputError):
-            kept = read_progress(path)
-            same = ("options", "data")
-            return (
-                kept
-                and kept.name != self.name
-                and all(getattr(kept, key) == getattr(self.progress, key) for key in same)
-            )
-        return False
 
     def check_room(self):
         """Raise InputError where the disk has no room for this run's files, beside those that they

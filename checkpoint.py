@@ -60,12 +60,20 @@ def has_steps(path):
     return bool(progress and progress.record)
 
 
-def put_aside(path):
-    """Rename a checkpoint that has steps, before another training's takes its place."""
+def put_aside(path, progress):
+    """Rename a checkpoint that has steps, before that of another training's Progress takes its
+    place; one of an earlier fold of the same training stays.
+    """
     old = path.with_name(path.name.replace(".checkpoint", ".checkpoint.old"))
-    if has_steps(path):
-        os.replace(path, old)
-        print(f"\n{path} of an interrupted training is now {old}")
+    if not has_steps(path):
+        return
+    with contextlib.suppress(InputError):
+        kept = read_progress(path)
+        is_same = (kept.options, kept.data) == (progress.options, progress.data)
+        if is_same and kept.name != progress.name:
+            return
+    os.replace(path, old)
+    print(f"\n{path} of an interrupted training is now {old}")
 
 
 def write_checkpoint(path, progress, arrays=()):

@@ -98,9 +98,7 @@ def lock(path, wait=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot be written to ({error.strerror})", str(path.parent)
-        ) from error
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
     try:
         if not _try_lock(file):
             file.seek(0)

@@ -127,13 +127,11 @@ if __name__ == "__main__":
         check_devices(OPTIONS)
 
 from arrays import IMAGES, load_arrays
-from disk import lock
 
 if __name__ == "__main__":
     with one_line_errors():
         if OPTIONS.job != "noise" or OPTIONS.hosts:
             load_arrays(OPTIONS.job)
-        LOCK = None if OPTIONS.process_id else lock(Path("weights", f".{OPTIONS.job}.lock"))
         watch_process(OPTIONS)
 
 import contextlib
@@ -154,7 +152,7 @@ from batches import Batches, find_scale, fold_rows, split_rows
 from callbacks import ConstantWarning, RunFiles
 from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import ONE_DEVICE, find_devices, find_precision, num_devices
-from disk import replace_file, write_text
+from disk import lock, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
 from predict import load_run, measure_held_out, predict_test
@@ -350,14 +348,13 @@ def train_network(name, job, options, arrays, split, devices, progress):
         callbacks = [files] if devices.process_id == 0 else []
         if devices.num_processes == 1:  # one alone cannot predict with what all of them hold
             callbacks.append(ConstantWarning((validation or training)[0][0], recipe, config))
-        gone = f", going on after {progress.describe()}" if progress.record else ""
+        since = f", going on after {progress.describe()}" if progress.record else ""
         print(
             f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
             f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} "
-            f"parameters{devices.describe()}{gone}"
+            f"parameters{devices.describe()}{since}"
         )
-        one_host = devices.num_processes == 1
-        with files.signals() if one_host else contextlib.nullcontext():
+        with files.signals() if devices.num_processes == 1 else contextlib.nullcontext():
             fit(model, training, validation, recipe.epochs, callbacks, progress)
         files.stop_if_asked()  # after the last epoch's files
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
@@ -371,7 +368,10 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
     is left of one is a fit of its own.
     """
     epoch, step = progress.epoch, progress.step
-    one = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: stop(model))
+    verbose = "auto" if any(isinstance(one, RunFiles) for one in callbacks) else 0
+    stop = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: setattr(model, "stop_training", True)
+    )
     while epoch < num_epochs:
         training.go_to(epoch, step)
         try:
@@ -380,18 +380,14 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
                 validation_data=validation,
                 initial_epoch=epoch,
                 epochs=num_epochs,
-                callbacks=[*callbacks, one] if step else callbacks,
+                callbacks=[*callbacks, stop] if step else callbacks,
                 shuffle=False,  # of batches, which already have a new order of images
-                verbose="auto" if any(isinstance(c, RunFiles) for c in callbacks) else 0,
+                verbose=verbose,
             )
         except BaseException:
             print()  # Keras's progress bar has not ended its line
             raise
         epoch, step = epoch + 1 if step else num_epochs, 0
-
-
-def stop(model):
-    model.stop_training = True
 
 
 def report_training(name, files):
@@ -456,36 +452,47 @@ def train_predict(options):
     else:
         names = [name]
         splits = [split_rows(arrays.files, job.recipe.validation_split, by_subject, seed)]
+    with contextlib.ExitStack() as held:  # the lock of weights/, to the end
+        devices, record = train_networks(options, job, arrays, names, splits, held)
+        if devices.process_id:
+            print(f"process {devices.process_id} is done; process 0 writes what was trained")
+            return
+        if options.folds:
+            keys = "format", "job", "decision", "recipe", "options", "command"
+            record = {
+                **{key: record[key] for key in keys},
+                "folds": [{"name": network_name} for network_name in names],
+            }
+            write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
+        is_to_decide = options.folds or (job.recipe.decide and record["validation"])
+        if is_to_decide or len(arrays.test_images):
+            with devices.alone.scope():
+                predict_after(name, job.recipe, arrays, record, is_to_decide)
+        checkpoint_path(name).unlink(missing_ok=True)
+    print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
+
+
+def train_networks(options, job, arrays, names, splits, held):
+    """Train the networks of some names, each on its split; returns the Devices and the last one's
+    record. The first process locks weights/ until `held`, an ExitStack, ends.
+    """
     with stop_with_hosts(options):
         devices = find_devices(options.devices, options.hosts, options.process_id)
         if options.hosts:
             devices.check_same(what_hosts_share(options, arrays))
-        progress = begin(options, arrays, names, is_first=devices.process_id == 0)
-        for network_name, split in zip(names, splits):
-            if names.index(network_name) < names.index(progress.name):
+        is_first = devices.process_id == 0
+        if is_first:
+            held.enter_context(lock(Path("weights", f".{options.job}.lock")))
+        progress = begin(options, arrays, names, is_first)
+        for name, split in zip(names, splits):
+            if names.index(name) < names.index(progress.name):
                 continue  # trained before the interruption
-            if network_name != progress.name:
-                same = progress.options, progress.data
-                progress = Progress(*same, network_name, progress.backend)
-            record = train_network(network_name, job, options, arrays, split, devices, progress)
+            if name != progress.name:
+                progress = Progress(progress.options, progress.data, name, progress.backend)
+            record = train_network(name, job, options, arrays, split, devices, progress)
             keras.backend.clear_session()
         devices.leave()
-    if devices.process_id:
-        print(f"process {devices.process_id} is done; process 0 writes what was trained")
-        return
-    if options.folds:
-        keys = "format", "job", "decision", "recipe", "options", "command"
-        record = {
-            **{key: record[key] for key in keys},
-            "folds": [{"name": network_name} for network_name in names],
-        }
-        write_text(Path("weights", f"{name}.json"), json.dumps(record, indent=1))
-    is_to_decide = options.folds or (job.recipe.decide and record["validation"])
-    if is_to_decide or len(arrays.test_images):
-        with devices.alone.scope():
-            predict_after(name, job.recipe, arrays, record, is_to_decide)
-    checkpoint_path(name).unlink(missing_ok=True)
-    print(f"weights/{name}.json, vis/{name}/; next: python test.py {name}")
+    return devices, record
 
 
 def begin(options, arrays, names, is_first):
@@ -499,7 +506,9 @@ def begin(options, arrays, names, is_first):
         if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
             raise InputError(f"{folder}: cannot be written to")
     progress = read_progress(path) if options.resume else None
-    given, backend = dataclasses.asdict(replace(options, resume=False)), keras.backend.backend()
+    # Lists in place of tuples, as a checkpoint gives them back, for the two are compared.
+    given = json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False))))
+    backend = keras.backend.backend()
     data = hashlib.sha256(repr(what_is_trained_on(arrays)).encode()).hexdigest()
     if options.resume and progress is None:
         raise InputError(f"{path}: gone since this training was told to go on with it")
