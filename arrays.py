@@ -250,12 +250,13 @@ def load_arrays(job):
             )
         raise InputError(f"{folder}: no arrays there yet; first run: {command}")
     rows = read_csv(folder / FILES, FILES_HEADER)
-    if not all(row["height"].isdecimal() and row["width"].isdecimal() for row in rows):
+    sizes = [row[name] for row in rows for name in ("height", "width")]
+    if not all(size.isdecimal() and len(size) < 10 for size in sizes):
         raise InputError(
             f"{folder / FILES}: sizes that are no numbers; run python data.py {job} again"
         )
     for row in rows:
-        row.update(height=int(row["height"][:10]), width=int(row["width"][:10]))
+        row.update(height=int(row["height"]), width=int(row["width"]))
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
             raise InputError(
                 f"{folder / FILES}: a size of {row['height']}x{row['width']}; run python data.py "

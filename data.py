@@ -75,6 +75,7 @@ from disk import lock
 from files import ImageFile, decode_image, map_in_threads, quiet, with_progress, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
 
+ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size is known
 NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
 
 
@@ -216,9 +217,11 @@ def write(frames, folder, options):
     """Write the arrays of some frames to a folder, at the size that the options say."""
     job = JOBS[options.job]
     size, channels = options.image_size or job.image_size, options.channels or job.network.channels
-    form = Form(size or (0, 0), False, channels, options.threshold, options.white_level)
-    if not any(form.image_size):
-        form = replace(form, image_size=(32, 32))
+    keep_size = not (size and any(size))
+    form = Form(
+        ANY_SIZE if keep_size else size, False, channels, options.threshold, options.white_level
+    )
+    if keep_size:
         size = first_size(frames, form, options.skip_bad)
         form = replace(form, image_size=size, keep_size=True)
     if options.skip_bad:

@@ -92,13 +92,13 @@ def run_length_dec(code, height, width, columns_first=True):
     return pixels.reshape((height, width), order="F" if columns_first else "C")
 
 
-def probabilities_to_submit(job, arrays, options):
+def probabilities_to_submit(job, arrays, record, options):
     """Rows of files.csv, their probabilities, float32 (N, H, W, 1), and the run's Decision: of the
     test images, as imgs_mask_test.npy has them unless it is older than weights or images; without
     test images of the held-out ones. None in a process that predicted for another.
     """
     path = Path("output", job, "imgs_mask_test.npy")
-    again, record = f"delete it and run python submission.py {job}", read_record(job)
+    again = f"delete it and run python submission.py {job}"
     names = [fold["name"] for fold in record.get("folds", [{"name": job}])]
     sources = [Path("weights", f"{name}.weights.h5") for name in names]
     sources += [Path("weights", f"{job}.json"), Path("output", job, TEST_IMAGES)]
@@ -171,11 +171,16 @@ def submission(job, options=Options(), truth=None):
     Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
     by image name. Raises InputError.
     """
+    arrays, record = load_arrays(job), read_record(job)  # before any folder is made
+    first = options.process_id == 0
+    with lock(Path("output", f".{job}.lock")) if first else contextlib.nullcontext():
+        found = probabilities_to_submit(job, arrays, record, options)
+        return encode_masks(job, *found, truth) if found else None
+
+
+def encode_masks(job, files, probabilities, decision, truth):
+    """What submission does with the probabilities of some rows of files.csv."""
     rules, written, problem = JOBS[job].submission, Written(), None
-    found = probabilities_to_submit(job, load_arrays(job), options)
-    if found is None:
-        return None
-    files, probabilities, decision = found
 
     def encode(file, probability):
         name = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
@@ -258,9 +263,5 @@ def main(options):
 
 
 if __name__ == "__main__":
-    with one_line_errors(), contextlib.ExitStack() as stack:
-        load_arrays(OPTIONS.job)  # before any folder is made
-        read_record(OPTIONS.job)
-        if OPTIONS.process_id == 0:
-            stack.enter_context(lock(Path("output", f".{OPTIONS.job}.lock")))
+    with one_line_errors():
         main(OPTIONS)

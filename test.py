@@ -64,7 +64,6 @@ from predict import (
     predict_held_out,
     validation_rows,
 )
-from runs import read_record
 
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
@@ -259,7 +258,13 @@ def draw_channels(result):
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
-    run = load_run(options.job, options.weights, options.average)
+    run = load_run(options.job, options.weights, options.average)  # before any folder is made
+    with lock(Path("vis", f".{options.job}.lock")):
+        predict_and_draw(run, options)
+
+
+def predict_and_draw(run, options):
+    """Write masks, pictures and scores of what the options name, and print the means."""
     count, results = folder_images(run, options) if options.images else held_out(run, options.job)
     vis, masks = Path("vis", options.job), Path("output", options.job, "masks")
     if options.images:
@@ -300,6 +305,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        read_record(OPTIONS.job)  # before any folder is made
-        with lock(Path("vis", f".{OPTIONS.job}.lock")):
-            main(OPTIONS)
+        main(OPTIONS)
