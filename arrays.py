@@ -25,7 +25,7 @@ from files import (
     with_progress,
 )
 from frames import check_sizes
-from jobs import JOBS, LARGEST_IMAGE, InputError
+from jobs import JOBS, LARGEST_IMAGE, InputError, command
 from options import error_text
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
@@ -238,32 +238,37 @@ class Arrays:
         return any((row["height"], row["width"]) != size for row in self.files)
 
 
-def load_arrays(job):
-    """The Arrays of a job; raises InputError naming the command that writes them."""
-    folder = Path("output", job)
+def find_arrays(name, job):
+    """Which arrays a run of a job trains on: those of its own name where data.py wrote any, else
+    the job's.
+    """
+    folder = Path("output", name)
+    return name if any((folder / file).exists() for file in (FILES, IMAGES)) else job
+
+
+def load_arrays(name, job=None):
+    """The Arrays in output/NAME, a job's or those of a name of one's own; raises InputError naming
+    the command that writes them.
+    """
+    folder, again = Path("output", name), f"run {command('data.py', name, job or name)} again"
     if not (folder / FILES).exists():
-        command = f"python data.py {job} {JOBS[job].raw}"
+        first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}"
         if (folder / IMAGES).exists():
             raise InputError(
-                f"{folder}: data.py was interrupted there; run {command} again, with the options "
+                f"{folder}: data.py was interrupted there; run {first} again, with the options "
                 "of before"
             )
-        raise InputError(f"{folder}: no arrays there yet; first run: {command}")
+        raise InputError(f"{folder}: no arrays there yet; first run: {first}")
     rows = read_csv(folder / FILES, FILES_HEADER)
     sizes = [row[name] for row in rows for name in ("height", "width")]
     if not all(size.isdecimal() and len(size) < 10 for size in sizes):
-        raise InputError(
-            f"{folder / FILES}: sizes that are no numbers; run python data.py {job} again"
-        )
+        raise InputError(f"{folder / FILES}: sizes that are no numbers; {again}")
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
-            raise InputError(
-                f"{folder / FILES}: a size of {row['height']}x{row['width']}; run python data.py "
-                f"{job} again"
-            )
+            size = f"{row['height']}x{row['width']}"
+            raise InputError(f"{folder / FILES}: a size of {size}; {again}")
     files, test_files = split_test(rows, lambda row: row["split"])
-    again = f"run python data.py {job} again"
     arrays = [Rows(folder / name, again) for name in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays
     expected = [

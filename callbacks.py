@@ -25,7 +25,7 @@ from checkpoint import (
 )
 from devices import one_process
 from disk import check_room, csv_text, replace_file, write_text
-from jobs import InputError
+from jobs import InputError, command
 from options import Stopped
 from runs import read_record
 
@@ -48,6 +48,7 @@ class RunFiles(keras.callbacks.Callback):
         self.progress, self.can_pause = progress, can_pause
         self.record = progress.record or record
         self.name, self.job = progress.name, record["job"]
+        self.run = self.name.partition(".")[0]
         self.signal, self.unchecked, self.kept = None, None, progress
         self.is_new = not progress.record
 
@@ -58,7 +59,7 @@ class RunFiles(keras.callbacks.Callback):
 
     @property
     def checkpoint(self):
-        return checkpoint_path(self.job)
+        return checkpoint_path(self.run)
 
     def restore(self):
         """Give the compiled model's variables the values of the checkpoint, where there are any;
@@ -190,7 +191,7 @@ class RunFiles(keras.callbacks.Callback):
                 shutil.copyfile(last, new_best)
                 if len(history) == 1:
                     record.unlink(missing_ok=True)
-                    forget_folds(self.job)
+                    forget_folds(self.run)
         write_text(table, csv_text(history[0], [row.values() for row in history]))
 
     def read_variables(self, step=0):
@@ -252,7 +253,8 @@ class RunFiles(keras.callbacks.Callback):
             raise Stopped(self.signal, f"stopped; {self.resume_line()}")
 
     def resume_line(self):
-        return f"python train.py {self.job} --resume goes on after {self.kept.describe()}"
+        again = command("train.py", self.run, self.job)
+        return f"{again} --resume goes on after {self.kept.describe()}"
 
 
 def forget_folds(name):

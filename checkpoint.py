@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from disk import replace_file, reserve
-from jobs import InputError
+from jobs import JOBS, InputError
 
 FORMAT = 1  # of weights/*.checkpoint.h5
 WEIGHTS_FORMAT = 1  # of weights/*.weights.h5, an attribute beside what Keras writes
@@ -28,7 +28,7 @@ DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeErro
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training of a job is."""
+    """How far a training is."""
 
     options: dict  # of train.py, as they were given to the training that was interrupted
     data: str  # digest of its images and masks
@@ -47,8 +47,8 @@ class Progress:
         return f"{self.name}, {self.epoch} epochs{inside}"
 
 
-def checkpoint_path(job):
-    return Path("weights", f"{job}.checkpoint.h5")
+def checkpoint_path(run):
+    return Path("weights", f"{run}.checkpoint.h5")
 
 
 def has_steps(path):
@@ -117,9 +117,10 @@ def read_progress(path):
         progress = Progress(**fields)
         if not all(type(n) is int and n >= 0 for n in (progress.epoch, progress.step)):
             raise ValueError("epoch or step is damaged")
-        job = path.name.partition(".")[0]
-        if progress.name.partition(".")[0] != job or progress.options["job"] != job:
-            raise ValueError(f"of job {progress.name}")
+        run, job = path.name.partition(".")[0], progress.options["job"]
+        names = {progress.name.partition(".")[0], progress.options.get("name") or job}
+        if names != {run} or job not in JOBS:
+            raise ValueError(f"of {progress.name}, job {job}")
     except DAMAGES as error:
         raise _damaged(path, error) from error
     return progress

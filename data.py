@@ -5,13 +5,22 @@ python data.py nerve --raw raw
 
 from dataclasses import dataclass
 
-from jobs import JOBS, LARGEST_IMAGE, InputError
-from options import job_option, one_line_errors, option, parse_options, stop_in_one_line
+from jobs import JOBS, LARGEST_IMAGE, InputError, command
+from options import (
+    job_option,
+    name_option,
+    one_line_errors,
+    option,
+    parse_options,
+    run_name,
+    stop_in_one_line,
+)
 
 
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
+    name: str | None = name_option("of the arrays' folder in output/ (default: the job)")
     raw: str = option(
         "raw", "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out"
     )
@@ -137,7 +146,8 @@ def read_noise(options):
     Image 1 is for training, 2 to 21 for validation, 22 to 121 for the test, whatever
     --num-images is: more training images are numbered from 122.
     """
-    folder, size = Path("output/noise"), options.image_size or JOBS["noise"].image_size
+    folder, size = Path("output", run_name(options)), options.image_size
+    size = size or JOBS["noise"].image_size
     check_shape_size(size)
     (folder / FILES).unlink(missing_ok=True)  # from here on the old arrays are of other pictures
     first_test, end = 2 + NOISE_VALIDATION, 2 + NOISE_VALIDATION + NOISE_TEST
@@ -195,14 +205,14 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
 
 def prepare(options):
     """What `python data.py` does; returns the folder it wrote to."""
-    folder, size = Path("output", options.job), options.image_size
+    name, size = run_name(options), options.image_size
+    folder, path = Path("output", name), Path("output", f".{name}.lock")
     if options.job == "noise" and (options.images or options.masks or options.table):
         raise InputError(
             "noise draws its own images; name another job to read --images or --table"
         )
     if size and 0 in size and any(size):
         raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
-    path = Path("output", f".{options.job}.lock")
     if options.job == "noise":
         with lock(path):
             write(read_noise(options), folder, options)
@@ -254,10 +264,10 @@ def leave_out_bad(frames, form):
 
 def main(options):
     folder = prepare(options)
-    arrays = load_arrays(options.job)
+    arrays = load_arrays(run_name(options), options.job)
     shape, num_test = arrays.images.shape, len(arrays.test_images)
     print(f"{folder}/: {shape[0]} images with masks and {num_test} test images, {shape[1:]}")
-    print(f"next: python train.py {options.job}")
+    print(f"next: {command('train.py', run_name(options), options.job)}")
 
 
 if __name__ == "__main__":

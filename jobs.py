@@ -4,6 +4,7 @@ imported here.
 
 import math
 import os
+import re
 import types
 import typing
 from dataclasses import dataclass, replace
@@ -23,6 +24,24 @@ def check_range(name, value, least, most=math.inf):
     if value is not None and not least <= value <= most:  # not a number, too
         allowed = f"at least {least}" if most == math.inf else f"{least} to {most}"
         raise InputError(f"{name} {value}: expected {allowed}")
+
+
+def check_name(name):
+    """Raise InputError for a run's name that cannot name files; None passes."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise InputError(
+            f"{name!r} cannot name a run: expected up to 64 letters, digits, - and _, a letter or "
+            "a digit first"
+        )
+
+
+def command(script, name, job="JOB"):
+    """What to type for the run of some name, "python train.py cadastre --name roads"; test.py and
+    submission.py find the job themselves.
+    """
+    if script in ("test.py", "submission.py") or name in JOBS:
+        return f"python {script} {name}"
+    return f"python {script} {job} --name {name}"
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,35 @@ import sys
 import types
 import typing
 
-from jobs import JOBS, InputError, check_range
+from jobs import JOBS, InputError, check_name, check_range
 
 
-def option(default, help, choices=None, least=None, most=None, metavar=None):
-    """A field of a script's options: its default, its help text and the values it allows."""
-    return dataclasses.field(
-        default=default,
-        metadata=dict(help=help, choices=choices, least=least, most=most, metavar=metavar),
-    )
+def option(default, help, choices=None, least=None, most=None, metavar=None, check=None):
+    """A field of a script's options: its default, its help text and the values it allows; check
+    raises InputError for others.
+    """
+    metadata = dict(locals())
+    del metadata["default"]
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def job_option():
     return option("noise", "which document", choices=tuple(JOBS))
+
+
+def run_option():
+    return option("noise", "which run: a job, or what --name called it", check=check_name)
+
+
+def name_option(help):
+    return option(None, help, metavar="NAME", check=check_name)
+
+
+def run_name(options):
+    """The name of the run that the options of data.py or train.py speak of; raises InputError."""
+    if options.name in JOBS and options.name != options.job:
+        raise InputError(f"--name {options.name}: is a job of its own; take another name")
+    return options.name or options.job
 
 
 def devices_option():
@@ -56,7 +72,7 @@ class OneLineParser(argparse.ArgumentParser):
 def make_parser(options_class, prog, documentation):
     """The command line of a script, from the dataclass that is the only home of its defaults.
 
-    A field `job` becomes the positional argument, a bool becomes `--x/--no-x`, a tuple takes as
+    A field `job` or `run` becomes the positional argument, a bool `--x/--no-x`, a tuple takes as
     many values as it has types.
     """
     parser = OneLineParser(
@@ -83,8 +99,8 @@ def make_parser(options_class, prog, documentation):
             arguments.update(type=kind, choices=field.metadata["choices"])
         if field.metadata["metavar"]:
             arguments["metavar"] = field.metadata["metavar"]
-        if field.name == "job":
-            parser.add_argument("job", nargs="?", **arguments)
+        if field.name in ("job", "run"):
+            parser.add_argument(field.name, nargs="?", **arguments)
         else:
             parser.add_argument("--" + field.name.replace("_", "-"), **arguments)
     return parser
@@ -107,6 +123,8 @@ def parse_given(options_class, prog, documentation, arguments=None):
     for field in fields:
         least, most = field.metadata["least"], field.metadata["most"]
         value = given.get(field.name)
+        if field.metadata["check"]:
+            field.metadata["check"](value)
         for number in value if isinstance(value, list) else (value,):
             if least is not None:
                 flag = f"--{field.name.replace('_', '-')}"

@@ -11,7 +11,7 @@ from augment import SYMMETRIES
 from devices import ONE_DEVICE
 from disk import create_array, replace_file
 from files import resize, with_progress
-from jobs import InputError
+from jobs import InputError, command
 from model import build_unet, load_weights
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
 
@@ -42,8 +42,17 @@ class Run:
 
     @property
     def record(self):
-        """What all the networks have in common: job, network, array_size, is_resized."""
+        """What all the networks have in common: job, network, array_size, is_resized, arrays."""
         return self.networks[0].record
+
+    @property
+    def name(self):
+        return self.record["name"].partition(".")[0]
+
+    @property
+    def again(self):
+        """What an InputError about the run says to do."""
+        return f"run {command('train.py', self.name, self.record['job'])} again"
 
 
 def standardize(images, mean=None, std=None):
@@ -57,24 +66,25 @@ def standardize(images, mean=None, std=None):
     return (images - np.float32(mean)) / np.float32(std)
 
 
-def load_run(job, weights=None, average=True):
-    """The Run of a job, for images of any size; raises InputError where it was not trained yet.
+def load_run(name, weights=None, average=True):
+    """The Run of some name, for images of any size; raises InputError where it was not trained
+    yet.
 
     weights: an HDF5 file in place of the run's own; average: over the turns and flips that were
     among the training's augmentations.
     """
-    record = read_record(job)
+    record = read_record(name)
     if weights and not Path(weights).is_file():
         raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
     names = [fold["name"] for fold in record.get("folds", ())]
     if names and weights:
         raise InputError(
-            f"--weights {weights}: weights/{job}.json is of {len(names)} folds with weights of "
-            f"their own; run python train.py {job} without --folds first"
+            f"--weights {weights}: weights/{name}.json is of {len(names)} folds with weights of "
+            f"their own; run {command('train.py', name, record['job'])} without --folds first"
         )
     networks = tuple(
-        load_network(name, weights or Path("weights", f"{name}.weights.h5"))
-        for name in names or [job]
+        load_network(network, weights or Path("weights", f"{network}.weights.h5"))
+        for network in names or [name]
     )
     symmetry = networks[0].record["recipe"]["augmentation"]["symmetry"] if average else "none"
     return Run(networks, Decision(**record["decision"]), symmetry)
@@ -83,7 +93,8 @@ def load_run(job, weights=None, average=True):
 def load_network(name, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record = read_record(name)
-    again = f"run python train.py {record['job']} again, with the options of before"
+    again = command("train.py", name.partition(".")[0], record["job"])
+    again = f"run {again} again, with the options of before"
     config = read_network(record)
     smallest = config.least_bytes
     if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
@@ -109,7 +120,7 @@ def check_arrays(run, arrays):
     if size != trained:
         raise InputError(
             f"the arrays are of {size}, the network was trained on {trained} (height, width, "
-            f"channels); run python train.py {run.record['job']} again"
+            f"channels); {run.again}"
         )
 
 
@@ -118,16 +129,15 @@ def validation_rows(run, arrays):
     where the arrays are not those of the run.
     """
     check_arrays(run, arrays)
-    again = f"run python train.py {run.record['job']} again"
     row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
     held_out = [network.record["validation"] for network in run.networks]
     if not all(id in row_of for ids in held_out for id in ids):
-        raise InputError(f"the arrays are of other images than those of the training; {again}")
+        raise InputError(f"the arrays are of other images than those of the training; {run.again}")
     if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
-        raise InputError(f"weights/{run.record['job']}.*: folds of two trainings; {again}")
+        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.again}")
     if not any(held_out):
         raise InputError(
-            f"weights/{run.record['job']}.json: training held no image out; {again} with a "
+            f"weights/{run.name}.json: training held no image out; {run.again} with a "
             "--validation-split, or give images: test.py --images, data.py --test-images"
         )
     return [sorted(row_of[id] for id in ids) for ids in held_out]

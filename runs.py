@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from augment import SYMMETRIES
-from jobs import THRESHOLD, InputError, UNetConfig
+from jobs import JOBS, THRESHOLD, InputError, UNetConfig, command
 
 FORMAT = 2  # of weights/*.json; 1 had no decision
 LARGEST_RECORD = 2**28  # bytes of such a file
@@ -81,32 +81,35 @@ def read_record(name):
     """What train.py noted in weights/NAME.json; raises InputError where it is missing or not of
     this version.
     """
-    path, job = Path("weights", f"{name}.json"), name.partition(".")[0]
-    if not path.exists() and Path("weights", f"{job}.checkpoint.h5").exists():
-        raise InputError(
-            f"{path}: missing, its training was interrupted; run python train.py {job} --resume"
-        )
-    if not path.exists() and name != job:
-        raise InputError(f"{path}: missing; run python train.py {job} --folds again, as before")
+    path, run = Path("weights", f"{name}.json"), name.partition(".")[0]
+    again = command("train.py", run)
+    if not path.exists() and Path("weights", f"{run}.checkpoint.h5").exists():
+        raise InputError(f"{path}: missing, its training was interrupted; run {again} --resume")
+    if not path.exists() and name != run:
+        raise InputError(f"{path}: missing; run {again} --folds again, as before")
     if not path.exists():
-        raise InputError(f"{path}: no trained network there yet; first run: python train.py {job}")
+        raise InputError(f"{path}: no trained network there yet{_trained()}; first run: {again}")
     try:
         _check(path.stat().st_size < LARGEST_RECORD, "size")
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
         record["command"]
+        job = record.setdefault("job", run)
+        record.setdefault("arrays", job)
+        _check(job in JOBS and (run == job or run not in JOBS), "job")
+        _check(record["arrays"] in (run, job), "arrays")
         _check(isinstance(record.get("options", {}), dict), "options")
         decision = Decision(**record["decision"])
         _check(0 <= decision.threshold <= 1 and decision.min_area >= 0, "decision")
         if "folds" in record:
             names = [fold["name"] for fold in record["folds"]]
-            _check(name == job and names, "folds")
-            _check(all(re.fullmatch(rf"{job}\.fold[0-9]+", n) for n in names), "folds")
+            _check(name == run and names, "folds")
+            _check(all(re.fullmatch(rf"{run}\.fold[0-9]+", n) for n in names), "folds")
         else:
             for key in ("name", "mean", "std", "array_size", "is_resized", "validation"):
                 record[key]
-            _check(record["job"] == job, "job")
+            _check(record["name"] == name, "name")
             _check(all(isinstance(record[k], float | None) for k in ("mean", "std")), "scale")
             _check(record["std"] is None or 0 < record["std"] < math.inf, "std")
             _check(record["mean"] is None or math.isfinite(record["mean"]), "mean")
@@ -118,10 +121,16 @@ def read_record(name):
             _check(all(type(n) is int for n in (*numbers, *config.decoder_filters)), "network")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path}: not a run of this version ({error!r}); run python train.py {job} again, "
-            "with the options of before"
+            f"{path}: not a run of this version ({error!r}); run {again} again, with the options "
+            "of before"
         ) from error
     return record
+
+
+def _trained():
+    """The names of the runs that there are, for an error message."""
+    names = sorted(p.stem for p in Path("weights").glob("*.json") if "." not in p.stem)
+    return f"; trained are {', '.join(names)}" if names else ""
 
 
 def _check(is_right, name):

@@ -1,4 +1,4 @@
-"""Encode a job's predicted test masks as Kaggle wants them: output/JOB/submission.csv.
+"""Encode a run's predicted test masks as Kaggle wants them: output/NAME/submission.csv.
 
 python submission.py nerve
 """
@@ -10,18 +10,18 @@ from jobs import JOBS, InputError
 from options import (
     devices_option,
     hosts_option,
-    job_option,
     one_line_errors,
     option,
     parse_options,
     process_option,
+    run_option,
     stop_in_one_line,
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    job: str = job_option()
+    run: str = run_option()
     truth: str | None = option(
         None, "CSV file of true masks in the submission's format, to print the competition's score"
     )
@@ -92,16 +92,16 @@ def run_length_dec(code, height, width, columns_first=True):
     return pixels.reshape((height, width), order="F" if columns_first else "C")
 
 
-def probabilities_to_submit(job, arrays, record, options):
+def probabilities_to_submit(name, arrays, record, options):
     """Rows of files.csv, their probabilities, float32 (N, H, W, 1), and the run's Decision: of the
     test images, as imgs_mask_test.npy has them unless it is older than weights or images; without
     test images of the held-out ones. None in a process that predicted for another.
     """
-    path = Path("output", job, "imgs_mask_test.npy")
-    again = f"delete it and run python submission.py {job}"
-    names = [fold["name"] for fold in record.get("folds", [{"name": job}])]
-    sources = [Path("weights", f"{name}.weights.h5") for name in names]
-    sources += [Path("weights", f"{job}.json"), Path("output", job, TEST_IMAGES)]
+    path = Path("output", name, "imgs_mask_test.npy")
+    again = f"delete it and run python submission.py {name}"
+    networks = [fold["name"] for fold in record.get("folds", [{"name": name}])]
+    sources = [Path("weights", f"{network}.weights.h5") for network in networks]
+    sources += [Path("weights", f"{name}.json"), Path("output", record["arrays"], TEST_IMAGES)]
     # With --hosts all of them predict or none: no look at files that one may have and another not
     if len(arrays.test_files) and not options.hosts and is_newer(path, sources):
         probabilities = Rows(path, again)
@@ -115,7 +115,7 @@ def probabilities_to_submit(job, arrays, record, options):
         with stop_with_hosts(options):
             shared = devices.find_devices(options.devices, options.hosts, options.process_id)
             with shared.alone.scope():
-                run = predict.load_run(job)
+                run = predict.load_run(name)
                 if options.hosts:
                     shared.check_same(what_hosts_share(run, arrays))
                 predict.predict_test(run, arrays, path, shared)
@@ -125,9 +125,10 @@ def probabilities_to_submit(job, arrays, record, options):
         return arrays.test_files, Rows(path, again), run.decision
     if options.hosts:
         raise InputError(
-            f"output/{job}: has no test images, which hosts could share; start it without --hosts"
+            f"output/{record['arrays']}: has no test images, which hosts could share; start it "
+            "without --hosts"
         )
-    run = predict.load_run(job)
+    run = predict.load_run(name)
     rows = [row for rows in predict.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))
@@ -136,11 +137,11 @@ def probabilities_to_submit(job, arrays, record, options):
 
 def what_hosts_share(run, arrays):
     """{name: value} of what has to be the same on all hosts: test images and networks."""
-    job, networks = run.record["job"], run.networks
+    networks = run.networks
     weights = b"".join(w.tobytes() for network in networks for w in network.model.get_weights())
     return {
-        f"output/{job}": (arrays.test_files, arrays.test_images.checksum()),
-        f"weights/{job}": ([network.record for network in networks], zlib.crc32(weights)),
+        f"output/{run.record['arrays']}": (arrays.test_files, arrays.test_images.checksum()),
+        f"weights/{run.name}": ([network.record for network in networks], zlib.crc32(weights)),
     }
 
 
@@ -164,44 +165,45 @@ class Written:
     floors: list = field(default_factory=list)
 
 
-def submission(job, options=Options(), truth=None):
-    """Write output/JOB/submission.csv, a line at a time; returns a Written, None in a process that
-    predicted for another.
+def submission(name, options=Options(), truth=None):
+    """Write output/NAME/submission.csv, a line at a time; returns a Written, None in a process
+    that predicted for another.
 
     Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
     by image name. Raises InputError.
     """
-    arrays, record = load_arrays(job), read_record(job)  # before any folder is made
+    record = read_record(name)  # before any folder is made
+    arrays = load_arrays(record["arrays"], record["job"])
     first = options.process_id == 0
-    with lock(Path("output", f".{job}.lock")) if first else contextlib.nullcontext():
-        found = probabilities_to_submit(job, arrays, record, options)
-        return encode_masks(job, *found, truth) if found else None
+    with lock(Path("output", f".{name}.lock")) if first else contextlib.nullcontext():
+        found = probabilities_to_submit(name, arrays, record, options)
+        return encode_masks(name, record["job"], *found, truth) if found else None
 
 
-def encode_masks(job, files, probabilities, decision, truth):
+def encode_masks(name, job, files, probabilities, decision, truth):
     """What submission does with the probabilities of some rows of files.csv."""
     rules, written, problem = JOBS[job].submission, Written(), None
 
     def encode(file, probability):
-        name = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
+        image = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
         size = file["height"], file["width"]
         mask = decision.mask(resize(probability, size), rules.min_pixels)
-        return name, run_length_enc(mask, rules.columns_first), size
+        return image, run_length_enc(mask, rules.columns_first), size
 
     lines = with_progress(map_in_threads(encode, zip(files, probabilities)), len(files), "masks")
-    path = Path("output", job, "submission.csv")
+    path = Path("output", name, "submission.csv")
     with replace_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rules.columns)
-        for name, code, size in lines:
-            writer.writerow((name, code))
+        for image, code, size in lines:
+            writer.writerow((image, code))
             written.num_lines += 1
             written.num_masks += code != ""
             if truth is None or problem:
                 continue
             try:
                 for scores, some in ((written.scores, code), (written.floors, "")):
-                    scores.append(image_dice(name, some, size, truth, rules.columns_first))
+                    scores.append(image_dice(image, some, size, truth, rules.columns_first))
             except InputError as error:
                 problem = error  # told when the file is there: a bad truth costs no masks
     if problem:
@@ -245,10 +247,11 @@ def image_dice(name, code, size, truth, columns_first):
 
 
 def main(options):
-    rules, path = JOBS[options.job].submission, Path("output", options.job, "submission.csv")
+    path = Path("output", options.run, "submission.csv")
+    rules = JOBS[read_record(options.run)["job"]].submission
     truth = read_truth(options.truth, rules) if options.truth else None
     try:
-        written = submission(options.job, options, truth)
+        written = submission(options.run, options, truth)
     except TruthError as error:
         raise InputError(f"{options.truth}: {error}") from error
     if not written:

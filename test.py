@@ -1,26 +1,26 @@
-"""Predict a job's validation images, or any folder of images: scores, and pictures in vis/JOB/.
+"""Predict a run's validation images, or any folder of images: scores, and pictures in vis/NAME/.
 
 python test.py nerve
 """
 
 from dataclasses import dataclass
 
-from jobs import InputError
+from jobs import InputError, command
 from options import (
     error_text,
-    job_option,
     one_line_errors,
     option,
     parse_options,
+    run_option,
     stop_in_one_line,
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    job: str = job_option()
+    run: str = run_option()
     images: str | None = option(
-        None, "folder of images to predict instead; their masks go to output/JOB/masks/"
+        None, "folder of images to predict instead; their masks go to output/NAME/masks/"
     )
     masks: str | None = option(None, "folder of their true masks, paired by name, to score them")
     threshold: int | None = option(
@@ -33,7 +33,7 @@ class Options:
         False, "leave out those of --images that cannot be read, and list them"
     )
     num_images: int = option(100, "pictures drawn at the most; all images are scored", least=0)
-    weights: str | None = option(None, "HDF5 file (default: weights/JOB.weights.h5)")
+    weights: str | None = option(None, "HDF5 file (default: weights/NAME.weights.h5)")
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -85,11 +85,12 @@ class Result:
     truth: np.ndarray | None
 
 
-def held_out(run, job):
+def held_out(run):
     """How many images with a truth the training did not see, and their Results: of the test images
     where they have masks (noise), else of the validation share. Raises InputError.
     """
-    arrays = load_arrays(job)
+    name, job = run.record["arrays"], run.record["job"]
+    arrays = load_arrays(name, job)
     check_arrays(run, arrays)
     if any(row["mask"] for row in arrays.test_files):
         images, files, count = arrays.test_images, arrays.test_files, len(arrays.test_files)
@@ -102,9 +103,9 @@ def held_out(run, job):
     def read_truth(row):
         if images is arrays.images:
             return arrays.masks[row]
-        path, again = files[row]["mask"], f"run python data.py {job} again"
-        if Path(path).parent != Path("output", job):  # files.csv names no file from elsewhere
-            raise InputError(f"{path}: not in output/{job}; {again}")
+        path, again = files[row]["mask"], f"run {command('data.py', name, job)} again"
+        if Path(path).parent != Path("output", name):  # files.csv names no file from elsewhere
+            raise InputError(f"{path}: not in output/{name}; {again}")
         if not Path(path).is_file():
             raise InputError(f"{path}: missing; {again}")
         truth = decode_mask(Path(path).read_bytes(), path)
@@ -258,15 +259,15 @@ def draw_channels(result):
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
-    run = load_run(options.job, options.weights, options.average)  # before any folder is made
-    with lock(Path("vis", f".{options.job}.lock")):
+    run = load_run(options.run, options.weights, options.average)  # before any folder is made
+    with lock(Path("vis", f".{options.run}.lock")):
         predict_and_draw(run, options)
 
 
 def predict_and_draw(run, options):
     """Write masks, pictures and scores of what the options name, and print the means."""
-    count, results = folder_images(run, options) if options.images else held_out(run, options.job)
-    vis, masks = Path("vis", options.job), Path("output", options.job, "masks")
+    count, results = folder_images(run, options) if options.images else held_out(run)
+    vis, masks = Path("vis", options.run), Path("output", options.run, "masks")
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
     rows, number = [], -1
@@ -282,7 +283,7 @@ def predict_and_draw(run, options):
             )
         if number < options.num_images:
             write_image(vis / f"{name}.png", draw(result, caption))
-            if options.job == "noise" and result.truth is not None:
+            if run.record["job"] == "noise" and result.truth is not None:
                 write_image(vis / f"{name}_channels.png", draw_channels(result))
     count = number + 1
     if options.images:

@@ -9,23 +9,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hosts import check_devices, stop_with_hosts, watch_process
-from jobs import RECIPES, InputError
+from jobs import RECIPES, InputError, command
 from options import (
     devices_option,
     hosts_option,
+    Stopped,
     job_option,
+    name_option,
     one_line_errors,
     option,
     parse_given,
-    Stopped,
-    stop_in_one_line,
     process_option,
+    run_name,
+    stop_in_one_line,
 )
 
 
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
+    name: str | None = name_option(
+        "of this run in weights/, vis/ and output/, beside others of its job; trains on "
+        "data.py's arrays of that name, or else the job's (default: the job)"
+    )
     recipe: str = option(
         "document", "its own training, or the best that we know today", choices=tuple(RECIPES)
     )
@@ -103,8 +109,8 @@ def read_options(given):
     from checkpoint import checkpoint_path, interrupted_options, read_progress  # not for --help
     from runs import read_record
 
-    job = given["job"]
-    path, finished = checkpoint_path(job), Path("weights", f"{job}.json")
+    name = run_name(Options(**given))
+    path, finished = checkpoint_path(name), Path("weights", f"{name}.json")
     progress = read_progress(path)
     if progress:
         try:
@@ -112,10 +118,10 @@ def read_options(given):
         except TypeError as error:
             raise InputError(f"{path}: its options are damaged; leave --resume out") from error
     if not finished.exists():
-        print(f"weights/: no training of {job} was interrupted; a new one starts")
+        print(f"weights/: no training of {name} was interrupted; a new one starts")
         return Options(**{**given, "resume": False})
-    interrupted_options(given, read_record(job).get("options", given), finished)
-    print(f"{finished}: this training is finished; next: python test.py {job}")
+    interrupted_options(given, read_record(name).get("options", given), finished)
+    print(f"{finished}: this training is finished; next: python test.py {name}")
     sys.exit(0)
 
 
@@ -125,13 +131,14 @@ if __name__ == "__main__":
         OPTIONS = read_options(parse_given(Options, "train.py", __doc__))
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         check_devices(OPTIONS)
+        NAME = run_name(OPTIONS)
 
-from arrays import IMAGES, load_arrays
+from arrays import IMAGES, find_arrays, load_arrays
 
 if __name__ == "__main__":
     with one_line_errors():
         if OPTIONS.job != "noise" or OPTIONS.hosts:
-            load_arrays(OPTIONS.job)
+            load_arrays(find_arrays(NAME, OPTIONS.job), OPTIONS.job)
         watch_process(OPTIONS)
 
 import contextlib
@@ -163,7 +170,7 @@ from runs import FORMAT, Decision
 
 
 def describe_run(name, options, recipe, config, arrays, files, scale):
-    """What weights/JOB.json says: how to rebuild and feed the network, and to repeat the run."""
+    """What weights/NAME.json says: how to rebuild and feed the network, and to repeat the run."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -179,6 +186,7 @@ def describe_run(name, options, recipe, config, arrays, files, scale):
         "format": FORMAT,
         "name": name,
         "job": options.job,
+        "arrays": find_arrays(run_name(options), options.job),
         "network": dataclasses.asdict(config),
         "mean": scale[0],
         "std": scale[1],
@@ -289,8 +297,8 @@ def compile_model(model, recipe, num_steps):
 
 
 def fit_network(name, job, arrays):
-    """The job's UNetConfig for its arrays, and the window that it trains on, (H, W). Raises
-    InputError for a size that does not fit.
+    """A job's UNetConfig for the arrays in output/NAME, and the window that it trains on, (H, W).
+    Raises InputError for a size that does not fit.
     """
     window = job.recipe.window or arrays.images.shape[1:3]
     config = replace(job.network, channels=arrays.images.shape[3], image_size=window)
@@ -299,7 +307,7 @@ def fit_network(name, job, arrays):
     except InputError as error:
         if job.recipe.window:
             raise InputError(f"recipe.window {window[0]},{window[1]}: {error}") from error
-        remedy = f"run python data.py {name} with another --image-size"
+        remedy = f"run {command('data.py', name)} with another --image-size"
         raise InputError(f"output/{name}: {error}; {remedy}") from error
     return config, window
 
@@ -327,7 +335,7 @@ def train_network(name, job, options, arrays, split, devices, progress):
     """
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
-    config, window = fit_network(options.job, job, arrays)
+    config, window = fit_network(find_arrays(run_name(options), options.job), job, arrays)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
     sizes = window, tuple(map(config.output_length, window))
@@ -392,8 +400,8 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
 
 def report_training(name, files):
     """Draw the curves of what RunFiles kept and print the best epoch."""
-    job, _, fold = name.partition(".")
-    draw_curves(files.history, Path("vis", job, f"curves.{fold}.png" if fold else "curves.png"))
+    run, _, fold = name.partition(".")
+    draw_curves(files.history, Path("vis", run, f"curves.{fold}.png" if fold else "curves.png"))
     best = files.record["best"]
     scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")
@@ -401,7 +409,7 @@ def report_training(name, files):
 
 def decide(name, recipe, arrays, record, run):
     """Choose threshold and smallest area where the recipe says so, score the held-out images with
-    them, and note both in weights/JOB.json.
+    them, and note both in weights/NAME.json.
     """
     measured = measure_held_out(run, arrays)
     decision = measured.choose() if recipe.decide else Decision()
@@ -427,7 +435,8 @@ def train_predict(options):
     """Train a job's network, or one a fold, and write the probabilities of its test images,
     imgs_mask_test.npy.
     """
-    name, job = options.job, choose_job(options)
+    name, job = run_name(options), choose_job(options)
+    source = find_arrays(name, options.job)
     for option_name in ("weights", "validation_split"):
         if options.folds and getattr(options, option_name) is not None:
             raise InputError(
@@ -435,15 +444,15 @@ def train_predict(options):
                 "start anew and hold out a share each; pass one of the two"
             )
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
-    if name == "noise" and not Path("output/noise", IMAGES).exists():
+    if source == "noise" and not Path("output/noise", IMAGES).exists():
         data.prepare(data.Options(seed=options.seed))
-    arrays = load_arrays(name)
+    arrays = load_arrays(source, options.job)
     by_subject, seed = options.split_by_subject, options.seed
     if options.precision == "auto":
         precision, reason = find_precision()
         print(f"precision {precision}: {reason}")
         options = replace(options, precision=precision)
-    fit_network(name, job, arrays)
+    fit_network(source, job, arrays)
     if options.weights and not Path(options.weights).is_file():
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
     if options.folds:
@@ -458,7 +467,7 @@ def train_predict(options):
             print(f"process {devices.process_id} is done; process 0 writes what was trained")
             return
         if options.folds:
-            keys = "format", "job", "decision", "recipe", "options", "command"
+            keys = "format", "job", "arrays", "decision", "recipe", "options", "command"
             record = {
                 **{key: record[key] for key in keys},
                 "folds": [{"name": network_name} for network_name in names],
@@ -482,7 +491,7 @@ def train_networks(options, job, arrays, names, splits, held):
             devices.check_same(what_hosts_share(options, arrays))
         is_first = devices.process_id == 0
         if is_first:
-            held.enter_context(lock(Path("weights", f".{options.job}.lock")))
+            held.enter_context(lock(Path("weights", f".{run_name(options)}.lock")))
         progress = begin(options, arrays, names, is_first)
         for name, split in zip(names, splits):
             if names.index(name) < names.index(progress.name):
@@ -500,8 +509,9 @@ def begin(options, arrays, names, is_first):
     notes it. Raises InputError for a folder that cannot be written, and where the images are not
     those that the interrupted training had.
     """
-    path = checkpoint_path(options.job)
-    for folder in (path.parent, Path("vis", options.job), Path("output", options.job)):
+    name = run_name(options)
+    path, source = checkpoint_path(name), find_arrays(name, options.job)
+    for folder in (path.parent, Path("vis", name), Path("output", name)):
         folder.mkdir(parents=True, exist_ok=True)
         if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
             raise InputError(f"{folder}: cannot be written to")
@@ -523,8 +533,8 @@ def begin(options, arrays, names, is_first):
         )
     elif progress.data != data or progress.name not in names:
         raise InputError(
-            f"output/{options.job}: other images than the training in {path} had; run python "
-            f"data.py {options.job} as before, or start anew without --resume"
+            f"output/{source}: other images than the training in {path} had; run "
+            f"{command('data.py', source, options.job)} as before, or start anew without --resume"
         )
     return progress
 
@@ -538,9 +548,10 @@ def what_hosts_share(options, arrays):
     if options.weights and Path(options.weights).is_file():
         share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
     if options.resume:
-        path = checkpoint_path(options.job)
+        path = checkpoint_path(run_name(options))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
-    return {**share, f"output/{options.job}": what_is_trained_on(arrays)}
+    source = find_arrays(run_name(options), options.job)
+    return {**share, f"output/{source}": what_is_trained_on(arrays)}
 
 
 def what_is_trained_on(arrays):
@@ -556,7 +567,8 @@ def predict_after(name, recipe, arrays, record, is_to_decide):
     if len(arrays.test_images):
         with lock(Path("output", f".{name}.lock"), wait=True):
             if arrays.test_images.is_replaced():
-                print(f"output/{name}: other test images than at the start; not predicted")
+                source = run.record["arrays"]
+                print(f"output/{source}: other test images than at the start; not predicted")
             else:
                 predict_test(run, arrays, Path("output", name, "imgs_mask_test.npy"))
 
@@ -565,8 +577,10 @@ def main(options):
     try:
         train_predict(options)
     except Stopped as stop:
-        if str(stop) == "stopped" and checkpoint_path(options.job).exists():  # not inside a step
-            stop.args = (f"stopped; python train.py {options.job} --resume goes on",)
+        name = run_name(options)
+        if str(stop) == "stopped" and checkpoint_path(name).exists():  # not inside a step
+            again = command("train.py", name, options.job)
+            stop.args = (f"stopped; {again} --resume goes on",)
         raise
 
 

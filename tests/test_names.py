@@ -1,0 +1,130 @@
+"""Names of one's own: several runs of a job side by side."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_folders, make_nerve, refusal, run_well
+
+import data
+import train
+from checkpoint import read_progress
+from jobs import InputError, command
+from options import Stopped
+from predict import load_run
+from runs import read_record
+
+SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
+
+
+def small_run(**options):
+    train.train_predict(train.Options(job="nerve", epochs=1, batch_size=4, set=SMALL, **options))
+
+
+def contents(*folders):
+    files = [p for folder in folders for p in Path(folder).rglob("*") if p.is_file()]
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def nerve(place):
+    """A trained run of the job's own name."""
+    make_nerve(place / "raw")
+    data.prepare(data.Options(job="nerve"))
+    small_run()
+    return place
+
+
+def test_the_four_commands_under_a_name_leave_the_jobs_own_files_alone(place):
+    make_folders(place / "raw", count=6, size=(64, 96))
+    folders = ["--images", "raw/images", "--masks", "raw/masks", "--image-size", 32, 48]
+    size = ["--set", "network.filters=4,4,4", "network.bottleneck=4", "network.dropout="]
+    printed = run_well("data.py", "cadastre", "--name", "roads", *folders)
+    assert "next: python train.py cadastre --name roads" in printed
+    printed = run_well("train.py", "cadastre", "--name", "roads", "--epochs", 1, *size)
+    assert "next: python test.py roads" in printed
+    assert "2 pictures in vis/roads/" in run_well("test.py", "roads", "--num-images", 5)
+    run_well("submission.py", "roads")
+    assert Path("output/roads/submission.csv").read_text().startswith("img,rle_mask\n")
+    assert {path.name for path in Path("vis").iterdir()} == {"roads", ".roads.lock"}
+    names = {path.name.split(".")[0] for path in Path("weights").iterdir()} - {""}
+    assert names == {"roads"}
+    assert not Path("output/cadastre").exists()
+
+
+def test_a_run_without_arrays_of_its_name_trains_on_the_jobs(nerve):
+    before = contents("weights", "output/nerve")
+    small_run(name="wide")
+    after = contents("weights", "output/nerve")
+    assert {path: after[path] for path in before} == before
+    assert read_record("wide")["arrays"] == "nerve"
+    assert read_record("wide")["job"] == "nerve"
+    assert Path("output/wide/imgs_mask_test.npy").exists()
+    assert load_run("wide").name == "wide"
+    assert "Dice" in run_well("test.py", "wide")
+    assert Path("vis/wide/scores.csv").exists()
+    assert not Path("vis/nerve/scores.csv").exists()
+
+
+def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
+    make_nerve(nerve / "more", subjects=2)
+    data.prepare(data.Options(job="nerve", name="wide", raw="more"))
+    small_run(name="wide", folds=2)
+    assert read_record("wide")["arrays"] == "wide"
+    names = [fold["name"] for fold in read_record("wide")["folds"]]
+    assert names == ["wide.fold1", "wide.fold2"]
+    assert {id.split("_")[0] for n in names for id in read_record(n)["validation"]} == {"1", "2"}
+    assert "over 8 images" in run_well("test.py", "wide")
+
+
+def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
+    before = contents("weights")
+    write_files = train.RunFiles.write_files
+
+    def stop(files, history, is_best):
+        write_files(files, history, is_best)
+        files.signal = 2
+
+    monkeypatch.setattr(train.RunFiles, "write_files", stop)
+    with pytest.raises(Stopped, match="python train.py nerve --name wide --resume goes on after"):
+        small_run(name="wide", folds=2)
+    assert read_progress(Path("weights/wide.checkpoint.h5")).options["name"] == "wide"
+    monkeypatch.setattr(train.RunFiles, "write_files", write_files)
+    with pytest.raises(InputError, match="run python train.py JOB --name wide --resume"):
+        read_record("wide")
+    options = train.read_options({"job": "nerve", "name": "wide", "resume": True})
+    assert options.folds == 2
+    train.train_predict(options)
+    assert [len(read_record(f"wide.fold{n}")["validation"]) for n in (1, 2)] == [8, 4]
+    after = contents("weights")
+    assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["../x", "a.b", "a/b", "-x", "", "ä", "x" * 65, "a\nb"])
+def test_a_name_that_cannot_name_files_is_refused(name, place):
+    assert "cannot name a run: expected up to 64" in refusal("train.py", "nerve", f"--name={name}")
+
+
+def test_the_name_of_another_job_is_refused(place):
+    for script in ("data.py", "train.py"):
+        assert "--name nerve: is a job of its own" in refusal(script, "car", "--name", "nerve")
+
+
+def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
+    small_run(name="wide")
+    assert "; trained are nerve, wide; first run: python train.py JOB --name roads" in refusal(
+        "test.py", "roads"
+    )
+
+
+def test_a_record_under_another_name_is_refused(nerve):
+    record = json.loads(Path("weights/nerve.json").read_text())
+    Path("weights/other.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="name is damaged"):
+        read_record("other")
+
+
+def test_a_command_names_what_the_script_needs():
+    assert command("train.py", "nerve", "nerve") == "python train.py nerve"
+    assert command("train.py", "roads", "cadastre") == "python train.py cadastre --name roads"
+    assert command("test.py", "roads", "cadastre") == "python test.py roads"
