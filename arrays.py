@@ -3,6 +3,7 @@ memory.
 """
 
 import contextlib
+import itertools
 import os
 import threading
 import tokenize
@@ -13,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from classes import CLASSES, classes_text, decode_classes, find_classes, resize_classes
 from disk import create_array, csv_text, replace_file
 from files import (
     ImageFile,
@@ -24,7 +26,7 @@ from files import (
     resize,
     with_progress,
 )
-from frames import check_sizes
+from frames import Frame, check_sizes
 from jobs import JOBS, LARGEST_IMAGE, InputError, command
 from options import error_text
 
@@ -42,55 +44,69 @@ class Form:
     channels: int
     threshold: int | None
     white_level: int
+    classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
+    is_colored: bool = False  # masks are in the classes' colours
+    is_tiled: bool = False  # files of any size are cut into rows of image_size
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One file that becomes one row of an array."""
+    """One file that becomes a row of an array or, cut into tiles, several."""
 
     array: str
     row: int
     file: ImageFile
+    frame: Frame
 
 
 def write_arrays(folder, frames, form):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
-    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder: all of them,
-    or after an error those of before. Raises InputError, OSError.
+    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, and of more
+    than two classes classes.csv: all of them, or after an error those of before. Raises
+    InputError, OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
-    files = {
-        IMAGES: [frame.image for frame in train],
-        MASKS: [frame.mask for frame in train],
-        TEST_IMAGES: [frame.image for frame in test],
-    }
-    tasks = [
-        Task(array, row, part[row])
-        for row in range(len(frames))
-        for array, part in files.items()
-        if row < len(part)
-    ]
+    if form.is_tiled and test:
+        raise InputError(
+            f"{test[0].image.path}: a test image does not go with --tile-size; leave them out here"
+            ", and predict them with test.py --images"
+        )
+    places = places_of_all(train, form)
+    first = np.cumsum([0, *map(len, places)])
+    tasks = []
+    for row in range(len(frames)):
+        if row < len(train):
+            files = (IMAGES, train[row].image), (MASKS, train[row].mask)
+            tasks += [Task(array, int(first[row]), file, train[row]) for array, file in files]
+        if row < len(test):
+            tasks.append(Task(TEST_IMAGES, row, test[row].image, test[row]))
+    lengths = {IMAGES: int(first[-1]), MASKS: int(first[-1]), TEST_IMAGES: len(test)}
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {
             name: stack.enter_context(replace_file(Path(folder) / name))
-            for name in (FILES, TEST_IDS, *files)
+            for name in (FILES, TEST_IDS, *lengths, *([CLASSES] if form.classes else []))
         }
         write = {}
-        for name, part in files.items():
-            shape = len(part), *form.image_size, 1 if name == MASKS else form.channels
+        for name, length in lengths.items():
+            shape = length, *form.image_size, 1 if name == MASKS else form.channels
             write[name] = create_array(new[name], shape, np.uint8)
-        sizes = _fill_arrays(write, tasks, train, form)
+        sizes = _fill_arrays(write, tasks, form)
         ids = [frame.id for frame in test]
         is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
         np.save(new[TEST_IDS], np.array(ids, np.int32 if is_number else str))
         listed = [
-            (frame.split, frame.id, frame.subject, frame.image.path)
-            + (frame.mask.path if frame.mask else "", *sizes[array, row])
-            for array, part in ((IMAGES, train), (TEST_IMAGES, test))
-            for row, frame in enumerate(part)
+            (frame.split, frame.id + tile_suffix(place), frame.subject, frame.image.path)
+            + (frame.mask.path if frame.mask else "",)
+            + (form.image_size if place else sizes[frame.split == "test", frame.id])
+            for frame, some in zip([*train, *test], [*places, *[[None]] * len(test)])
+            for place in some
         ]
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+        if form.classes:
+            new[CLASSES].write_text(classes_text(form.classes), encoding="utf-8")
         (Path(folder) / FILES).unlink(missing_ok=True)  # until all are in place there are none
+        if not form.classes:
+            (Path(folder) / CLASSES).unlink(missing_ok=True)
 
 
 def split_test(items, split_of):
@@ -101,24 +117,65 @@ def split_test(items, split_of):
     ]
 
 
-def _fill_arrays(write, tasks, train, form):
-    """Put each file in its row with write[array](row, pixels); returns the files' sizes, (H, W),
-    by (array, row).
+def tile_places(size, tile_size):
+    """Row and column where the tiles of an image of a size (H, W) begin: they cover it side by
+    side, the last ones aligned with its end.
     """
-    sizes = {}
+    starts = (
+        [*range(0, length - tile, tile), max(length - tile, 0)]
+        for length, tile in zip(size, tile_size)
+    )
+    return list(itertools.product(*starts))
+
+
+def tile_suffix(place):
+    """What follows the id of a tile's image."""
+    return "" if place is None else f"_{place[0]}_{place[1]}"
+
+
+def places_of_all(frames, form):
+    """The tile_places of each frame's image; without tiles [None] each."""
+    if not form.is_tiled:
+        return [[None]] * len(frames)
+
+    def places(frame):
+        image = frame.image
+        pixels = decode_image(image.read(), image.path, form.channels, image.page)
+        return tile_places(pixels.shape[:2], form.image_size)
+
+    found = map_in_threads(places, ((frame,) for frame in frames))
+    return list(quiet(with_progress(found, len(frames), "sizes")))
+
+
+def cut_tiles(pixels, tile_size):
+    """The tiles (N, H, W, C) of pixels, in the order of tile_places; an image that is smaller is
+    mirrored out.
+    """
+    places = tile_places(pixels.shape[:2], tile_size)
+    missing = [max(tile - length, 0) for tile, length in zip(tile_size, pixels.shape)]
+    pixels = np.pad(pixels, [*((0, n) for n in missing), (0, 0)], mode="symmetric")
+    return np.stack([pixels[y : y + tile_size[0], x : x + tile_size[1]] for y, x in places])
+
+
+def _fill_arrays(write, tasks, form):
+    """Put each file in its rows with write[array](row, pixels); returns the images' sizes, (H, W),
+    by (whether it is a test image, id).
+    """
+    sizes, mask_sizes = {}, {}
     decoded = _decode_all(tasks, form)
-    for task, size, pixels in quiet(with_progress(decoded, len(tasks), "files")):
-        sizes[task.array, task.row] = size
-        pair = [sizes.get((array, task.row)) for array in (IMAGES, MASKS)]
-        if task.array != TEST_IMAGES and None not in pair:
-            check_sizes(train[task.row], *pair)
-        write[task.array](task.row, pixels)
+    for task, size, rows in quiet(with_progress(decoded, len(tasks), "files")):
+        key = task.array == TEST_IMAGES, task.frame.id
+        (mask_sizes if task.array == MASKS else sizes)[key] = size
+        if key in sizes and key in mask_sizes:
+            check_sizes(task.frame, sizes[key], mask_sizes[key])
+        for row, pixels in enumerate(rows, task.row):
+            write[task.array](row, pixels)
     return sizes
 
 
 def _decode_all(tasks, form):
-    """Yield (task, size of its file, pixels). Bytes are read one after the other in the order in
-    which they lie in a zip, and decoded by several threads.
+    """Yield (task, size of its file, its rows (N, H, W, C)). Bytes are read one after the other in
+    the order in which they lie in a zip, and decoded by several threads.
     """
 
     def read():
@@ -128,33 +185,40 @@ def _decode_all(tasks, form):
                 last, data = (task.file.path, task.file.member), task.file.read()
             yield task, data
 
-    return map_in_threads(lambda task, data: (task, *decode(task, data, form)), read())
+    return map_in_threads(
+        lambda task, data: (task, *decode(task.file, task.array == MASKS, data, form)), read()
+    )
 
 
-def decode(task, data, form):
-    """The size (H, W) of a file and its pixels as they go into the array."""
-    file, is_mask = task.file, task.array == MASKS
-    if is_mask:
+def decode(file, is_mask, data, form):
+    """The size (H, W) of an image or a mask and its rows (N, H, W, C) of the array."""
+    if is_mask and form.classes:
+        pixels = decode_classes(data, file.path, form.classes, file.page, form.is_colored)
+    elif is_mask:
         pixels = decode_mask(data, file.path, file.page, form.threshold)
     else:
         pixels = decode_image(data, file.path, form.channels, file.page, form.white_level)
     size = pixels.shape[:2]
+    if form.is_tiled:
+        return size, cut_tiles(pixels, form.image_size)
     if form.keep_size and size != form.image_size:
         raise InputError(
             f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
             f"{form.image_size[1]}; pass --image-size H W to make them one size"
         )
+    if is_mask and form.classes:
+        return size, resize_classes(pixels, form.image_size)[None]
     pixels = resize(pixels, form.image_size)
     if is_mask:
         pixels = cv2.compare(pixels, 127, cv2.CMP_GT).reshape(pixels.shape)
-    return size, pixels
+    return size, pixels[None]
 
 
 def why_bad(frame, form):
     """What is wrong with the files of a frame, a text; None where they can become rows."""
     try:
-        files = [(IMAGES, frame.image), *([(MASKS, frame.mask)] if frame.mask else [])]
-        sizes = [decode(Task(name, 0, file), file.read(), form)[0] for name, file in files]
+        files = [(frame.image, False), *([(frame.mask, True)] if frame.mask else [])]
+        sizes = [decode(file, is_mask, file.read(), form)[0] for file, is_mask in files]
         if frame.mask:
             check_sizes(frame, *sizes)
     except (InputError, OSError) as error:
@@ -220,9 +284,10 @@ class Rows:
 @dataclass(frozen=True)
 class Arrays:
     """What data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C), masks 0 and
-    255.
+    255, or class numbers where there are classes.
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
+    classes: SegmentClass, more than two, or ().
     """
 
     images: Rows
@@ -230,6 +295,7 @@ class Arrays:
     test_images: Rows
     files: list
     test_files: list
+    classes: tuple = ()
 
     @property
     def is_resized(self):
@@ -269,17 +335,17 @@ def load_arrays(name, job=None):
             size = f"{row['height']}x{row['width']}"
             raise InputError(f"{folder / FILES}: a size of {size}; {again}")
     files, test_files = split_test(rows, lambda row: row["split"])
-    arrays = [Rows(folder / name, again) for name in (IMAGES, MASKS, TEST_IMAGES)]
+    arrays = [Rows(folder / file, again) for file in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays
     expected = [
         (len(files), *images.shape[1:]),
         (len(files), *images.shape[1:3], 1),
         (len(test_files), *images.shape[1:]),
     ]
-    for name, array, shape in zip((IMAGES, MASKS, TEST_IMAGES), arrays, expected):
+    for file, array, shape in zip((IMAGES, MASKS, TEST_IMAGES), arrays, expected):
         if (array.dtype, array.shape, len(shape)) != (np.uint8, shape, 4):
             raise InputError(
-                f"{folder / name}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
+                f"{folder / file}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
                 f"{FILES} and {IMAGES}; {again}"
             )
-    return Arrays(images, masks, test_images, files, test_files)
+    return Arrays(images, masks, test_images, files, test_files, find_classes(name))

@@ -15,15 +15,17 @@ SYMMETRIES = {
 }
 
 
-def sample_window(image, mask, window, augmentation=None, rng=None):
+def sample_window(image, mask, window, augmentation=None, rng=None, has_classes=False):
     """A window out of an image and its mask, moved as one.
 
-    image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255; window: (H', W') pixels. With a
+    image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255, or with has_classes class numbers;
+    window: (H', W') pixels. With a
     jobs.Augmentation and a random generator place, shape and grey values are random; without them
     it is the middle, unmoved. What lies beyond the border is mirrored, or with
     augmentation.wrap comes in from the other side. Returns image float32 (H', W', C) in 0..255
     (contrast and brightness may leave that), mask uint8 (H', W', 1) 0 or 255: 255 where the
-    interpolated mask is above the middle, so that it moves as the image does to the pixel.
+    interpolated mask is above the middle, so that it moves as the image does to the pixel; or the
+    class number of the nearest pixel.
     """
     if rng is None:
         x, y = _middle(image.shape[:2], window)
@@ -31,14 +33,15 @@ def sample_window(image, mask, window, augmentation=None, rng=None):
         x, y = window_maps(image.shape[:2], window, augmentation, rng)
     wrap = augmentation is not None and augmentation.wrap
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
+    kinds = cv2.INTER_LINEAR, cv2.INTER_NEAREST if has_classes else cv2.INTER_LINEAR
     image, mask = (
-        cv2.remap(part.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=border).reshape(
-            *window, -1
-        )
-        for part in (image, mask)
+        cv2.remap(part.astype(np.float32), x, y, kind, borderMode=border).reshape(*window, -1)
+        for part, kind in zip((image, mask), kinds)
     )
     if rng is not None:
         image = vary_greys(image, augmentation, rng)
+    if has_classes:
+        return image, mask.astype(np.uint8)
     return image, np.where(mask > 127.5, np.uint8(255), np.uint8(0))
 
 

@@ -103,7 +103,8 @@ def mean_and_std(images, rows):
 
 class Batches(keras.utils.PyDataset):
     """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
-    (B, H', W', 1) 0 or 1; `count` images an epoch, the last batch short if they do not divide.
+    (B, H', W', 1) 0 or 1, or class numbers; `count` images an epoch, the last batch short if they
+    do not divide.
 
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
@@ -139,6 +140,7 @@ class Batches(keras.utils.PyDataset):
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
         self.window, self.mask_size = sizes
+        self.mask_unit = np.float32(1 if arrays.classes else 255)
         self.is_plain = (
             self.window == self.mask_size == arrays.images.shape[1:3]
             and (seed is None or recipe.augmentation == Augmentation())
@@ -199,7 +201,7 @@ class Batches(keras.utils.PyDataset):
         if not self.is_plain:
             return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
         rows = self.order[places]
-        masks = self.arrays.masks[rows].astype(np.float32) / 255
+        masks = self.arrays.masks[rows].astype(np.float32) / self.mask_unit
         return standardize(self.arrays.images[rows], *self.scale), masks
 
     def sample(self, place):
@@ -213,8 +215,9 @@ class Batches(keras.utils.PyDataset):
             self.window,
             self.recipe.augmentation,
             rng,
+            bool(self.arrays.classes),
         )
         top, left = (height - out_height) // 2, (width - out_width) // 2
         mask = mask[top : top + out_height, left : left + out_width]
-        pair = standardize(image, *self.scale), mask.astype(np.float32) / 255
+        pair = standardize(image, *self.scale), mask.astype(np.float32) / self.mask_unit
         return (*pair, border_weights(mask)) if self.recipe.is_weighted else pair

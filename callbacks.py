@@ -275,18 +275,19 @@ class ConstantWarning(keras.callbacks.Callback):
 
     def __init__(self, images, recipe, network):
         super().__init__()
-        self.images, self.recipe = images, recipe
+        self.images, self.recipe, self.num_maps = images, recipe, network.num_maps
         self.is_constant, self.advice = False, ""
         if not network.batch_normalization:
             self.advice = ", or --set network.batch_normalization=true"
 
     def on_epoch_end(self, epoch, logs=None):
         was_constant = self.is_constant
-        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -1]
-        self.is_constant = bool(np.ptp(probabilities) < CONSTANT)
+        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -self.num_maps :]
+        self.is_constant = bool(np.ptp(probabilities, axis=(0, 1, 2)).max() < CONSTANT)
         if self.is_constant and not was_constant:
+            means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
             print(
                 f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
-                f"{probabilities.mean():.3f}: lower --learning-rate (it is "
-                f"{self.recipe.learning_rate:g}){self.advice}"
+                f"{means}: lower --learning-rate (it is {self.recipe.learning_rate:g})"
+                f"{self.advice}"
             )

@@ -5,7 +5,7 @@ python data.py nerve --raw raw
 
 from dataclasses import dataclass
 
-from jobs import JOBS, LARGEST_IMAGE, InputError, command
+from jobs import JOBS, LARGEST_IMAGE, MOST_CLASSES, InputError, command
 from options import (
     job_option,
     name_option,
@@ -42,6 +42,13 @@ class Options:
         least=0,
         metavar=("H", "W"),
     )
+    tile_size: tuple[int, int] | None = option(
+        None,
+        "height and width of tiles that images of any size are cut into, in place of shrinking "
+        "them",
+        least=1,
+        metavar=("H", "W"),
+    )
     channels: int | None = option(
         None, "1: grey, 3: RGB (default: the document's)", choices=(1, 3)
     )
@@ -57,6 +64,18 @@ class Options:
         "value of a 16-bit image that becomes 255; 4095 for 12-bit cameras",
         least=1,
         most=65535,
+    )
+    classes: int | None = option(
+        None,
+        "more than foreground and background: masks hold class numbers 0, 1, ..., 0 the "
+        "background, as grey values or in a PNG's palette",
+        least=3,
+        most=MOST_CLASSES,
+    )
+    colors: str | None = option(
+        None,
+        "CSV file with columns name, r, g and b, one line a class, the background first: masks "
+        "hold these colours (with --classes: numbers, and these are names and colours to show)",
     )
     skip_bad: bool = option(
         False, "leave out images that cannot be read, and list them; every file is read twice"
@@ -79,7 +98,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from arrays import FILES, IMAGES, MASKS, Form, Task, decode, load_arrays, why_bad, write_arrays
+from arrays import FILES, Form, decode, load_arrays, why_bad, write_arrays
+from classes import number_classes, read_classes
 from disk import lock
 from files import ImageFile, decode_image, map_in_threads, quiet, with_progress, write_image
 from frames import Frame, check_sizes, read_frames, read_table, table_frames
@@ -195,22 +215,27 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     while True:
         images, masks = [], []
         for frame in (frames[row] for row in rng.integers(0, len(frames), batch_size)):
-            size, image = decode(Task(IMAGES, 0, frame.image), frame.image.read(), form)
-            mask_size, mask = decode(Task(MASKS, 0, frame.mask), frame.mask.read(), form)
+            size, image = decode(frame.image, False, frame.image.read(), form)
+            mask_size, mask = decode(frame.mask, True, frame.mask.read(), form)
             check_sizes(frame, size, mask_size)
             images.append(image)
             masks.append(mask)
-        yield np.stack(images).astype(np.float32) / 255, np.stack(masks).astype(np.float32) / 255
+        yield tuple(np.concatenate(part).astype(np.float32) / 255 for part in (images, masks))
 
 
 def prepare(options):
     """What `python data.py` does; returns the folder it wrote to."""
     name, size = run_name(options), options.image_size
     folder, path = Path("output", name), Path("output", f".{name}.lock")
-    if options.job == "noise" and (options.images or options.masks or options.table):
+    given = options.images or options.masks or options.table
+    if options.job == "noise" and (given or options.classes or options.colors):
         raise InputError(
-            "noise draws its own images; name another job to read --images or --table"
+            "noise draws its own images and masks; name another job to read --images or --table"
         )
+    if options.threshold is not None and (options.classes or options.colors):
+        raise InputError("--threshold makes two classes; leave it out, or --classes and --colors")
+    if options.tile_size and options.image_size:
+        raise InputError("--tile-size cuts images, --image-size resizes them; pass one")
     if size and 0 in size and any(size):
         raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
     if options.job == "noise":
@@ -226,10 +251,17 @@ def prepare(options):
 def write(frames, folder, options):
     """Write the arrays of some frames to a folder, at the size that the options say."""
     job = JOBS[options.job]
-    size, channels = options.image_size or job.image_size, options.channels or job.network.channels
+    size = options.tile_size or options.image_size or job.image_size
     keep_size = not (size and any(size))
     form = Form(
-        ANY_SIZE if keep_size else size, False, channels, options.threshold, options.white_level
+        ANY_SIZE if keep_size else size,
+        False,
+        options.channels or job.network.channels,
+        options.threshold,
+        options.white_level,
+        choose_classes(options),
+        is_colored=bool(options.colors and not options.classes),
+        is_tiled=bool(options.tile_size),
     )
     if keep_size:
         size = first_size(frames, form, options.skip_bad)
@@ -237,6 +269,21 @@ def write(frames, folder, options):
     if options.skip_bad:
         frames = leave_out_bad(frames, form)
     write_arrays(folder, frames, form)
+
+
+def choose_classes(options):
+    """The classes that the options speak of, () for foreground and background; raises
+    InputError.
+    """
+    if not options.colors:
+        return number_classes(options.classes) if options.classes else ()
+    classes = read_classes(options.colors)
+    if options.classes not in (None, len(classes)):
+        raise InputError(
+            f"{options.colors}: {len(classes)} classes, --classes says {options.classes}; one "
+            "line for each"
+        )
+    return classes
 
 
 def first_size(frames, form, skip_bad):

@@ -175,7 +175,7 @@ def decode_image(data, path, channels, page=0, white_level=65535):
 
     16-bit values are scaled so that `white_level` becomes 255. Raises InputError.
     """
-    pixels = _decode(data, path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, page)
+    pixels = decode_pixels(data, path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, page)
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / white_level)
     is_grey = pixels.ndim == 2
@@ -190,7 +190,7 @@ def decode_mask(data, path, page=0, threshold=None):
     Without a threshold the file may hold 0 and the largest value of its type only; with one, in
     the file's own units, what is above it becomes 255. Raises InputError.
     """
-    pixels = _decode(data, path, cv2.IMREAD_UNCHANGED, page)
+    pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
     if pixels.ndim == 3:
         if pixels.shape[2] == 4:
             pixels = pixels[..., :3] * (pixels[..., 3:] > 0)
@@ -214,7 +214,10 @@ def decode_mask(data, path, page=0, threshold=None):
     return cv2.inRange(pixels, threshold + 1, full)[..., None]
 
 
-def _decode(data, path, flags, page):
+def decode_pixels(data, path, flags, page=0):
+    """What OpenCV makes of an encoded image, uint8 or uint16, (H, W) or BGR (H, W, 3) or (H, W,
+    4). Raises InputError.
+    """
     pixels, reason = None, "not an image, or cut short"
     if data and (not data.startswith(b"\x89PNG") or is_whole_png(data)):
         buffer = np.frombuffer(data, np.uint8)
@@ -237,6 +240,15 @@ def _decode(data, path, flags, page):
             "allowed: 8 or 16 bit, grey or RGB"
         )
     return pixels
+
+
+def png_palette(data):
+    """RGB colours of a PNG's palette, uint8 (N, 3), None where it has none (ISO 15948, 11.2)."""
+    if not data.startswith(b"\x89PNG") or data[25:26] != b"\x03":  # the colour type
+        return None
+    at = data.find(b"PLTE")  # before any pixel
+    size = int.from_bytes(data[at - 4 : at], "big")
+    return np.frombuffer(data[at + 4 : at + 4 + size], np.uint8).reshape(-1, 3)
 
 
 def is_whole_png(data):

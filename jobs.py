@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass, replace
 
 NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
+MOST_CLASSES = 255  # that uint8 masks tell apart
 LARGEST_IMAGE = 2**28  # pixels; a file of a few bytes may say that it has more
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))  # read by OpenCV on import
 THRESHOLD = 0.5  # a probability above it is foreground
@@ -91,6 +92,13 @@ class UNetConfig:
                 raise InputError(
                     f"network.{name} has {given} entries, {levels} levels need {needed}; set it"
                 )
+
+    @property
+    def num_maps(self):
+        """How many maps of probability a prediction has: of the foreground or, of more than two
+        classes, of each.
+        """
+        return self.classes if self.classes > 2 else 1
 
     @property
     def divisor(self):
@@ -209,6 +217,14 @@ class Recipe:
         return self.loss == "weighted_cross_entropy"
 
 
+# The losses that fit a network of so many output channels; more than two: classes of one's own.
+FITTING_LOSSES = {
+    1: ("dice", "negative_dice", "binary_cross_entropy", "bce_dice", "bce_image_dice", "iou"),
+    2: ("weighted_cross_entropy",),
+    3: ("cross_entropy", "cross_entropy_dice"),
+}
+
+
 @dataclass(frozen=True)
 class Submission:
     """How a competition wants its masks."""
@@ -228,6 +244,15 @@ class Job:
     image_size: tuple[int, int] | None  # of the arrays, (H, W); None: as the files are
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
+
+    def with_classes(self, count):
+        """This job for masks of so many classes: their losses, in place of those of two, and the
+        most probable class in place of a threshold.
+        """
+        loss = "cross_entropy_dice" if "bce" in self.recipe.loss else "cross_entropy"
+        metrics = *(m for m in self.recipe.metrics if m == "accuracy"), "class_dice_per_image"
+        recipe = replace(self.recipe, loss=loss, metrics=metrics, decide=False)
+        return replace(self, network=replace(self.network, classes=count), recipe=recipe)
 
     def change(self, assignments):
         """This job with some fields changed, "network.filters=16,32", "recipe.cosine=true"; raises

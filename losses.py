@@ -68,6 +68,48 @@ def softmax_cross_entropy(y_true, y_pred):
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
 
 
+def cross_entropy(y_true, y_pred):
+    """softmax_cross_entropy averaged over the batch's pixels: of more than two classes."""
+    return _mean(softmax_cross_entropy(y_true, y_pred))
+
+
+def class_dice_loss(y_true, y_pred, smooth=1.0):
+    """1 - the mean over the classes but the background, class 0, of their soft Dice over a batch.
+
+    For each class as dice_coef, its probability against whether it is the pixel's class.
+    y_true, y_pred: as for softmax_cross_entropy. A class that is in no pixel of the batch and is
+    not predicted scores 1.
+    """
+    y_true, y_pred = _one_hot(y_true, y_pred.shape[-1]), ops.cast(y_pred, "float32")
+    pixels = [_sum(x, axis=(0, 1, 2))[1:] for x in (y_true * y_pred, y_true, y_pred)]
+    intersection, a, b = pixels
+    return 1 - ops.mean((2 * intersection + smooth) / (a + b + smooth))
+
+
+def cross_entropy_dice_loss(y_true, y_pred):
+    """cross_entropy + class_dice_loss."""
+    return cross_entropy(y_true, y_pred) + class_dice_loss(y_true, y_pred)
+
+
+def class_dice_per_image(y_true, y_pred):
+    """Dice of each image, (B,) in [0, 1]: the mean over those classes but the background that are
+    in its mask or its prediction, each pixel's class being the most probable; 1 where none is.
+
+    y_true, y_pred: as for softmax_cross_entropy.
+    """
+    count = y_pred.shape[-1]
+    a, b = _one_hot(y_true, count), ops.one_hot(ops.argmax(y_pred, axis=-1), count)
+    both, total = (ops.sum(x, axis=(1, 2))[:, 1:] for x in (a * b, a + b))
+    is_there = ops.cast(total > 0, "float32")
+    dice = ops.sum(2 * both / ops.maximum(total, 1), axis=1)
+    count = ops.sum(is_there, axis=1)
+    return ops.where(count > 0, dice / ops.maximum(count, 1), 1)
+
+
+def _one_hot(y_true, count):
+    return ops.one_hot(ops.cast(y_true[..., 0], "int32"), count)
+
+
 def iou_coef(y_true, y_pred, smooth=1.0):
     """Soft intersection over union over a whole batch.
 
@@ -112,8 +154,8 @@ def _overlap(y_true, y_pred, threshold):
     return ops.sum(a * b, axis=(1, 2)), ops.sum(a, axis=(1, 2)) + ops.sum(b, axis=(1, 2))
 
 
-def _sum(x):
-    return sum_over_devices(ops.sum(x))
+def _sum(x, axis=None):
+    return sum_over_devices(ops.sum(x, axis=axis))
 
 
 def _mean(x):
@@ -144,5 +186,12 @@ LOSSES = {
     "bce_image_dice": _shared(bce_image_dice_loss),
     "iou": _shared(iou_loss),
     "weighted_cross_entropy": softmax_cross_entropy,
+    "cross_entropy": _shared(cross_entropy),
+    "cross_entropy_dice": _shared(cross_entropy_dice_loss),
 }
-METRICS = {"dice_coef": dice_coef, "iou_loss": iou_loss, "dice_per_image": dice_per_image}
+METRICS = {
+    "dice_coef": dice_coef,
+    "iou_loss": iou_loss,
+    "dice_per_image": dice_per_image,
+    "class_dice_per_image": class_dice_per_image,
+}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from augment import SYMMETRIES
+from classes import SegmentClass, class_dice, count_pixels, mean_dice
 from devices import ONE_DEVICE
 from disk import create_array, replace_file
 from files import resize, with_progress
@@ -44,6 +45,17 @@ class Run:
     def record(self):
         """What all the networks have in common: job, network, array_size, is_resized, arrays."""
         return self.networks[0].record
+
+    @property
+    def num_maps(self):
+        return self.networks[0].model.unet_config.num_maps
+
+    @property
+    def classes(self):
+        """SegmentClass of each class, () for foreground and background."""
+        return tuple(
+            SegmentClass(one["name"], tuple(one["color"])) for one in self.record["classes"]
+        )
 
     @property
     def name(self):
@@ -153,7 +165,8 @@ def predict_held_out(run, arrays):
 
 
 def predict_image(model, image, tile=TILE, overlap=OVERLAP):
-    """Probability of the foreground in each pixel of an image of any size: float32 (H, W, 1).
+    """Probability of the foreground in each pixel of an image of any size, float32 (H, W, 1), or
+    that of each of more than two classes, (H, W, K).
 
     image: (H, W, C), standardized. It is mirrored out to a size that fits and cropped back; an
     unpadded network gets all the context that it needs by mirroring, as in the paper
@@ -171,7 +184,8 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
     padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
     image = np.pad(image, [*padding, (0, 0)], mode="reflect")
 
-    result = np.empty((sizes[0] - 2 * border, sizes[1] - 2 * border, 1), np.float32)
+    maps = config.num_maps
+    result = np.empty((sizes[0] - 2 * border, sizes[1] - 2 * border, maps), np.float32)
     rows, columns = (
         _tile_starts(size, length, border + overlap, config.divisor)
         for size, length in zip(sizes, tiles)
@@ -179,7 +193,7 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
     for top in rows:
         for left in columns:
             part = image[None, top : top + tiles[0], left : left + tiles[1]]
-            probability = model.predict_on_batch(part)[0, ..., -1:]
+            probability = model.predict_on_batch(part)[0, ..., -maps:]
             y, x = overlap * (top > 0), overlap * (left > 0)
             result[top + y : top + len(probability), left + x : left + probability.shape[1]] = (
                 probability[y:, x:]
@@ -207,8 +221,8 @@ def _tile_starts(size, tile, border, divisor):
 
 
 def predict_batch(run, images):
-    """Probabilities float32 (B, H, W, 1) of uint8 images (B, H, W, C): their mean over the run's
-    networks and over the turns and flips of its symmetry.
+    """Probabilities float32 (B, H, W, 1), of classes (B, H, W, K), of uint8 images (B, H, W, C):
+    their mean over the run's networks and over the turns and flips of its symmetry.
     """
     turnings, total = SYMMETRIES[run.symmetry], 0
     for network in run.networks:
@@ -225,7 +239,7 @@ def _predict_sizes(model, batch):
     """Probabilities (B, H, W, 1) of a standardized batch of any size."""
     config, size = model.unet_config, batch.shape[1:3]
     if config.padding == "same" and all(n <= TILE and config.output_length(n) for n in size):
-        return np.asarray(model.predict_on_batch(batch))[..., -1:]
+        return np.asarray(model.predict_on_batch(batch))[..., -config.num_maps :]
     return np.stack([predict_image(model, image) for image in batch])
 
 
@@ -252,7 +266,7 @@ def predict_shared(run, images, devices):
     for start in range(0, len(images), count * devices.num_processes):
         own = start + count * devices.process_id
         part = images[own : own + count]
-        batch = np.zeros((count, *images.shape[1:3], 1), np.float32)
+        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
         if len(part):
             batch[: len(part)] = predict_batch(run, part)
         yield from devices.gather(batch)[: len(images) - start]
@@ -281,7 +295,7 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
         return
     probabilities = with_progress(probabilities, len(images), "predicted")
     with replace_file(path) as temporary:
-        write = create_array(temporary, (*images.shape[:3], 1), np.float32)
+        write = create_array(temporary, (*images.shape[:3], run.num_maps), np.float32)
         for row, probability in enumerate(probabilities):
             write(row, probability)
 
@@ -305,3 +319,19 @@ def measure_held_out(run, arrays, predictions=None):
             counts.append(of_level[::-1].cumsum()[::-1][1:])
     columns = (np.array(some) for some in (folds, truths, predicted, right))
     return HeldOut(*columns, num_pixels=arrays.masks[0].size)
+
+
+def measure_classes(run, arrays):
+    """The number of the network that did not see it and the mean_dice of each image that a run of
+    more than two classes held out, int (N,) and float (N,).
+    """
+    rows_of = validation_rows(run, arrays)
+    fold_of = {row: number for number, rows in enumerate(rows_of) for row in rows}
+    folds, scores = [], []
+    predictions = predict_held_out(run, arrays)
+    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
+        prediction = run.decision.mask(probability)
+        counts = count_pixels(arrays.masks[row][..., 0], prediction, run.num_maps)
+        folds.append(fold_of[row])
+        scores.append(mean_dice(class_dice(*counts)))
+    return np.array(folds), np.array(scores)

@@ -25,8 +25,10 @@ class Decision:
 
     def mask(self, probability, min_pixels=0):
         """bool (H, W): the foreground of probabilities (H, W, 1), empty if it is smaller than
-        min_area or min_pixels.
+        min_area or min_pixels. Of classes (H, W, K) the number of the most probable, uint8 (H, W).
         """
+        if probability.shape[-1] > 1:
+            return probability.argmax(axis=-1).astype(np.uint8)
         mask = probability[..., 0] > self.threshold
         num_pixels = np.count_nonzero(mask)  # sum takes six times as long
         return mask & (num_pixels >= max(self.min_area * mask.size, min_pixels))
@@ -98,6 +100,10 @@ def read_record(name):
         job = record.setdefault("job", run)
         record.setdefault("arrays", job)
         _check(job in JOBS and (run == job or run not in JOBS), "job")
+        classes = record.setdefault("classes", [])
+        _check(all(set(c) == {"name", "color"} for c in classes), "classes")
+        colors = [c["color"] for c in classes]
+        _check(all(len(c) == 3 and all(0 <= int(n) < 256 for n in c) for c in colors), "colors")
         _check(record["arrays"] in (run, job), "arrays")
         _check(isinstance(record.get("options", {}), dict), "options")
         decision = Decision(**record["decision"])
@@ -119,6 +125,7 @@ def read_record(name):
             config = UNetConfig(**{k: _tuple(v) for k, v in record["network"].items()})
             numbers = (config.channels, config.bottleneck, *config.filters)
             _check(all(type(n) is int for n in (*numbers, *config.decoder_filters)), "network")
+            _check(len(classes) == (config.classes if config.classes > 2 else 0), "classes")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a run of this version ({error!r}); run {again} again, with the options "

@@ -173,6 +173,11 @@ def submission(name, options=Options(), truth=None):
     by image name. Raises InputError.
     """
     record = read_record(name)  # before any folder is made
+    if record["classes"]:
+        raise InputError(
+            f"weights/{name}.json: a run of {len(record['classes'])} classes; run-length code is "
+            f"of one; use the masks of python test.py {name} --images DIR"
+        )
     arrays = load_arrays(record["arrays"], record["job"])
     first = options.process_id == 0
     with lock(Path("output", f".{name}.lock")) if first else contextlib.nullcontext():

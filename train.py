@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hosts import check_devices, stop_with_hosts, watch_process
-from jobs import RECIPES, InputError, command
+from jobs import FITTING_LOSSES, RECIPES, InputError, command
 from options import (
     devices_option,
     hosts_option,
@@ -55,16 +55,9 @@ class Options:
     )
     loss: str | None = option(
         None,
-        "what training lowers; the weighted one is for two classes (default: the recipe's)",
-        choices=(
-            "dice",
-            "negative_dice",
-            "binary_cross_entropy",
-            "bce_dice",
-            "bce_image_dice",
-            "iou",
-            "weighted_cross_entropy",
-        ),
+        "what training lowers; the weighted one is for membrane, those without binary or weighted "
+        "in front for data.py --classes (default: the recipe's)",
+        choices=tuple(loss for losses in FITTING_LOSSES.values() for loss in losses),
     )
     seed: int = option(
         1,
@@ -157,12 +150,13 @@ import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
 from callbacks import ConstantWarning, RunFiles
+from classes import find_classes
 from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import ONE_DEVICE, find_devices, find_precision, num_devices
 from disk import lock, replace_file, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
-from predict import load_run, measure_held_out, predict_test
+from predict import load_run, measure_classes, measure_held_out, predict_test
 from runs import FORMAT, Decision
 
 
@@ -190,6 +184,7 @@ def describe_run(name, options, recipe, config, arrays, files, scale):
         "network": dataclasses.asdict(config),
         "mean": scale[0],
         "std": scale[1],
+        "classes": [dataclasses.asdict(one) for one in arrays.classes],
         "array_size": arrays.images.shape[1:3],
         "is_resized": arrays.is_resized,
         "validation": [row["id"] for row in files],
@@ -241,20 +236,23 @@ def draw_curves(history, path):
 # ---- the run
 
 
-def choose_job(options):
-    """The job, its network and recipe as --recipe names them, with what the options change; raises
-    ValueError for a name or value that there is not, and for a loss that does not fit.
+def choose_job(options, classes=()):
+    """The job, its network and recipe as --recipe names them, with what the options change, for
+    masks of these classes, () for foreground and background; raises ValueError for a name or value
+    that there is not, and for a loss that does not fit.
     """
     given = {
         name: value for name, value in dataclasses.asdict(options).items() if value is not None
     }
     job = RECIPES[options.recipe][options.job]
+    if classes:
+        job = job.with_classes(len(classes))
     fields = {field.name for field in dataclasses.fields(job.recipe)}
     recipe = replace(
         job.recipe, **{name: value for name, value in given.items() if name in fields}
     )
     job = replace(job, recipe=recipe).change(options.set)
-    recipe, classes = job.recipe, job.network.classes
+    recipe, channels = job.recipe, job.network.classes
     for name, value, allowed in (
         ("recipe.loss", recipe.loss, LOSSES),
         ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
@@ -263,10 +261,16 @@ def choose_job(options):
     ):
         if value not in allowed:
             raise InputError(f"{name} {value!r}: expected one of {', '.join(allowed)}")
-    if recipe.is_weighted != (classes > 1):
+    if channels > 2 and channels != len(classes):
         raise InputError(
-            f"--loss {recipe.loss} does not fit the {classes} output channels of {options.job}; "
-            "weighted_cross_entropy is for more than one, the others are for one"
+            f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "
+            "--classes says"
+        )
+    fitting = FITTING_LOSSES[min(channels, 3)]
+    if recipe.loss not in fitting:
+        raise InputError(
+            f"--loss {recipe.loss} does not fit the {channels} output channels of {options.job}; "
+            f"expected {' or '.join(fitting)}"
         )
     return job
 
@@ -411,18 +415,22 @@ def decide(name, recipe, arrays, record, run):
     """Choose threshold and smallest area where the recipe says so, score the held-out images with
     them, and note both in weights/NAME.json.
     """
-    measured = measure_held_out(run, arrays)
-    decision = measured.choose() if recipe.decide else Decision()
-    dice = measured.dice(decision)
+    if arrays.classes:
+        decision, (folds, dice) = Decision(), measure_classes(run, arrays)
+    else:
+        measured = measure_held_out(run, arrays)
+        decision = measured.choose() if recipe.decide else Decision()
+        folds, dice = measured.fold, measured.dice(decision)
     record["decision"] = dataclasses.asdict(decision)
     area = f", from {decision.min_area:.2%} of the image on" if decision.min_area else ""
+    rule = f"foreground above {decision.threshold:.2f}{area}"
     print(
         f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}), mean of {len(dice)} images, "
-        f"foreground above {decision.threshold:.2f}{area}"
+        + ("of the classes in each" if arrays.classes else rule)
     )
     if "folds" in record:
         for number, fold in enumerate(record["folds"]):
-            of_fold = dice[measured.fold == number]
+            of_fold = dice[folds == number]
             fold.update(dice=float(of_fold.mean()), num_images=len(of_fold))
         means = [fold["dice"] for fold in record["folds"]]
         record.update(dice=float(np.mean(means)), spread=float(np.std(means, ddof=1)))
@@ -435,8 +443,9 @@ def train_predict(options):
     """Train a job's network, or one a fold, and write the probabilities of its test images,
     imgs_mask_test.npy.
     """
-    name, job = run_name(options), choose_job(options)
+    name = run_name(options)
     source = find_arrays(name, options.job)
+    job = choose_job(options, find_classes(source))
     for option_name in ("weights", "validation_split"):
         if options.folds and getattr(options, option_name) is not None:
             raise InputError(
@@ -467,7 +476,7 @@ def train_predict(options):
             print(f"process {devices.process_id} is done; process 0 writes what was trained")
             return
         if options.folds:
-            keys = "format", "job", "arrays", "decision", "recipe", "options", "command"
+            keys = "format", "job", "arrays", "classes", "decision", "recipe", "options", "command"
             record = {
                 **{key: record[key] for key in keys},
                 "folds": [{"name": network_name} for network_name in names],

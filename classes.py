@@ -1,0 +1,146 @@
+"""More than two classes: their names and colours, masks of class numbers, Dice of each."""
+
+import colorsys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from disk import csv_text
+from files import decode_pixels, png_palette, read_csv
+from jobs import MOST_CLASSES, InputError
+
+CLASSES = "classes.csv"  # in output/NAME, where there are more than two
+HEADER = ("name", "r", "g", "b")
+
+
+@dataclass(frozen=True)
+class SegmentClass:
+    """One class of a mask; class 0 is the background."""
+
+    name: str
+    color: tuple[int, int, int]  # RGB, 0..255
+
+
+def number_classes(count):
+    """So many classes without names: the background black, the others in colours far apart."""
+    colors = [(0, 0, 0)]
+    for number in range(1, count):
+        hue, light = 0.618034 * number % 1, (0.95, 0.7)[number % 2]
+        colors.append(tuple(round(255 * x) for x in colorsys.hsv_to_rgb(hue, 0.75, light)))
+    return tuple(SegmentClass(f"class {n}", color) for n, color in enumerate(colors))
+
+
+def read_classes(path):
+    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each,
+    the background first. Raises InputError.
+    """
+    rows = read_csv(path, HEADER)
+    if not 3 <= len(rows) <= MOST_CLASSES:
+        raise InputError(f"{path}: {len(rows)} classes, expected 3 to {MOST_CLASSES}, one a line")
+    classes = []
+    for number, row in enumerate(rows, 2):
+        color = tuple(row[c].strip() for c in "rgb")
+        if not all(c.isdecimal() and len(c) < 4 and int(c) < 256 for c in color):
+            raise InputError(f"{path}: line {number}: colour {' '.join(color)}, expected 0 to 255")
+        classes.append(SegmentClass(row["name"].strip(), tuple(map(int, color))))
+    for what in ("name", "color"):
+        values = [getattr(one, what) for one in classes]
+        twin = next((value for value in values if values.count(value) > 1), None)
+        if twin is not None:
+            raise InputError(f"{path}: two classes of {what} {twin!r}; make them differ")
+    return tuple(classes)
+
+
+def find_classes(name):
+    """The classes of the arrays in output/NAME, () where their masks are foreground or not."""
+    path = Path("output", name, CLASSES)
+    return read_classes(path) if path.exists() else ()
+
+
+def classes_text(classes):
+    """What read_classes reads."""
+    return csv_text(HEADER, [(one.name, *one.color) for one in classes])
+
+
+def decode_classes(data, path, classes, page=0, is_colored=False):
+    """An encoded mask as class numbers, uint8 (H, W, 1): its grey values or, of a PNG with a
+    palette, the numbers of its colours in that; with is_colored its colours looked up in those of
+    the classes. Raises InputError.
+    """
+    pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
+    table = np.array([one.color for one in classes]) if is_colored else png_palette(data)
+    if pixels.ndim == 3 or is_colored:
+        if pixels.dtype != np.uint8:
+            raise InputError(f"{path}: a mask of {pixels.dtype} colours; expected 8 bit")
+        if table is None:
+            raise InputError(
+                f"{path}: mask has colours, expected class numbers 0 to {len(classes) - 1} as "
+                "grey values or in a PNG's palette; pass --colors FILE, a table of the classes'"
+            )
+        numbers = _look_up(pixels, table, path)
+    else:
+        numbers = pixels
+    if numbers.max() >= len(classes):
+        raise InputError(
+            f"{path}: mask has value {numbers.max()}, expected class numbers 0 to "
+            f"{len(classes) - 1}; pass another --classes, or --colors FILE for a mask of colours"
+        )
+    return numbers.astype(np.uint8)[..., None]
+
+
+def _look_up(pixels, table, path):
+    """The number that each pixel's colour has in a table of RGB colours, uint8 (H, W)."""
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels[..., :3]
+    keys = np.dot(pixels.astype(np.int32), (1, 256, 65536))
+    table_keys = np.dot(np.asarray(table, np.int32), (65536, 256, 1))
+    known, first = np.unique(table_keys, return_index=True)
+    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    wrong = known[place] != keys
+    if wrong.any():
+        blue, green, red = pixels[wrong][0]
+        raise InputError(
+            f"{path}: colour {red} {green} {blue} in {np.count_nonzero(wrong)} pixels is of no "
+            "class; add it to the table, or save masks as PNG (JPEG changes colours)"
+        )
+    return first[place]
+
+
+def resize_classes(numbers, image_size):
+    """Class numbers (H, W, 1) at another (H, W): of each new pixel the class with the largest
+    share of its area.
+    """
+    if numbers.shape[:2] == tuple(image_size):
+        return numbers
+    shrinks = image_size[0] < numbers.shape[0] or image_size[1] < numbers.shape[1]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    found = np.unique(numbers)
+    shares = [
+        cv2.resize((numbers == n).astype(np.float32), image_size[::-1], interpolation=kind)
+        for n in found
+    ]
+    return found[np.argmax(shares, axis=0)][..., None]
+
+
+def count_pixels(truth, prediction, num_classes):
+    """Pixels of each class in both of two masks of class numbers, and in the one plus in the
+    other: int (K,) twice.
+    """
+    right = np.bincount(truth[truth == prediction], minlength=num_classes)
+    return right, sum(np.bincount(x.ravel(), minlength=num_classes) for x in (truth, prediction))
+
+
+def class_dice(right, total):
+    """Dice of each class, (K,), 2 * right / total, of the counts of count_pixels, which may be
+    sums over images; not a number for a class that is in none of the masks.
+    """
+    return np.divide(2 * right, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def mean_dice(dice):
+    """The mean over the classes but the background of what class_dice gave, and of those alone
+    that are in one of the masks; 1 where none is.
+    """
+    of_classes = dice[1:][~np.isnan(dice[1:])]
+    return float(of_classes.mean()) if len(of_classes) else 1.0
