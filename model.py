@@ -1,27 +1,37 @@
-"""One builder for the five U-Nets; as a script, a network's summary.
+"""One builder for the five U-Nets; as a script, a network's summary, or its drawing.
 
 python model.py nerve
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jobs import JOBS, InputError, UNetConfig
-from options import job_option, one_line_errors, parse_options, stop_in_one_line
+from options import job_option, one_line_errors, option, parse_options, stop_in_one_line
 
 
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
+    draw: str | None = option(
+        None, "draw the network into this file, .svg or .png, and print no summary", metavar="FILE"
+    )
+
+
+def check_options(options):
+    """Raise InputError for a drawing that would be neither SVG nor PNG."""
+    if options.draw is not None and Path(options.draw).suffix.lower() not in (".svg", ".png"):
+        raise InputError(f"--draw {options.draw}: expected a file that ends in .svg or .png")
 
 
 if __name__ == "__main__":
     stop_in_one_line()
     with one_line_errors():  # before Keras, which takes seconds to load
         OPTIONS = parse_options(Options, "model.py", __doc__)
+        check_options(OPTIONS)
 
 import math
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -283,7 +293,14 @@ def load_weights(model, path):
 
 
 def main(options):
-    get_unet(options.job).summary(line_length=110)
+    model = get_unet(options.job)
+    if options.draw is None:
+        model.summary(line_length=110)
+        return
+    from drawing import write_drawing  # only now: a summary needs no matplotlib
+
+    write_drawing(model, options.draw)
+    print(options.draw)
 
 
 if __name__ == "__main__":
