@@ -1,5 +1,5 @@
 """What happens between a training's steps and epochs: files, checkpoints, its end when it is asked
-to stop or computes no number, a warning.
+to stop or computes no number.
 """
 
 import contextlib
@@ -29,7 +29,6 @@ from jobs import InputError, command
 from options import Stopped
 from runs import read_record
 
-CONSTANT = 0.01  # probabilities of a batch that differ by less are one grey value
 INTERVAL = 300  # seconds between checkpoints inside an epoch
 
 
@@ -266,28 +265,3 @@ def forget_folds(name):
         is_of_folds = False
     if is_of_folds:
         path.unlink()
-
-
-class ConstantWarning(keras.callbacks.Callback):
-    """Say when the network has come to predict one grey value everywhere: when at the end of an
-    epoch all probabilities of a batch (B, H, W, C) are within CONSTANT.
-    """
-
-    def __init__(self, images, recipe, network):
-        super().__init__()
-        self.images, self.recipe, self.num_maps = images, recipe, network.num_maps
-        self.is_constant, self.advice = False, ""
-        if not network.batch_normalization:
-            self.advice = ", or --set network.batch_normalization=true"
-
-    def on_epoch_end(self, epoch, logs=None):
-        was_constant = self.is_constant
-        probabilities = np.asarray(self.model.predict_on_batch(self.images))[..., -self.num_maps :]
-        self.is_constant = bool(np.ptp(probabilities, axis=(0, 1, 2)).max() < CONSTANT)
-        if self.is_constant and not was_constant:
-            means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
-            print(
-                f"\nwarning: after epoch {epoch + 1} every pixel has the same probability, "
-                f"{means}: lower --learning-rate (it is {self.recipe.learning_rate:g})"
-                f"{self.advice}"
-            )

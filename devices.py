@@ -65,6 +65,27 @@ def graphics_capability():
     return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
 
 
+def device_name():
+    """What one device is called, for a reader, and the backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        cards = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
+        name = details.get("device_name", "a graphics card") if cards else "the processor"
+    elif backend == "jax":
+        import jax
+
+        device = jax.local_devices()[0]
+        name = "the processor" if device.platform == "cpu" else device.device_kind
+    else:
+        import torch
+
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the processor"
+    return f"{name}, {backend}"
+
+
 # ---- several devices, several hosts
 
 
@@ -91,11 +112,11 @@ class Devices:
         return Devices(self.names[self.process_id * count : (self.process_id + 1) * count])
 
     def describe(self):
-        """What train.py says of them: nothing of one device."""
+        """What train.py says of them."""
         if len(self) == 1:
-            return ""
+            return device_name()
         where = f" of {self.num_processes} hosts" if self.num_processes > 1 else ""
-        return f", on {len(self)} devices{where}"
+        return f"{len(self)} devices{where}"
 
     def scope(self):
         """Context in which a model is built, compiled and used to run on all of the devices."""

@@ -364,11 +364,18 @@ def with_progress(items, total, label):
         yield item
         now = time.monotonic()
         if sys.stderr.isatty() and (now - shown > 0.1 or count == total):
-            shown, rate = now, count / max(now - start, 1e-9)
-            bar, left = ("=" * (30 * count // total)).ljust(30, "."), (total - count) / rate
-            print(
-                f"\r{label} {count}/{total} [{bar}] {rate:.0f}/s, {left:.0f}s left ",
-                end="\n" if count == total else "",
-                file=sys.stderr,
-                flush=True,
-            )
+            shown, seconds = now, (now - start) / count
+            progress_bar(label, count, total, seconds, 1 / max(seconds, 1e-9))
+
+
+def progress_bar(label, count, total, seconds, rate, text=""):
+    """Show on the error stream how many of a total are done, in so many seconds each, and images
+    per second.
+    """
+    bar, left = ("=" * (30 * count // total)).ljust(30, "."), seconds * (total - count)
+    print(
+        f"\r{label} {count}/{total} [{bar}] {rate:.3g} images/s, {left:.0f}s left {text} ",
+        end="\n" if count == total else "",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -149,13 +149,14 @@ import numpy as np
 import data
 from augment import SYMMETRIES
 from batches import Batches, find_scale, fold_rows, split_rows
-from callbacks import ConstantWarning, RunFiles
+from callbacks import RunFiles
 from classes import find_classes
 from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import ONE_DEVICE, find_devices, find_precision, num_devices
-from disk import lock, replace_file, write_text
+from disk import lock, write_text
 from losses import LOSSES, METRICS
 from model import build_unet, load_weights
+from monitor import Monitor, ProgressLines, choose_samples
 from predict import load_run, measure_classes, measure_held_out, predict_test
 from runs import FORMAT, Decision
 
@@ -202,35 +203,6 @@ def describe_run(name, options, recipe, config, arrays, files, scale):
             "backend_version": sys.modules[backend].__version__,
         },
     }
-
-
-def draw_curves(history, path):
-    """Loss and scores of each epoch, training and validation, as a picture."""
-    from matplotlib.figure import Figure  # only now: it delays the first step
-
-    names = [
-        name
-        for name in history[0]
-        if name not in ("epoch", "seconds") and not name.startswith("val_")
-    ]
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
-        for key, label in ((name, "training"), ("val_" + name, "validation")):
-            if key in history[0]:
-                axes.plot(
-                    epochs,
-                    [row[key] for row in history],
-                    marker="." if len(epochs) < 30 else "",
-                    label=label,
-                )
-        axes.set(title=name, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_xlim(0.5, len(epochs) + 0.5)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=100)
 
 
 # ---- the run
@@ -357,21 +329,20 @@ def train_network(name, job, options, arrays, split, devices, progress):
         files.restore()
         if devices.process_id == 0:
             files.check_room()
-        callbacks = [files] if devices.process_id == 0 else []
+        callbacks = [files, ProgressLines(training)] if devices.process_id == 0 else []
+        monitor = None
         if devices.num_processes == 1:  # one alone cannot predict with what all of them hold
-            callbacks.append(ConstantWarning((validation or training)[0][0], recipe, config))
-        since = f", going on after {progress.describe()}" if progress.record else ""
-        print(
-            f"{name}: {len(split[0])} training and {len(held_out)} validation images of "
-            f"{arrays.images.shape[1]}x{arrays.images.shape[2]}, {model.count_params():,} "
-            f"parameters{devices.describe()}{since}"
-        )
+            rows = split[1] if len(held_out) else split[0]
+            samples = choose_samples(arrays, rows, sizes, scale)
+            monitor = Monitor(files, samples, recipe, config, arrays.classes)
+            callbacks.append(monitor)
+        describe_plan(name, split, arrays, model, recipe, training, devices, progress)
         with files.signals() if devices.num_processes == 1 else contextlib.nullcontext():
             fit(model, training, validation, recipe.epochs, callbacks, progress)
         files.stop_if_asked()  # after the last epoch's files
     keras.config.set_dtype_policy("float32")  # what test.py predicts in
     if devices.process_id == 0:
-        report_training(name, files)
+        report_training(files, monitor)
     return files.record
 
 
@@ -380,7 +351,6 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
     is left of one is a fit of its own.
     """
     epoch, step = progress.epoch, progress.step
-    verbose = "auto" if any(isinstance(one, RunFiles) for one in callbacks) else 0
     stop = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: setattr(model, "stop_training", True)
     )
@@ -394,18 +364,34 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
                 epochs=num_epochs,
                 callbacks=[*callbacks, stop] if step else callbacks,
                 shuffle=False,  # of batches, which already have a new order of images
-                verbose=verbose,
+                verbose=0,
             )
         except BaseException:
-            print()  # Keras's progress bar has not ended its line
+            if sys.stderr.isatty():
+                print(file=sys.stderr)  # the progress bar has not ended its line
             raise
         epoch, step = epoch + 1 if step else num_epochs, 0
 
 
-def report_training(name, files):
+def describe_plan(name, split, arrays, model, recipe, training, devices, progress):
+    """Say what a training is about to do."""
+    since = f"; goes on after {progress.describe()}" if progress.record else ""
+    classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
+    print(
+        f"{name}: {len(split[0])} training and {len(split[1])} validation images of "
+        f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}, {model.count_params():,} "
+        f"parameters\n"
+        f"{recipe.epochs} epochs of {training.num_steps} steps of {recipe.batch_size} images, "
+        f"{recipe.loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
+        f"{keras.config.dtype_policy().name} on {devices.describe()}{since}",
+        flush=True,
+    )
+
+
+def report_training(files, monitor):
     """Draw the curves of what RunFiles kept and print the best epoch."""
-    run, _, fold = name.partition(".")
-    draw_curves(files.history, Path("vis", run, f"curves.{fold}.png" if fold else "curves.png"))
+    if monitor:
+        monitor.finish()
     best = files.record["best"]
     scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
     print(f"best epoch {best['epoch']}: {', '.join(scores)}")

@@ -44,7 +44,7 @@ import numpy as np
 
 from arrays import load_arrays
 from batches import split_rows
-from callbacks import CONSTANT
+from monitor import CONSTANT
 from disk import csv_text, write_text
 from files import read_numbers
 from jobs import THRESHOLD

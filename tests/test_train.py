@@ -12,10 +12,12 @@ from conftest import make_folders, make_nerve
 import data
 import train
 from arrays import load_arrays
-from callbacks import ConstantWarning
+from callbacks import RunFiles
+from checkpoint import Progress
 from jobs import JOBS, Augmentation
 from losses import LOSSES
 from model import build_unet
+from monitor import Monitor, Samples
 from options import parse_options
 from predict import load_run, measure_held_out, predict_arrays
 from runs import Decision, read_record
@@ -303,11 +305,10 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
     learned = model.get_weights()
     images = np.random.default_rng(0).normal(0, 1, (2, 64, 80, 1)).astype(np.float32)
     recipe = replace(JOBS["nerve"].recipe, learning_rate=0.5)
-    warning = ConstantWarning(images, recipe, JOBS["nerve"].network)
-    warning.set_model(model)
+    monitor = make_monitor(images, recipe, "nerve")
     for epoch, factor in enumerate((1, 0, 0, 1, 0)):
         model.set_weights([10 * factor * weight for weight in learned])
-        warning.on_epoch_end(epoch)
+        monitor.warn(epoch, model.predict_on_batch(images))
     lines = capsys.readouterr().out.splitlines()
     lines = [line for line in lines if line]
     assert [line.partition(" every pixel")[0] for line in lines] == [
@@ -316,7 +317,14 @@ def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsy
     ]
     advice = "lower --learning-rate (it is 0.5), or --set network.batch_normalization=true"
     assert f"the same probability, 0.500: {advice}" in lines[0]
-    assert not ConstantWarning(images, recipe, JOBS["cadastre"].network).advice
+    assert not make_monitor(images, recipe, "cadastre").advice
+
+
+def make_monitor(images, recipe, name):
+    files = RunFiles(Progress({}, "", name), {"job": name})
+    truths = np.zeros((*images.shape[:3], 3), np.uint8)
+    samples = Samples(images, images.astype(np.uint8), truths)
+    return Monitor(files, samples, recipe, JOBS[name].network)
 
 
 def test_a_network_that_learns_is_not_called_constant(arrays, capsys):

@@ -1,0 +1,275 @@
+"""What a training shows of itself: lines and a bar in the terminal, pictures in vis/NAME/, a
+warning where it predicts one grey value everywhere.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+from augment import sample_window
+from disk import replace_file
+from files import progress_bar, write_image
+from predict import standardize
+
+CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
+NUM_SAMPLES = 4  # images whose prediction is shown after each epoch
+LARGEST_SAMPLE = 256  # pixels of their longer side in the pictures
+DRAWING_SHARE = 0.05  # of the time of a training, at the most, goes to its pictures
+MOST_FRAMES = 10  # epochs in a filmstrip
+
+
+# ---- in the terminal
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """A bar with images per second and time left on a terminal's error stream, a line after each
+    epoch, and once how long the whole will take.
+
+    training: its Batches. After the first step of a run the clock starts: that one compiles.
+    """
+
+    def __init__(self, training):
+        super().__init__()
+        self.training, self.is_told = training, False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.first_step = epoch, self.training.first_step
+        self.began = self.start = self.shown = time.monotonic()
+        self.timed = 0  # steps since the start
+
+    def on_train_batch_end(self, batch, logs=None):
+        now, step = time.monotonic(), self.first_step + batch + 1
+        total, epochs = self.training.num_steps, self.params["epochs"]
+        if batch == 0 and not self.is_told:
+            self.start = now
+            return
+        self.timed += 1
+        seconds = (now - self.start) / self.timed
+        if not self.is_told and now - self.start > 3:
+            self.is_told = True
+            epoch, left = seconds * total, seconds * (total * (epochs - self.epoch) - step)
+            clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+            print(
+                f"{clear}an epoch of {total} steps takes about {duration(epoch)} without its "
+                f"validation, the {epochs - self.epoch} to come {duration(left)}",
+                flush=True,
+            )
+        if sys.stderr.isatty() and (now - self.shown > 0.1 or step == total):
+            self.shown = now
+            rate = self.training.batch_size / max(seconds, 1e-9)
+            text = f"loss {float(logs['loss']):.4f}"
+            progress_bar(f"epoch {self.epoch + 1}/{epochs}", step, total, seconds, rate, text)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.began
+        values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.1f}s  {values}", flush=True)
+
+
+def duration(seconds):
+    """Seconds for a reader: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# ---- pictures
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images that a training is watched on: inputs float32 (B, H, W, C) as the network takes them;
+    images uint8 (B, H', W', C) and truths uint8 (B, H', W', 3) as they are shown.
+    """
+
+    inputs: np.ndarray
+    images: np.ndarray
+    truths: np.ndarray
+
+
+def choose_samples(arrays, rows, sizes, scale):
+    """The Samples of some rows, evenly spread; sizes: of what the network takes and gives."""
+    places = np.linspace(0, len(rows) - 1, min(NUM_SAMPLES, len(rows))).astype(int)
+    pairs = [
+        sample_window(
+            arrays.images[row], arrays.masks[row], sizes[0], has_classes=bool(arrays.classes)
+        )
+        for row in np.asarray(rows)[places]
+    ]
+    images, masks = (np.stack(part) for part in zip(*pairs))
+    top, left = ((a - b) // 2 for a, b in zip(*sizes))
+    middle = np.s_[:, top : top + sizes[1][0], left : left + sizes[1][1]]
+    truths = [show(mask, arrays.classes) for mask in masks[middle]]
+    shown = np.round(images[middle]).astype(np.uint8)
+    return Samples(standardize(images, *scale), shown, np.stack(truths))
+
+
+def show(mask, classes):
+    """RGB uint8 (H, W, 3) of a mask of grey values 0..255 or of class numbers, (H, W, 1)."""
+    if classes:
+        return np.array([one.color for one in classes], np.uint8)[mask[..., 0]]
+    return np.repeat(mask, 3, axis=-1)
+
+
+class Monitor(keras.callbacks.Callback):
+    """After each epoch vis/NAME/progress.png, curves and Samples with their predictions, but no
+    more often than DRAWING_SHARE of the time allows; a warning when all predictions have become
+    one grey value: when the probabilities of each image are within CONSTANT.
+
+    files: the run's RunFiles, which come before this one in the list of callbacks.
+    """
+
+    def __init__(self, files, samples, recipe, network, classes=()):
+        super().__init__()
+        self.files, self.samples, self.classes = files, samples, classes
+        self.recipe, self.num_maps = recipe, network.num_maps
+        self.is_constant, self.drawn, self.cost = False, time.monotonic(), 0.0
+        self.advice = ""
+        if not network.batch_normalization:
+            self.advice = ", or --set network.batch_normalization=true"
+        self.run, _, fold = files.name.partition(".")
+        self.folder, self.suffix = Path("vis", self.run), f".{fold}" if fold else ""
+
+    def path(self, what):
+        return self.folder / f"{what}{self.suffix}.png"
+
+    def frames(self):
+        """Pictures of the samples' predictions after some epochs, {epoch: path}."""
+        paths = (self.folder / "epochs").glob(f"[0-9]*{self.suffix}.png")
+        numbers = {p: p.name.removesuffix(f"{self.suffix}.png") for p in paths}
+        found = {int(number): p for p, number in numbers.items() if number.isdecimal()}
+        return dict(sorted(found.items()))
+
+    def on_epoch_end(self, epoch, logs=None):
+        probabilities = np.asarray(self.model.predict_on_batch(self.samples.inputs))
+        probabilities = probabilities[..., -self.num_maps :]
+        self.warn(epoch, probabilities)
+        start = time.monotonic()
+        is_last = epoch + 1 == self.params["epochs"]
+        if not is_last and self.cost > DRAWING_SHARE * (start - self.drawn):
+            return
+        if self.num_maps > 1:
+            masks = probabilities.argmax(axis=-1)[..., None]
+        else:
+            masks = np.round(255 * probabilities).astype(np.uint8)
+        predictions = [show(mask, self.classes) for mask in masks]
+        for number, path in self.frames().items():
+            if number > epoch:  # of an earlier training
+                path.unlink()
+        frame = shrink(np.concatenate(predictions), len(predictions))
+        write_image(self.folder / "epochs" / f"{epoch + 1:04}{self.suffix}.png", frame)
+        draw_progress(self.files.history, self.samples, predictions, self.path("progress"))
+        self.drawn = time.monotonic()
+        self.cost = self.drawn - start
+
+    def warn(self, epoch, probabilities):
+        was_constant = self.is_constant
+        self.is_constant = bool(np.ptp(probabilities, axis=(0, 1, 2)).max() < CONSTANT)
+        if self.is_constant and not was_constant:
+            means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
+            print(
+                f"warning: after epoch {epoch + 1} every pixel has the same probability, "
+                f"{means}: lower --learning-rate (it is {self.recipe.learning_rate:g})"
+                f"{self.advice}"
+            )
+
+    def finish(self):
+        """Draw what is drawn once, at the end."""
+        draw_curves(self.files.history, self.path("curves"))
+        draw_filmstrip(self.frames(), self.samples, self.path("filmstrip"))
+
+
+def shrink(pixels, count):
+    """RGB pixels of `count` pictures, one above the other, so that the longer side of each is at
+    most LARGEST_SAMPLE.
+    """
+    height, width = pixels.shape[0] // count, pixels.shape[1]
+    factor = max(1, max(height, width) / LARGEST_SAMPLE)
+    size = max(1, round(width / factor)), count * max(1, round(height / factor))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if factor > 1 else pixels
+
+
+def plot_curves(figure, history):
+    """Loss and scores of each epoch, training and validation, one beside the other; returns how
+    many.
+    """
+    names = [
+        name
+        for name in history[0]
+        if name not in ("epoch", "seconds") and not name.startswith("val_")
+    ]
+    epochs = [row["epoch"] for row in history]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for key, label in ((name, "training"), ("val_" + name, "validation")):
+            if key in history[0]:
+                marker = "." if len(epochs) < 30 else ""
+                axes.plot(epochs, [row[key] for row in history], marker=marker, label=label)
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, len(epochs) + 0.5)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return len(names)
+
+
+def draw_curves(history, path):
+    """The curves of a training as a picture."""
+    from matplotlib.figure import Figure  # only now: it delays the first step
+
+    figure = Figure(layout="constrained")
+    figure.set_size_inches(5 * plot_curves(figure, history), 4)
+    _save(figure, path)
+
+
+def draw_progress(history, samples, predictions, path):
+    """The curves so far, and under them each sample's image, truth and present prediction."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 7))
+    plot_curves(above, history)
+    rows = ("image", samples.images), ("truth", samples.truths), ("prediction", predictions)
+    grid = below.subplots(3, len(predictions), squeeze=False)
+    for axes, (name, pictures) in zip(grid, rows):
+        _show_row(axes, name, pictures)
+    below.suptitle(f"after epoch {history[-1]['epoch']}")
+    _save(figure, path)
+
+
+def draw_filmstrip(frames, samples, path):
+    """A row for each sample: image, its prediction after some of the epochs, truth."""
+    from matplotlib.figure import Figure
+
+    epochs = np.array(list(frames))
+    chosen = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_FRAMES).astype(int))]
+    columns = [("image", samples.images)]
+    for epoch in chosen:
+        frame = cv2.imread(str(frames[epoch]))[..., ::-1]
+        columns.append((f"epoch {epoch}", np.split(frame, len(samples.images))))
+    columns.append(("truth", samples.truths))
+    count = len(samples.images)
+    figure = Figure(figsize=(1.6 * len(columns), 1.75 * count), layout="constrained")
+    grid = figure.subplots(count, len(columns), squeeze=False)
+    for axes, (name, pictures) in zip(grid.T, columns):
+        _show_row(axes, "", pictures)
+        axes[0].set_title(name)
+    _save(figure, path)
+
+
+def _show_row(axes, name, pictures):
+    """Pictures, grey or RGB, in one row of axes, with a name at its side."""
+    for ax, picture in zip(axes, pictures):
+        picture = np.repeat(picture, 3 // picture.shape[-1], axis=-1)
+        ax.imshow(picture, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+    axes[0].set_ylabel(name)
+
+
+def _save(figure, path):
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
