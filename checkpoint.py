@@ -21,7 +21,7 @@ WEIGHTS_FORMAT = 1  # of weights/*.weights.h5, an attribute beside what Keras wr
 ROOM = 4096  # bytes that HDF5 takes for name and place of a data set, at the most
 LARGEST_STATE = 2**28  # bytes of what Progress is kept in
 # Options that may change when a training goes on: they say where it runs, not what it does.
-FREE = ("resume", "devices", "hosts", "process_id")
+FREE = ("resume", "devices", "hosts", "process_id", "tensorboard")
 # What a damaged file raises when it is read.
 DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError)
 

@@ -22,7 +22,9 @@ class Options:
     job: str = job_option()
     name: str | None = name_option("of the arrays' folder in output/ (default: the job)")
     raw: str = option(
-        "raw", "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out"
+        "raw",
+        "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out",
+        group="where images and masks are",
     )
     images: str | None = option(None, "your own data: folder of images")
     masks: str | None = option(
@@ -41,6 +43,7 @@ class Options:
         "(default: the document's)",
         least=0,
         metavar=("H", "W"),
+        group="how they become arrays",
     )
     tile_size: tuple[int, int] | None = option(
         None,
@@ -80,10 +83,10 @@ class Options:
     skip_bad: bool = option(
         False, "leave out images that cannot be read, and list them; every file is read twice"
     )
-    num_images: int = option(1, "noise: training images", least=1)
-    shape: str = option("circle", "noise: what is drawn", choices=("circle", "rectangle"))
-    fill: str = option("noise", "noise: what it is filled with", choices=("noise", "constant"))
-    seed: int = option(1, "noise: another seed, other images", least=0, most=2**32 - 1)
+    num_images: int = option(1, "training images", least=1, group="what noise draws")
+    shape: str = option("circle", "what is drawn", choices=("circle", "rectangle"))
+    fill: str = option("noise", "what it is filled with", choices=("noise", "constant"))
+    seed: int = option(1, "another seed, other images", least=0, most=2**32 - 1)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ import typing
 from jobs import JOBS, InputError, check_name, check_range
 
 
-def option(default, help, choices=None, least=None, most=None, metavar=None, check=None):
+def option(
+    default, help, choices=None, least=None, most=None, metavar=None, check=None, group=None
+):
     """A field of a script's options: its default, its help text and the values it allows; check
-    raises InputError for others.
+    raises InputError for others. group: title in the help of it and of the options after it.
     """
     metadata = dict(locals())
     del metadata["default"]
@@ -35,7 +37,7 @@ def run_option():
 
 
 def name_option(help):
-    return option(None, help, metavar="NAME", check=check_name)
+    return option(None, help, metavar="NAME", check=check_name, group="the run")
 
 
 def run_name(options):
@@ -46,7 +48,12 @@ def run_name(options):
 
 
 def devices_option():
-    return option("1", "devices of this machine that share each batch, or all", metavar="N|all")
+    return option(
+        "1",
+        "devices of this machine that share each batch, or all",
+        metavar="N|all",
+        group="where it runs",
+    )
 
 
 def hosts_option():
@@ -66,20 +73,24 @@ class OneLineParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage."""
 
     def error(self, message):
-        raise InputError(f"{message}; see python {self.prog} --help")
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def make_parser(options_class, prog, documentation):
     """The command line of a script, from the dataclass that is the only home of its defaults.
 
     A field `job` or `run` becomes the positional argument, a bool `--x/--no-x`, a tuple takes as
-    many values as it has types.
+    many values as it has types. documentation: its docstring, what it does and after an empty line
+    an example.
     """
+    description, _, example = documentation.strip().partition("\n\n")
     parser = OneLineParser(
-        prog=prog,
-        description=documentation.strip().splitlines()[0],
+        prog=f"python {prog}",
+        description=" ".join(description.split()),
+        epilog=f"example: {example.splitlines()[0]}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    group = parser
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
         kind = hints[field.name]
@@ -99,10 +110,12 @@ def make_parser(options_class, prog, documentation):
             arguments.update(type=kind, choices=field.metadata["choices"])
         if field.metadata["metavar"]:
             arguments["metavar"] = field.metadata["metavar"]
+        if field.metadata["group"]:
+            group = parser.add_argument_group(field.metadata["group"])
         if field.name in ("job", "run"):
             parser.add_argument(field.name, nargs="?", **arguments)
         else:
-            parser.add_argument("--" + field.name.replace("_", "-"), **arguments)
+            group.add_argument("--" + field.name.replace("_", "-"), **arguments)
     return parser
 
 

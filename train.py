@@ -4,6 +4,7 @@ python train.py nerve
 """
 
 import dataclasses
+import importlib.util
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +33,26 @@ class Options:
         "of this run in weights/, vis/ and output/, beside others of its job; trains on "
         "data.py's arrays of that name, or else the job's (default: the job)"
     )
+    resume: bool = option(
+        False, "go on with the training that was stopped or killed, with its options"
+    )
+    weights: str | None = option(
+        None, "HDF5 file to start from; Keras 3 wants its name to end in .weights.h5"
+    )
+    seed: int = option(
+        1,
+        "of weights, split and order, and of the noise images where there are none yet",
+        least=0,
+        most=2**32 - 1,
+    )
+    tensorboard: bool = option(
+        False, "log to vis/NAME/tensorboard/ too; needs the package tensorboard"
+    )
     recipe: str = option(
-        "document", "its own training, or the best that we know today", choices=tuple(RECIPES)
+        "document",
+        "its own training, or the best that we know today",
+        choices=tuple(RECIPES),
+        group="the training",
     )
     set: tuple[str, ...] = option(
         (),
@@ -55,15 +74,9 @@ class Options:
     )
     loss: str | None = option(
         None,
-        "what training lowers; the weighted one is for membrane, those without binary or weighted "
-        "in front for data.py --classes (default: the recipe's)",
+        "what training lowers; weighted_cross_entropy is for membrane, the two after it for "
+        "data.py --classes (default: the recipe's)",
         choices=tuple(loss for losses in FITTING_LOSSES.values() for loss in losses),
-    )
-    seed: int = option(
-        1,
-        "of weights, split and order, and of the noise images where there are none yet",
-        least=0,
-        most=2**32 - 1,
     )
     precision: str = option(
         "float32",
@@ -72,7 +85,11 @@ class Options:
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
-        None, "share of the images held out, 0..0.9 (default: the recipe's)", least=0, most=0.9
+        None,
+        "share of the images held out, 0..0.9 (default: the recipe's)",
+        least=0,
+        most=0.9,
+        group="the validation",
     )
     folds: int | None = option(
         None,
@@ -81,12 +98,6 @@ class Options:
     )
     split_by_subject: bool = option(
         True, "hold out whole subjects; without it the last images, as Keras does"
-    )
-    weights: str | None = option(
-        None, "HDF5 file to start from; Keras 3 wants its name to end in .weights.h5"
-    )
-    resume: bool = option(
-        False, "go on with the training that was stopped or killed, with its options"
     )
     devices: str = devices_option()
     hosts: str | None = hosts_option()
@@ -118,11 +129,23 @@ def read_options(given):
     sys.exit(0)
 
 
+def check_tensorboard(options):
+    """Raise InputError where --tensorboard lacks a package."""
+    packages = "tensorflow", "tensorboard"
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
+    if options.tensorboard and missing:
+        raise InputError(
+            f"--tensorboard: the package {missing[0]} is missing; pip install {missing[0]}, or "
+            "leave it out: vis/NAME/progress.png shows the curves, too"
+        )
+
+
 if __name__ == "__main__":
     stop_in_one_line()
     with one_line_errors():  # before OpenCV and Keras, which take seconds to load
         OPTIONS = read_options(parse_given(Options, "train.py", __doc__))
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
+        check_tensorboard(OPTIONS)
         check_devices(OPTIONS)
         NAME = run_name(OPTIONS)
 
@@ -141,6 +164,7 @@ import os
 import platform
 import shlex
 import subprocess
+import time
 import zlib
 
 import keras
@@ -336,6 +360,9 @@ def train_network(name, job, options, arrays, split, devices, progress):
             samples = choose_samples(arrays, rows, sizes, scale)
             monitor = Monitor(files, samples, recipe, config, arrays.classes)
             callbacks.append(monitor)
+        if options.tensorboard and devices.process_id == 0:
+            logs = Path("vis", run_name(options), "tensorboard", time.strftime("%Y%m%d-%H%M%S"))
+            callbacks.append(keras.callbacks.TensorBoard(logs / name, write_graph=False))
         describe_plan(name, split, arrays, model, recipe, training, devices, progress)
         with files.signals() if devices.num_processes == 1 else contextlib.nullcontext():
             fit(model, training, validation, recipe.epochs, callbacks, progress)

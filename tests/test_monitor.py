@@ -13,6 +13,7 @@ import data
 import train
 from arrays import Arrays, load_arrays
 from classes import number_classes
+from jobs import InputError
 from monitor import Monitor, ProgressLines, choose_samples, duration
 
 SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
@@ -106,6 +107,22 @@ def test_progress_and_filmstrip_show_the_same_four_images(arrays):
     for fold in ("fold1", "fold2"):
         assert Path(f"vis/nerve/filmstrip.{fold}.png").exists()
         assert Path(f"vis/nerve/epochs/0001.{fold}.png").exists()
+
+
+def test_tensorboard_gets_the_curves_where_it_is_wanted(arrays):
+    small_run(epochs=1)
+    assert not Path("vis/nerve/tensorboard").exists()
+    small_run(epochs=2, tensorboard=True)
+    logs = list(Path("vis/nerve/tensorboard").glob("*/nerve/*/events.*"))
+    assert {log.parent.name for log in logs} == {"train", "validation"}
+    assert all(b"epoch_dice_per_image" in log.read_bytes() for log in logs)
+
+
+def test_tensorboard_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "tensorboard")
+    with pytest.raises(InputError, match="--tensorboard: the package tensorboard is missing; pip"):
+        train.check_tensorboard(train.Options(tensorboard=True))
+    train.check_tensorboard(train.Options())
 
 
 def test_a_new_training_forgets_the_frames_of_the_one_before(arrays):
