@@ -123,7 +123,7 @@ def resize_classes(numbers, image_size):
     return found[np.argmax(shares, axis=0)][..., None]
 
 
-def count_pixels(truth, prediction, num_classes):
+def count_classes(truth, prediction, num_classes):
     """Pixels of each class in both of two masks of class numbers, and in the one plus in the
     other: int (K,) twice.
     """
@@ -132,7 +132,7 @@ def count_pixels(truth, prediction, num_classes):
 
 
 def class_dice(right, total):
-    """Dice of each class, (K,), 2 * right / total, of the counts of count_pixels, which may be
+    """Dice of each class, (K,), 2 * right / total, of the counts of count_classes, which may be
     sums over images; not a number for a class that is in none of the masks.
     """
     return np.divide(2 * right, total, out=np.full(len(total), np.nan), where=total > 0)

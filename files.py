@@ -316,13 +316,15 @@ def read_numbers(path, columns, names):
 
 
 def write_image(path, pixels):
-    """Pixels (H, W), (H, W, 1) or RGB (H, W, 3), uint8, as the picture that the path's ending
-    names.
+    """Pixels (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), uint8, as the picture that the
+    path's ending names.
     """
     path = Path(path)
-    encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels)[
-        1
-    ]
+    if pixels.shape[2:] == (3,):
+        pixels = pixels[..., ::-1]
+    elif pixels.shape[2:] == (4,):
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA)
+    encoded = cv2.imencode(path.suffix, pixels)[1]
     with replace_file(path, encoded.nbytes) as temporary:
         temporary.write_bytes(encoded)
 

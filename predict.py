@@ -8,13 +8,13 @@ import keras
 import numpy as np
 
 from augment import SYMMETRIES
-from classes import SegmentClass, class_dice, count_pixels, mean_dice
+from classes import SegmentClass, class_dice, count_classes, mean_dice
 from devices import ONE_DEVICE
 from disk import create_array, replace_file
 from files import resize, with_progress
 from jobs import InputError, command
 from model import build_unet, load_weights
-from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
+from runs import Decision, HeldOut, count_pixels, read_network, read_record
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
@@ -307,18 +307,11 @@ def measure_held_out(run, arrays, predictions=None):
     fold_of = {
         row: number for number, rows in enumerate(validation_rows(run, arrays)) for row in rows
     }
-    folds, truths, predicted, right = [], [], [], []
+    rows = []
     predictions = predictions or predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
-        truth = arrays.masks[row] > 0
-        level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
-        folds.append(fold_of[row])
-        truths.append(truth.sum())
-        for counts, levels in ((predicted, level), (right, level[truth])):
-            of_level = np.bincount(levels.ravel(), minlength=len(THRESHOLDS) + 1)
-            counts.append(of_level[::-1].cumsum()[::-1][1:])
-    columns = (np.array(some) for some in (folds, truths, predicted, right))
-    return HeldOut(*columns, num_pixels=arrays.masks[0].size)
+        rows.append((fold_of[row], *count_pixels(arrays.masks[row] > 0, probability)))
+    return HeldOut(*map(np.array, zip(*rows)), num_pixels=arrays.masks[0].size)
 
 
 def measure_classes(run, arrays):
@@ -331,7 +324,7 @@ def measure_classes(run, arrays):
     predictions = predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
         prediction = run.decision.mask(probability)
-        counts = count_pixels(arrays.masks[row][..., 0], prediction, run.num_maps)
+        counts = count_classes(arrays.masks[row][..., 0], prediction, run.num_maps)
         folds.append(fold_of[row])
         scores.append(mean_dice(class_dice(*counts)))
     return np.array(folds), np.array(scores)

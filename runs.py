@@ -42,7 +42,7 @@ class HeldOut:
     truth: np.ndarray  # (N,) in the true mask
     predicted: np.ndarray  # (N, 19) above each of THRESHOLDS
     right: np.ndarray  # (N, 19) in both
-    num_pixels: int  # of an image
+    num_pixels: int | np.ndarray  # of an image, (N,) where their sizes differ
 
     def dice(self, decision):
         """Dice of each image with a Decision whose threshold is among THRESHOLDS, (N,); empty
@@ -77,6 +77,18 @@ class HeldOut:
                 area = (limits[number - 1] + limits[number]) / 2 if number else 0
                 best, chosen = scores[number], Decision(threshold, float(area / self.num_pixels))
         return chosen
+
+
+def count_pixels(truth, probability):
+    """Pixels of a true mask, bool (H, W, 1), then (19,) of those of its probabilities that are
+    above each of THRESHOLDS, and (19,) of those in both: a row of HeldOut.
+    """
+    level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
+    counts = [np.count_nonzero(truth)]
+    for levels in (level, level[truth]):
+        of_level = np.bincount(levels.ravel(), minlength=len(THRESHOLDS) + 1)
+        counts.append(of_level[::-1].cumsum()[::-1][1:])
+    return counts
 
 
 def read_record(name):

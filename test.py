@@ -48,14 +48,15 @@ import json
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from arrays import load_arrays
 from disk import csv_text, lock, write_text
-from files import decode_image, decode_mask, list_images, quiet, resize, with_progress, write_image
+from files import decode_image, decode_mask, list_images, quiet, with_progress, write_image
 from frames import check_sizes, files_by_id, read_folders, without_masks
+from gallery import describe, new_layers, summarize, write_layers, write_page
 from losses import dice_per_image, iou_per_image
+from pictures import draw, draw_channels
 from predict import (
     check_arrays,
     load_run,
@@ -64,11 +65,8 @@ from predict import (
     predict_held_out,
     validation_rows,
 )
+from runs import HeldOut, count_pixels
 
-MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
-FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
-MISSED = (20, 110, 250)  # and of those not predicted
-CAPTION = 22  # pixels above the panels
 SCORES = ("dice", "iou", "pixel_error")
 
 
@@ -177,85 +175,6 @@ def score(result):
     )
 
 
-# ---- pictures
-
-
-def draw(result, caption):
-    """RGB picture uint8: image, truth, probability and error side by side; without a truth the
-    image, the probability and its outline on the image.
-    """
-    image = as_rgb(result.image)
-    probability = as_rgb(np.round(result.probability * 255).astype(np.uint8))
-    prediction = result.prediction
-    if result.truth is None:
-        marked = image.copy()
-        outlines = cv2.findContours(
-            prediction.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )[0]
-        cv2.drawContours(
-            marked, outlines, -1, FALSE, thickness=max(1, max(prediction.shape) // 300)
-        )
-        panels = {caption: image, "prediction": probability, "outline": marked}
-    else:
-        truth = result.truth[..., 0] > 0
-        error = np.where(truth[..., None] & prediction[..., None], np.uint8(255), image // 2)
-        error[prediction & ~truth], error[truth & ~prediction] = FALSE, MISSED
-        panels = {
-            caption: image,
-            "truth": as_rgb(result.truth),
-            "prediction": probability,
-            "error: red false, blue missed": error,
-        }
-    return np.concatenate([_panel(pixels, text) for text, pixels in panels.items()], axis=1)
-
-
-def as_rgb(pixels):
-    """A copy of grey or RGB pixels as RGB, (H, W, 3)."""
-    return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
-
-
-def _panel(pixels, caption):
-    """Pixels at a size that the eye can judge, on white under a caption."""
-    height, width = pixels.shape[:2]
-    longer = max(height, width)
-    if longer < MIN_PANEL:
-        factor = -(-MIN_PANEL // longer)
-        pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
-    elif longer > MAX_PANEL:
-        pixels = resize(
-            pixels, tuple(max(1, round(length * MAX_PANEL / longer)) for length in (height, width))
-        )
-    framed = cv2.copyMakeBorder(
-        pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-    )
-    cv2.putText(
-        framed,
-        caption,
-        (4, CAPTION - 6),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.45,
-        (0, 0, 0),
-        1,
-        cv2.LINE_AA,
-    )
-    return framed
-
-
-def draw_channels(result):
-    """The noise document's picture, RGB: the image, with the truth in blue and the prediction in
-    red.
-    """
-    picture = as_rgb(result.image)
-    picture[..., 2] = np.maximum(picture[..., 2], result.truth[..., 0])
-    picture[..., 0] = np.maximum(
-        picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)
-    )
-    return picture
-
-
-# ---- the script
-
-
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
@@ -265,43 +184,63 @@ def main(options):
 
 
 def predict_and_draw(run, options):
-    """Write masks, pictures and scores of what the options name, and print the means."""
+    """Write masks, pictures, scores and the page of what the options name, and print the means."""
     count, results = folder_images(run, options) if options.images else held_out(run)
     vis, masks = Path("vis", options.run), Path("output", options.run, "masks")
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    rows, number = [], -1
-    for number, result in enumerate(with_progress(results, count, "images")):
-        name = re.sub(r"[\\/:]", "_", result.id)  # a table's ids are paths
-        caption = f"{result.id}"
-        if result.truth is not None:
-            rows.append((result.id, *score(result)))
-            caption += f"  Dice {rows[-1][1]:.3f}"
-        if options.images:
-            write_image(
-                masks / f"{name}.png", np.where(result.prediction, np.uint8(255), np.uint8(0))
-            )
-        if number < options.num_images:
-            write_image(vis / f"{name}.png", draw(result, caption))
-            if run.record["job"] == "noise" and result.truth is not None:
-                write_image(vis / f"{name}_channels.png", draw_channels(result))
-    count = number + 1
+    rows, counts, shown, number = [], [], [], -1
+    with new_layers(vis) as layers:
+        for number, result in enumerate(with_progress(results, count, "images")):
+            name = re.sub(r"[\\/:]", "_", result.id)  # a table's ids are paths
+            if result.truth is not None:
+                rows.append((result.id, *score(result)))
+                pixels = count_pixels(result.truth > 0, result.probability)
+                counts.append((0, *pixels, result.truth.size))
+            if options.images:
+                write_image(
+                    masks / f"{name}.png", np.where(result.prediction, np.uint8(255), np.uint8(0))
+                )
+            if number < options.num_images:
+                dice = rows[-1][1] if result.truth is not None else None
+                draw_result(result, dice, vis / f"{name}.png", run.record["job"])
+                mask = None if dice is None else (result.truth[..., 0] > 0).astype(np.uint8)
+                sizes = write_layers(
+                    layers, number + 1, result.image, mask, result.prediction.astype(np.uint8)
+                )
+                shown.append(dict(name=result.id, dice=dice, picture=f"{name}.png", **sizes))
     if options.images:
-        print(f"{count} masks in {masks}/")
-    print(f"{min(count, options.num_images)} pictures in {vis}/")
-    if not rows:
-        return
+        print(f"{number + 1} masks in {masks}/")
+    print(f"{len(shown)} pictures in {vis}/")
+    figures = None
+    if rows:
+        means = write_scores(vis, rows)
+        held = HeldOut(*map(np.array, zip(*counts)))
+        figures = summarize([row[1] for row in rows], held, run.decision)
+    write_page(vis, describe(options.run, run.record, len(run.networks)), shown, figures)
+    print(f"all of them on one page: {vis}/index.html")
+    if rows:
+        print(
+            f"Dice {means['dice']:.3f} (worst {means['worst_dice']:.3f}) over {len(rows)} images, "
+            f"foreground above {run.decision.threshold:.2f}"
+        )
+
+
+def draw_result(result, dice, path, job):
+    """Write the side-by-side picture of a Result, for noise the document's picture, too."""
+    caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
+    write_image(path, draw(result, caption))
+    if job == "noise" and dice is not None:
+        write_image(path.with_name(f"{path.stem}_channels.png"), draw_channels(result))
+
+
+def write_scores(vis, rows):
+    """Write each image's scores and their means, a dict, which is returned."""
     means = {name: float(np.mean(values)) for name, values in zip(SCORES, list(zip(*rows))[1:])}
-    worst = min(row[1] for row in rows)
+    means["worst_dice"] = min(row[1] for row in rows)
     write_text(vis / "scores.csv", csv_text(("image", *SCORES), rows))
-    write_text(
-        vis / "scores.json",
-        json.dumps({"num_images": len(rows), **means, "worst_dice": worst}, indent=1),
-    )
-    print(
-        f"Dice {means['dice']:.3f} (worst {worst:.3f}) over {len(rows)} images, "
-        f"foreground above {run.decision.threshold:.2f}"
-    )
+    write_text(vis / "scores.json", json.dumps({"num_images": len(rows), **means}, indent=1))
+    return means
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,11 @@ def refusal(script, *arguments):
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
     return lines[0]
+
+
+def page_data(page):
+    """What test.py's page holds."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
 class Forks:

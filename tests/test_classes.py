@@ -17,7 +17,7 @@ from arrays import load_arrays
 from augment import sample_window
 from classes import (
     class_dice,
-    count_pixels,
+    count_classes,
     decode_classes,
     mean_dice,
     number_classes,
@@ -174,14 +174,14 @@ WRONG = np.array([[0, 1], [2, 2]])  # one pixel of four
 
 
 def test_dice_of_each_class_by_hand():
-    right, total = count_pixels(TRUTH, WRONG, 4)
+    right, total = count_classes(TRUTH, WRONG, 4)
     np.testing.assert_array_equal(right, [1, 1, 1, 0])
     np.testing.assert_array_equal(total, [2, 3, 3, 0])
     dice = class_dice(right, total)
     np.testing.assert_allclose(dice, [1, 2 / 3, 2 / 3, np.nan])
     assert mean_dice(dice) == pytest.approx(2 / 3)
-    assert mean_dice(class_dice(*count_pixels(TRUTH * 0, TRUTH * 0, 4))) == 1.0
-    assert mean_dice(class_dice(*count_pixels(TRUTH * 0, TRUTH * 0 + 1, 4))) == 0.0
+    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0, 4))) == 1.0
+    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0 + 1, 4))) == 0.0
 
 
 def softmax_of(numbers, count=4, high=0.97):

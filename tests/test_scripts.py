@@ -18,6 +18,7 @@ from conftest import (
     make_car,
     make_folders,
     make_nerve,
+    page_data,
     refusal,
     run,
     run_well,
@@ -131,6 +132,14 @@ def check_test(job, output):
     assert len(pictures) == 1 + min(2, len(rows))  # and the curves
     picture = cv2.imread(str(next(path for path in pictures if path.name != "curves.png")))
     assert picture.shape[1] > 4 * 250  # four panels
+    page = page_data(Path(f"vis/{job}/index.html"))
+    assert f"vis/{job}/index.html" in output
+    assert [image["name"] for image in page["images"]] == [row["image"] for row in rows[:2]]
+    assert page["figures"]["dice"] == [float(row["dice"]) for row in rows]
+    assert dict(page["figures"]["curve"])[threshold] == pytest.approx(scores["dice"])
+    files = {path.name for path in Path(f"vis/{job}/gallery").iterdir()}
+    drawn = range(1, 1 + min(2, len(rows)))
+    assert files == {f"{n}{ending}.png" for n in drawn for ending in ("", ".masks")}
     if job == "noise":
         assert len(rows) == 100
         check_channels(rows[0]["image"])
@@ -192,12 +201,18 @@ class TestAfterANerveRun:
             assert mask.shape == size
             assert set(np.unique(mask)) <= {0, 255}
             assert Path(f"vis/nerve/images/{name}.png").exists()
+        page = page_data(Path("vis/nerve/images/index.html"))
+        assert [image["name"] for image in page["images"]] == list(sizes)
+        assert [(image["height"], image["width"]) for image in page["images"]] == [*sizes.values()]
+        assert page["figures"] is None
 
     def test_a_folder_with_masks_is_scored(self, there):
         make_folders(there / "own", channels=1, suffix="_gt")
         arguments = "test.py", "nerve", "--images", "own/images"
         output = run_well(*arguments, "--masks", "own/masks", "--num-images", 1)
         assert "over 5 images, foreground above " in output.splitlines()[-1]
+        page = page_data(Path("vis/nerve/images/index.html"))
+        assert (len(page["images"]), len(page["figures"]["dice"])) == (1, 5)
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
 
@@ -394,6 +409,9 @@ class TestAfterFolds:
         scores = json.loads(Path("vis/cadastre/scores.json").read_text())
         means = [fold["dice"] * fold["num_images"] for fold in record["folds"]]
         assert scores["dice"] == pytest.approx(sum(means) / 6, abs=1e-6)
+        about = page_data(Path("vis/cadastre/index.html"))["about"]
+        assert about["rows"]["networks"].startswith("2 folds; ")
+        assert about["rows"]["trained by"] == record["command"]
 
     def test_without_test_images_every_image_is_submitted(self, folds, monkeypatch):
         monkeypatch.chdir(folds)

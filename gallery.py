@@ -1,0 +1,158 @@
+"""The page of test.py: image, truth, prediction and error of many images, with their scores."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+
+from disk import write_text
+from files import resize, write_image
+from pictures import FALSE, MISSED
+from runs import THRESHOLDS
+
+TEMPLATE = Path(__file__).with_name("gallery.html")
+PLACE = "{}"  # of the data in the template, the whole content of its element
+LONGEST = 768  # pixels of a layer's longer side
+GAP = 8  # clear rows between the masks of a file, so that a shrunk one has nothing of the next
+COLORS = np.array([(0, 0, 0), (255, 190, 0)], np.uint8)  # of background and foreground
+ERROR = np.array(
+    [(0, 0, 0, 0), (255, 255, 255, 110), (*FALSE, 255), (*MISSED, 255)], np.uint8
+)  # RGBA of background, right, predicted wrongly, missed
+# Characters that a reader cannot see or that turn the text around them; halves of surrogate pairs
+# are what Python makes of a file name's bytes that are no text.
+HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@contextlib.contextmanager
+def new_layers(folder):
+    """A folder for write_layers, which takes the place of FOLDER/gallery when the block ends well.
+    The page that showed the old one is gone then, until write_page.
+    """
+    layers, old = Path(folder, ".partial.gallery"), Path(folder, "gallery")
+    shutil.rmtree(layers, ignore_errors=True)  # of a run that was killed
+    try:
+        yield layers
+        layers.mkdir(parents=True, exist_ok=True)
+        Path(folder, "index.html").unlink(missing_ok=True)
+        if old.exists():
+            shutil.rmtree(old)
+        layers.rename(old)
+    finally:
+        shutil.rmtree(layers, ignore_errors=True)
+
+
+def draw_masks(truth, prediction, colors):
+    """RGBA uint8, to lie over the image: the truth, GAP clear rows, the prediction, GAP clear rows
+    and the error, one below the other; without a truth the prediction alone.
+
+    truth (or None), prediction: class numbers uint8 (H, W), of which 0, the background, is clear;
+    colors: RGB uint8 (K, 3) of the classes. A pixel of another class than the true one is red if
+    it is predicted as any but the background, else blue.
+    """
+    table = np.concatenate([colors, np.full((len(colors), 1), 255, np.uint8)], axis=1)
+    table[0] = 0
+    if truth is None:
+        return table[prediction]
+    kind = np.where(prediction > 0, np.uint8(2), np.uint8(3))
+    kind[truth == prediction] = 1
+    kind[(truth == 0) & (prediction == 0)] = 0
+    gap = np.zeros((GAP, truth.shape[1], 4), np.uint8)
+    return np.concatenate([table[truth], gap, table[prediction], gap, ERROR[kind]])
+
+
+def write_layers(folder, number, image, truth, prediction, colors=COLORS):
+    """Write the layers of one image to FOLDER/NUMBER.png and NUMBER.masks.png, at most LONGEST
+    pixels high and wide; returns what the page says of it: sizes and areas, the share of pixels
+    that are no background.
+
+    image: uint8 (H, W, C); the rest as in draw_masks.
+    """
+    height, width = image.shape[:2]
+    factor = min(1, LONGEST / max(height, width))
+    size = tuple(max(1, round(length * factor)) for length in (height, width))
+    small = [
+        mask if mask is None else cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
+        for mask in (truth, prediction)
+    ]
+    write_image(folder / f"{number}.png", resize(image, size))
+    write_image(folder / f"{number}.masks.png", draw_masks(*small, colors))
+    areas = [None if m is None else np.count_nonzero(m) / m.size for m in (truth, prediction)]
+    return dict(number=number, width=width, height=height, true_area=areas[0], area=areas[1])
+
+
+def visible(text):
+    r"""Text whose control, direction and undecodable characters are written out as \u202e is."""
+    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def relative_url(name):
+    """The URL of a file beside the page, whatever its name's characters."""
+    return quote(os.fsencode(name), safe="")
+
+
+def describe(name, record, num_networks):
+    """What the page says of a run: how it was trained, from weights/NAME.json and its network's
+    record, and the command that runs now.
+    """
+    trained = time.localtime(Path("weights", f"{name}.json").stat().st_mtime)
+    versions = record.get("versions") or {}
+    rows = {
+        "tested by": shlex.join(["python", *sys.argv]),
+        "trained by": record["command"],
+        "trained until": time.strftime("%Y-%m-%d %H:%M", trained),
+        "networks": f"{num_networks} folds; what follows is of the first"
+        if num_networks > 1
+        else "1",
+        "seed": record.get("seed"),
+        "commit": record.get("commit"),
+        "versions": ", ".join(f"{key} {value}" for key, value in versions.items()),
+    }
+    return {
+        "title": visible(name),
+        "rows": {key: visible(str(value)) for key, value in rows.items() if value},
+        "options": {
+            key: visible(" ".join(map(str, value)) if isinstance(value, list) else str(value))
+            for key, value in (record.get("options") or {}).items()
+            if value not in (None, [], ())
+        },
+    }
+
+
+def summarize(dice, measured, decision):
+    """The page's figures: Dice of each scored image, and its mean at each of THRESHOLDS, from
+    their HeldOut.
+    """
+    curve = [
+        (float(threshold), float(measured.dice(replace(decision, threshold=threshold)).mean()))
+        for threshold in THRESHOLDS
+    ]
+    return {"dice": dice, "curve": curve, "threshold": decision.threshold}
+
+
+def write_page(folder, about, images, figures=None, colors=COLORS):
+    """Write FOLDER/index.html, which shows FOLDER/gallery.
+
+    about: of describe; images: a dict for each, of write_layers, with its "name", "dice" (None
+    without a truth) and "picture", the file of FOLDER that shows it at its own size; figures: of
+    summarize, None without a truth; colors: RGB uint8 (K, 3) of the classes.
+    """
+    shown = [
+        {**image, "name": visible(image["name"]), "picture": relative_url(image["picture"])}
+        for image in images
+    ]
+    palette = {"classes": colors[1:].tolist(), "error": ERROR.tolist()}
+    text = json.dumps({"about": about, "images": shown, "figures": figures, **palette})
+    for character in "<>&":  # so that no name ends the element that holds them
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    before, after = TEMPLATE.read_text(encoding="utf-8").split(f">{PLACE}<")
+    write_text(Path(folder, "index.html"), f"{before}>{text}<{after}")
