@@ -264,13 +264,13 @@ def wait_for(driver, script):
 
 # Whether all pictures of the window are there, and then the milliseconds since navigation began.
 IN_VIEW = """
-const cards = [...document.querySelectorAll('.card')].filter((card) => {
+const cards = [...document.querySelectorAll('#grid li')].filter((card) => {
   const box = card.getBoundingClientRect();
   return box.bottom > 0 && box.top < innerHeight;
 });
 const pictures = cards.flatMap((card) => [...card.querySelectorAll('img')]);
 const panels = cards.flatMap((card) => [...card.querySelectorAll('.panel')]);
-return cards.length && pictures.length >= panels.length
+return panels.length && pictures.length >= panels.length
   && pictures.every((image) => image.complete && image.naturalWidth) && performance.now();
 """
 
