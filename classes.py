@@ -23,6 +23,14 @@ class SegmentClass:
     color: tuple[int, int, int]  # RGB, 0..255
 
 
+TWO_CLASSES = (SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 190, 0)))
+
+
+def colors_of(classes):
+    """RGB uint8 (K, 3)."""
+    return np.array([one.color for one in classes], np.uint8)
+
+
 def number_classes(count):
     """So many classes without names: the background black, the others in colours far apart."""
     colors = [(0, 0, 0)]
@@ -67,10 +75,13 @@ def classes_text(classes):
 def decode_classes(data, path, classes, page=0, is_colored=False):
     """An encoded mask as class numbers, uint8 (H, W, 1): its grey values or, of a PNG with a
     palette, the numbers of its colours in that; with is_colored its colours looked up in those of
-    the classes. Raises InputError.
+    the classes, with None where it has colours and no palette. Raises InputError.
     """
     pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
-    table = np.array([one.color for one in classes]) if is_colored else png_palette(data)
+    palette = png_palette(data)
+    if is_colored is None:
+        is_colored = pixels.ndim == 3 and palette is None
+    table = colors_of(classes) if is_colored else palette
     if pixels.ndim == 3 or is_colored:
         if pixels.dtype != np.uint8:
             raise InputError(f"{path}: a mask of {pixels.dtype} colours; expected 8 bit")

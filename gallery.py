@@ -15,19 +15,21 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
+from classes import TWO_CLASSES, colors_of
 from disk import write_text
 from files import resize, write_image
-from pictures import FALSE, MISSED
+from pictures import FALSE, MISSED, error_kinds
 from runs import THRESHOLDS
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 PLACE = "{}"  # of the data in the template, the whole content of its element
 LONGEST = 768  # pixels of a layer's longer side
 GAP = 8  # clear rows between the masks of a file, so that a shrunk one has nothing of the next
-COLORS = np.array([(0, 0, 0), (255, 190, 0)], np.uint8)  # of background and foreground
-ERROR = np.array(
+VIEWS = ("truth", "prediction", "error")
+COLORS = colors_of(TWO_CLASSES)
+ERROR = np.array(  # RGBA of error_kinds
     [(0, 0, 0, 0), (255, 255, 255, 110), (*FALSE, 255), (*MISSED, 255)], np.uint8
-)  # RGBA of background, right, predicted wrongly, missed
+)
 # Characters that a reader cannot see or that turn the text around them; halves of surrogate pairs
 # are what Python makes of a file name's bytes that are no text.
 HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -51,26 +53,28 @@ def new_layers(folder):
         shutil.rmtree(layers, ignore_errors=True)
 
 
-def draw_masks(truth, prediction, colors):
-    """RGBA uint8, to lie over the image: the truth, GAP clear rows, the prediction, GAP clear rows
-    and the error, one below the other; without a truth the prediction alone.
+def draw_masks(truth, predictions, colors):
+    """RGBA uint8, to lie over the image, one below the other with GAP clear rows between: of one
+    prediction the truth, the prediction and its error; of several the truth and the error of each;
+    without a truth the prediction alone.
 
-    truth (or None), prediction: class numbers uint8 (H, W), of which 0, the background, is clear;
-    colors: RGB uint8 (K, 3) of the classes. A pixel of another class than the true one is red if
-    it is predicted as any but the background, else blue.
+    truth (or None), predictions: class numbers uint8 (H, W), of which 0, the background, is clear;
+    colors: RGB uint8 (K, 3) of the classes.
     """
     table = np.concatenate([colors, np.full((len(colors), 1), 255, np.uint8)], axis=1)
     table[0] = 0
     if truth is None:
-        return table[prediction]
-    kind = np.where(prediction > 0, np.uint8(2), np.uint8(3))
-    kind[truth == prediction] = 1
-    kind[(truth == 0) & (prediction == 0)] = 0
+        return table[predictions[0]]
     gap = np.zeros((GAP, truth.shape[1], 4), np.uint8)
-    return np.concatenate([table[truth], gap, table[prediction], gap, ERROR[kind]])
+    masks = [table[truth]]
+    if len(predictions) == 1:
+        masks += [gap, table[predictions[0]]]
+    for prediction in predictions:
+        masks += [gap, ERROR[error_kinds(truth, prediction)]]
+    return np.concatenate(masks)
 
 
-def write_layers(folder, number, image, truth, prediction, colors=COLORS):
+def write_layers(folder, number, image, truth, predictions, colors=COLORS):
     """Write the layers of one image to FOLDER/NUMBER.png and NUMBER.masks.png, at most LONGEST
     pixels high and wide; returns what the page says of it: sizes and areas, the share of pixels
     that are no background.
@@ -82,11 +86,12 @@ def write_layers(folder, number, image, truth, prediction, colors=COLORS):
     size = tuple(max(1, round(length * factor)) for length in (height, width))
     small = [
         mask if mask is None else cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
-        for mask in (truth, prediction)
+        for mask in (truth, *predictions)
     ]
     write_image(folder / f"{number}.png", resize(image, size))
-    write_image(folder / f"{number}.masks.png", draw_masks(*small, colors))
-    areas = [None if m is None else np.count_nonzero(m) / m.size for m in (truth, prediction)]
+    write_image(folder / f"{number}.masks.png", draw_masks(small[0], small[1:], colors))
+    masks = truth, predictions[-1]
+    areas = [None if m is None else np.count_nonzero(m) / m.size for m in masks]
     return dict(number=number, width=width, height=height, true_area=areas[0], area=areas[1])
 
 
@@ -130,8 +135,10 @@ def describe(name, record, num_networks):
 
 def summarize(dice, measured, decision):
     """The page's figures: Dice of each scored image, and its mean at each of THRESHOLDS, from
-    their HeldOut.
+    their HeldOut; None of more than two classes, which have no threshold.
     """
+    if measured is None:
+        return {"dice": dice, "curve": None}
     curve = [
         (float(threshold), float(measured.dice(replace(decision, threshold=threshold)).mean()))
         for threshold in THRESHOLDS
@@ -139,18 +146,23 @@ def summarize(dice, measured, decision):
     return {"dice": dice, "curve": curve, "threshold": decision.threshold}
 
 
-def write_page(folder, about, images, figures=None, colors=COLORS):
+def write_page(folder, about, images, figures=None, classes=TWO_CLASSES, views=VIEWS):
     """Write FOLDER/index.html, which shows FOLDER/gallery.
 
     about: of describe; images: a dict for each, of write_layers, with its "name", "dice" (None
     without a truth) and "picture", the file of FOLDER that shows it at its own size; figures: of
-    summarize, None without a truth; colors: RGB uint8 (K, 3) of the classes.
+    summarize, None without a truth; classes: SegmentClass of each; views: what the masks of
+    draw_masks are called. Where images have "facts", "dice" is a difference between two runs.
     """
     shown = [
         {**image, "name": visible(image["name"]), "picture": relative_url(image["picture"])}
         for image in images
     ]
-    palette = {"classes": colors[1:].tolist(), "error": ERROR.tolist()}
+    palette = {
+        "classes": [[visible(one.name), one.color] for one in classes[1:]],
+        "error": ERROR.tolist(),
+        "views": [visible(view) for view in views],
+    }
     text = json.dumps({"about": about, "images": shown, "figures": figures, **palette})
     for character in "<>&":  # so that no name ends the element that holds them
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -3,40 +3,87 @@
 import cv2
 import numpy as np
 
+from classes import SegmentClass, colors_of
 from files import resize
 
+TWO_TONES = SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 255, 255))
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
 MISSED = (20, 110, 250)  # and of those not predicted
 CAPTION = 22  # pixels above the panels
 
 
-def draw(result, caption):
-    """RGB picture uint8: image, truth, probability and error side by side; without a truth the
-    image, the probability and its outline on the image.
+def error_kinds(truth, prediction):
+    """What each pixel of a prediction is: 0 background rightly, 1 another class rightly, 2 a wrong
+    class, 3 background where there is a class; uint8 (H, W), as the class numbers given.
+    """
+    kinds = np.where(prediction > 0, np.uint8(2), np.uint8(3))
+    kinds[truth == prediction] = 1
+    kinds[(truth == 0) & (prediction == 0)] = 0
+    return kinds
+
+
+def draw(result, caption, classes=()):
+    """RGB picture uint8: image, truth, prediction and error side by side; without a truth the
+    image, the prediction and its outline on the image. The prediction is its probability, or of
+    more than two classes their colours.
     """
     image = as_rgb(result.image)
-    probability = as_rgb(np.round(result.probability * 255).astype(np.uint8))
-    prediction = result.prediction
-    if result.truth is None:
-        marked = image.copy()
-        outlines = cv2.findContours(
-            prediction.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )[0]
-        cv2.drawContours(
-            marked, outlines, -1, FALSE, thickness=max(1, max(prediction.shape) // 300)
-        )
-        panels = {caption: image, "prediction": probability, "outline": marked}
+    if classes:
+        prediction = colors_of(classes)[result.prediction]
     else:
-        truth = result.truth[..., 0] > 0
-        error = np.where(truth[..., None] & prediction[..., None], np.uint8(255), image // 2)
-        error[prediction & ~truth], error[truth & ~prediction] = FALSE, MISSED
-        panels = {
-            caption: image,
-            "truth": as_rgb(result.truth),
-            "prediction": probability,
-            "error: red false, blue missed": error,
+        prediction = as_rgb(np.round(result.probability * 255).astype(np.uint8))
+    panels = {caption: image}
+    if result.truth is None:
+        outline = draw_outlines(image.copy(), result.prediction, classes)
+        panels |= {"prediction": prediction, "outline": outline}
+    else:
+        panels |= {
+            "truth": draw_truth(result.truth, classes),
+            "prediction": prediction,
+            "error: red false, blue missed": draw_error(image, result),
         }
+    return join(panels)
+
+
+def draw_pair(first, second, names, dice, classes=()):
+    """RGB picture uint8: image, truth and the errors of two runs' Results side by side."""
+    image = as_rgb(first.image)
+    panels = {first.id: image, "truth": draw_truth(first.truth, classes)}
+    for result, name, value in zip((first, second), names, dice):
+        panels[f"{name}  Dice {value:.3f}"] = draw_error(image, result)
+    return join(panels)
+
+
+def draw_truth(truth, classes):
+    """Class numbers (H, W) as RGB: in the classes' colours, or the foreground white."""
+    return colors_of(classes or TWO_TONES)[truth]
+
+
+def draw_error(image, result):
+    """The RGB image, dark, with what a Result has right white, false red and missed blue."""
+    kinds = error_kinds(result.truth, result.prediction)
+    error = image // 2
+    for kind, color in ((1, (255, 255, 255)), (2, FALSE), (3, MISSED)):
+        error[kinds == kind] = color
+    return error
+
+
+def draw_outlines(image, numbers, classes):
+    """The RGB image with the outlines of class numbers (H, W) on it, in the classes' colours or in
+    that of what is FALSE.
+    """
+    thickness = max(1, max(numbers.shape) // 300)
+    for number in range(1, max(len(classes), 2)):
+        mask = (numbers == number).astype(np.uint8)
+        outlines = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+        color = classes[number].color if classes else FALSE
+        cv2.drawContours(image, outlines, -1, color, thickness=thickness)
+    return image
+
+
+def join(panels):
+    """Panels {caption: RGB pixels} side by side."""
     return np.concatenate([_panel(pixels, text) for text, pixels in panels.items()], axis=1)
 
 
@@ -77,7 +124,7 @@ def draw_channels(result):
     red.
     """
     picture = as_rgb(result.image)
-    picture[..., 2] = np.maximum(picture[..., 2], result.truth[..., 0])
+    picture[..., 2] = np.maximum(picture[..., 2], 255 * result.truth)
     picture[..., 0] = np.maximum(
         picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)
     )

@@ -3,24 +3,19 @@
 python test.py nerve
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jobs import InputError, command
-from options import (
-    error_text,
-    one_line_errors,
-    option,
-    parse_options,
-    run_option,
-    stop_in_one_line,
-)
+from jobs import InputError, check_name
+from options import one_line_errors, option, parse_options, run_option, stop_in_one_line
 
 
 @dataclass(frozen=True)
 class Options:
     run: str = run_option()
     images: str | None = option(
-        None, "folder of images to predict instead; their masks go to output/NAME/masks/"
+        None,
+        "folder of images to predict instead; their masks go to output/NAME/masks/",
+        group="what is predicted",
     )
     masks: str | None = option(None, "folder of their true masks, paired by name, to score them")
     threshold: int | None = option(
@@ -32,8 +27,16 @@ class Options:
     skip_bad: bool = option(
         False, "leave out those of --images that cannot be read, and list them"
     )
-    num_images: int = option(100, "pictures drawn at the most; all images are scored", least=0)
+    num_images: int = option(
+        100, "pictures drawn at the most; all images are scored", least=0, group="how"
+    )
     weights: str | None = option(None, "HDF5 file (default: weights/NAME.weights.h5)")
+    compare: str | None = option(
+        None,
+        "name of a second run: scores and pictures of both go to vis/NAME-NAME/",
+        metavar="NAME",
+        check=check_name,
+    )
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -50,137 +53,29 @@ from pathlib import Path
 
 import numpy as np
 
-from arrays import load_arrays
+from classes import TWO_CLASSES, class_dice, colors_of, mean_dice
 from disk import csv_text, lock, write_text
-from files import decode_image, decode_mask, list_images, quiet, with_progress, write_image
-from frames import check_sizes, files_by_id, read_folders, without_masks
+from files import with_progress, write_image
 from gallery import describe, new_layers, summarize, write_layers, write_page
-from losses import dice_per_image, iou_per_image
-from pictures import draw, draw_channels
-from predict import (
-    check_arrays,
-    load_run,
-    predict_arrays,
-    predict_file,
-    predict_held_out,
-    validation_rows,
-)
+from pictures import draw, draw_channels, draw_pair
+from predict import load_run
 from runs import HeldOut, count_pixels
-
-SCORES = ("dice", "iou", "pixel_error")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1); prediction bool (H, W);
-    truth uint8 (H, W, 1) or None.
-    """
-
-    id: str
-    image: np.ndarray
-    probability: np.ndarray
-    prediction: np.ndarray
-    truth: np.ndarray | None
-
-
-def held_out(run):
-    """How many images with a truth the training did not see, and their Results: of the test images
-    where they have masks (noise), else of the validation share. Raises InputError.
-    """
-    name, job = run.record["arrays"], run.record["job"]
-    arrays = load_arrays(name, job)
-    check_arrays(run, arrays)
-    if any(row["mask"] for row in arrays.test_files):
-        images, files, count = arrays.test_images, arrays.test_files, len(arrays.test_files)
-        predicted = enumerate(predict_arrays(run, images))
-    else:
-        images, files = arrays.images, arrays.files
-        count = sum(map(len, validation_rows(run, arrays)))
-        predicted = predict_held_out(run, arrays)
-
-    def read_truth(row):
-        if images is arrays.images:
-            return arrays.masks[row]
-        path, again = files[row]["mask"], f"run {command('data.py', name, job)} again"
-        if Path(path).parent != Path("output", name):  # files.csv names no file from elsewhere
-            raise InputError(f"{path}: not in output/{name}; {again}")
-        if not Path(path).is_file():
-            raise InputError(f"{path}: missing; {again}")
-        truth = decode_mask(Path(path).read_bytes(), path)
-        if truth.shape[:2] != images.shape[1:3]:
-            sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *images.shape[1:3])
-            raise InputError(f"{path}: is {sizes}; {again}")
-        return truth
-
-    def results():
-        for row, probability in predicted:
-            prediction = run.decision.mask(probability)
-            yield Result(files[row]["id"], images[row], probability, prediction, read_truth(row))
-
-    return count, results()
-
-
-def folder_images(run, options):
-    """How many images there are in a folder of any images, and their Results, each at its own
-    size.
-    """
-    if options.masks:
-        frames = read_folders(options.images, options.masks)
-    else:
-        frames = without_masks(files_by_id(list_images(options.images, recursive=False)))
-
-    def read(frame):
-        channels = run.record["network"]["channels"]
-        image = decode_image(
-            frame.image.read(), frame.image.path, channels, 0, options.white_level
-        )
-        truth = None
-        if frame.mask:
-            truth = decode_mask(frame.mask.read(), frame.mask.path, 0, options.threshold)
-            check_sizes(frame, image.shape[:2], truth.shape[:2])
-        return image, truth
-
-    def pairs():
-        left_out = 0
-        for frame in frames:
-            try:
-                yield frame, *read(frame)
-            except (InputError, OSError) as error:
-                if not options.skip_bad:
-                    raise
-                print(f"left out: {error_text(error)}")
-                left_out += 1
-        if options.skip_bad:
-            print(f"{left_out} of {len(frames)} images left out")
-        if left_out == len(frames):
-            raise InputError(f"{options.images}: no image is left; see above why")
-
-    def results():
-        for frame, image, truth in quiet(pairs()):
-            probability = predict_file(run, image)
-            prediction = run.decision.mask(probability)
-            yield Result(frame.id, image, probability, prediction, truth)
-
-    return len(frames), results()
-
-
-def score(result):
-    """Dice, IoU and share of wrong pixels of one Result with a truth, three floats."""
-    truth, prediction = result.truth[None] > 0, result.prediction[None, ..., None]
-    wrong = np.mean(truth != prediction)
-    return (
-        float(dice_per_image(truth, prediction)[0]),
-        float(iou_per_image(truth, prediction)[0]),
-        float(wrong),
-    )
+from scoring import SCORES, folder_images, held_out, predict_again, score, unseen_by
 
 
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
-    run = load_run(options.run, options.weights, options.average)  # before any folder is made
+    if options.compare and options.weights:
+        raise InputError("--weights is of one run; leave it out, or --compare")
+    # Before any folder is made
+    run = load_run(options.run, options.weights, options.average)
+    other = load_run(options.compare, average=options.average) if options.compare else None
     with lock(Path("vis", f".{options.run}.lock")):
-        predict_and_draw(run, options)
+        if other:
+            compare(run, other, options)
+        else:
+            predict_and_draw(run, options)
 
 
 def predict_and_draw(run, options):
@@ -189,24 +84,31 @@ def predict_and_draw(run, options):
     vis, masks = Path("vis", options.run), Path("output", options.run, "masks")
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    rows, counts, shown, number = [], [], [], -1
+    classes = run.classes or TWO_CLASSES
+    rows, pixels, levels, shown, number = [], [], [], [], -1
     with new_layers(vis) as layers:
         for number, result in enumerate(with_progress(results, count, "images")):
-            name = re.sub(r"[\\/:]", "_", result.id)  # a table's ids are paths
+            name = file_name(result.id)
             if result.truth is not None:
-                rows.append((result.id, *score(result)))
-                pixels = count_pixels(result.truth > 0, result.probability)
-                counts.append((0, *pixels, result.truth.size))
+                scores, of_classes = score(result, len(classes))
+                rows.append((result.id, *scores))
+                pixels.append(of_classes)
+                if not run.classes:
+                    counts = count_pixels(result.truth[..., None] > 0, result.probability)
+                    levels.append((0, *counts, result.truth.size))
             if options.images:
-                write_image(
-                    masks / f"{name}.png", np.where(result.prediction, np.uint8(255), np.uint8(0))
-                )
+                white = 1 if run.classes else 255
+                write_image(masks / f"{name}.png", np.uint8(white) * result.prediction)
             if number < options.num_images:
                 dice = rows[-1][1] if result.truth is not None else None
-                draw_result(result, dice, vis / f"{name}.png", run.record["job"])
-                mask = None if dice is None else (result.truth[..., 0] > 0).astype(np.uint8)
+                draw_result(result, dice, vis / f"{name}.png", run)
                 sizes = write_layers(
-                    layers, number + 1, result.image, mask, result.prediction.astype(np.uint8)
+                    layers,
+                    number + 1,
+                    result.image,
+                    result.truth,
+                    [result.prediction],
+                    colors_of(classes),
                 )
                 shown.append(dict(name=result.id, dice=dice, picture=f"{name}.png", **sizes))
     if options.images:
@@ -214,33 +116,135 @@ def predict_and_draw(run, options):
     print(f"{len(shown)} pictures in {vis}/")
     figures = None
     if rows:
-        means = write_scores(vis, rows)
-        held = HeldOut(*map(np.array, zip(*counts)))
+        means = write_scores(vis, rows, np.sum(pixels, axis=0), run.classes)
+        held = HeldOut(*map(np.array, zip(*levels))) if levels else None
         figures = summarize([row[1] for row in rows], held, run.decision)
-    write_page(vis, describe(options.run, run.record, len(run.networks)), shown, figures)
+    about = describe(options.run, run.record, len(run.networks))
+    write_page(vis, about, shown, figures, classes)
     print(f"all of them on one page: {vis}/index.html")
     if rows:
-        print(
-            f"Dice {means['dice']:.3f} (worst {means['worst_dice']:.3f}) over {len(rows)} images, "
-            f"foreground above {run.decision.threshold:.2f}"
-        )
+        print_scores(means, len(rows), run)
 
 
-def draw_result(result, dice, path, job):
+def file_name(id):
+    """The name of an image's files: a table's ids are paths."""
+    return re.sub(r"[\\/:]", "_", id)
+
+
+def draw_result(result, dice, path, run):
     """Write the side-by-side picture of a Result, for noise the document's picture, too."""
     caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
-    write_image(path, draw(result, caption))
-    if job == "noise" and dice is not None:
+    write_image(path, draw(result, caption, run.classes))
+    if run.record["job"] == "noise" and dice is not None:
         write_image(path.with_name(f"{path.stem}_channels.png"), draw_channels(result))
 
 
-def write_scores(vis, rows):
-    """Write each image's scores and their means, a dict, which is returned."""
+def write_scores(vis, rows, pixels, classes):
+    """Write each image's scores and their means, a dict, which is returned; of more than two
+    classes the Dice of each, too, over the pixels of all images.
+    """
     means = {name: float(np.mean(values)) for name, values in zip(SCORES, list(zip(*rows))[1:])}
     means["worst_dice"] = min(row[1] for row in rows)
+    if classes:
+        dice = class_dice(*pixels)
+        means["classes"] = {
+            one.name: None if np.isnan(value) else float(value)
+            for one, value in zip(classes, dice)
+        }
+        means["mean_of_classes"] = mean_dice(dice)
     write_text(vis / "scores.csv", csv_text(("image", *SCORES), rows))
     write_text(vis / "scores.json", json.dumps({"num_images": len(rows), **means}, indent=1))
     return means
+
+
+def print_scores(means, count, run):
+    if not run.classes:
+        rule = f"foreground above {run.decision.threshold:.2f}"
+    else:
+        rule = "of the classes in each"
+        dice = ", ".join(
+            f"{name} {'-' if value is None else format(value, '.3f')}"
+            for name, value in means["classes"].items()
+        )
+        mean = means["mean_of_classes"]
+        print(f"Dice of all pixels: {dice}; mean but the first's {mean:.3f}")
+    print(
+        f"Dice {means['dice']:.3f} (worst {means['worst_dice']:.3f}) over {count} images, {rule}"
+    )
+
+
+# ---- two runs
+
+
+def compare(run, other, options):
+    """Write scores, pictures and a page of what two runs make of the same images, those that none
+    of them has seen, and print what the second one gains.
+    """
+    names = run.name, other.name
+    check_comparable(run, other, options)
+    count, results = folder_images(run, options) if options.images else held_out(run)
+    vis, classes = Path("vis", f"{names[0]}-{names[1]}"), run.classes or TWO_CLASSES
+    unseen = None if options.images else unseen_by(other)
+    rows, shown = [], []
+    with new_layers(vis) as layers:
+        for first in with_progress(results, count, "images"):
+            if unseen is not None and first.id not in unseen:
+                continue
+            alone = other if unseen is None else replace(other, networks=(unseen[first.id],))
+            second = predict_again(alone, first)
+            dice = [score(result, len(classes))[0][0] for result in (first, second)]
+            rows.append((first.id, *dice, dice[1] - dice[0]))
+            if len(rows) > options.num_images:
+                continue
+            picture = f"{file_name(first.id)}.png"
+            write_image(vis / picture, draw_pair(first, second, names, dice, run.classes))
+            masks = first.prediction, second.prediction
+            sizes = write_layers(
+                layers, len(rows), first.image, first.truth, masks, colors_of(classes)
+            )
+            facts = [f"{name} {value:.3f}" for name, value in zip(names, dice)]
+            shown.append(
+                dict(name=first.id, dice=rows[-1][3], picture=picture, facts=facts, **sizes)
+            )
+    if not rows:
+        raise InputError(
+            f"{names[0]} and {names[1]} held out no image in common; train both with the same "
+            "--seed, --validation-split and --folds"
+        )
+    write_text(vis / "scores.csv", csv_text(("image", *names, "difference"), rows))
+    about = describe(names[1], other.record, len(other.networks))
+    about["title"] = f"{names[1]} against {names[0]}"
+    views = ["truth", *(f"error of {name}" for name in names)]
+    write_page(vis, about, shown, None, classes, views)
+    print(f"{len(shown)} pictures in {vis}/, all of them on one page: {vis}/index.html")
+    print_gain(names, np.array([row[1:] for row in rows]))
+
+
+def check_comparable(run, other, options):
+    """Raise InputError for runs that cannot be compared on the same images."""
+    names = f"{run.name} and {other.name}"
+    if run.classes != other.classes:
+        raise InputError(f"{names} tell other classes apart; compare runs of the same")
+    if run.record["network"]["channels"] != other.record["network"]["channels"]:
+        raise InputError(f"{names}: one takes grey images, one RGB; compare runs of the same")
+    if options.images and not options.masks:
+        raise InputError("--compare scores; pass --masks with --images")
+    if not options.images and run.record["arrays"] != other.record["arrays"]:
+        raise InputError(
+            f"{names} were trained on other arrays; compare them on a folder: --images DIR "
+            "--masks DIR"
+        )
+
+
+def print_gain(names, dice):
+    """Print the mean Dice of two runs and their difference, (N, 3), with its standard error."""
+    first, second, gain = dice.mean(axis=0)
+    error = dice[:, 2].std(ddof=1) / np.sqrt(len(dice)) if len(dice) > 1 else np.nan
+    better, worse = (np.count_nonzero(sign * dice[:, 2] > 0) for sign in (1, -1))
+    print(
+        f"Dice {first:.3f} {names[0]}, {second:.3f} {names[1]}: {gain:+.3f} ± {error:.3f} "
+        f"(standard error) over {len(dice)} images, {better} better, {worse} worse"
+    )
 
 
 if __name__ == "__main__":

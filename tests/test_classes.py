@@ -8,7 +8,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import refusal, save
+from conftest import page_data, refusal, run_well, save
 from PIL import Image
 
 import data
@@ -288,6 +288,45 @@ def test_four_classes_are_learnt_and_scored(raw):
     np.testing.assert_allclose(probability.sum(axis=-1), 1, atol=1e-4)
     assert np.mean(run.decision.mask(probability) == numbers) > 0.9
     assert "a run of 4 classes" in refusal("submission.py", "cadastre")
+    check_pictures(raw)
+
+
+def check_pictures(raw):
+    """test.py's scores, pictures and masks of four classes, against masks predicted here."""
+    run = load_run("cadastre")
+    for folder in ("new", "truth"):
+        (raw / folder).mkdir()
+    pixels = np.zeros((2, 4))
+    for number, size in ((31, (64, 96)), (32, (90, 70))):
+        image, numbers = draw_classes(number, size)
+        save(raw / f"new/{number}.png", image[..., ::-1])
+        save(raw / f"truth/{number}.png", COLORS[numbers][..., ::-1])
+        predicted = run.decision.mask(predict_file(run, image))
+        for c in range(4):
+            pixels[:, c] += 2 * np.sum((predicted == c) & (numbers == c)), 0
+            pixels[1, c] += np.sum(predicted == c) + np.sum(numbers == c)
+    printed = run_well("test.py", "cadastre", "--images", "new", "--masks", "truth")
+    dice = dict(zip(("ground", "road", "house", "water"), pixels[0] / pixels[1]))
+    each = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
+    mean = np.mean(list(dice.values())[1:])
+    assert f"Dice of all pixels: {each}; mean but the first's {mean:.3f}" in printed
+    scores = json.loads((raw / "vis/cadastre/images/scores.json").read_text())
+    assert scores["classes"] == pytest.approx(dice)
+    assert scores["mean_of_classes"] == pytest.approx(mean)
+    mask = cv2.imread("output/cadastre/masks/32.png", cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, predicted)
+    page = page_data(raw / "vis/cadastre/images/index.html")
+    assert page["classes"] == [
+        ["road", [255, 0, 0]],
+        ["house", [0, 0, 255]],
+        ["water", [10, 20, 30]],
+    ]
+    assert page["figures"]["curve"] is None
+    assert "--threshold is for masks of two" in refusal(
+        "test.py", "cadastre", "--images", "new", "--masks", "truth", "--threshold", 1
+    )
+    assert "2 masks in output" in run_well("test.py", "cadastre", "--images", "new")
+    assert "over 2 images" in run_well("test.py", "cadastre").splitlines()[-1]
 
 
 def test_folds_of_classes_are_scored_by_the_networks_that_did_not_see_them(raw, capsys):

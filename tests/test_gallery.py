@@ -54,7 +54,7 @@ def make_gallery(folder, names, with_truth=True, size=(48, 64)):
             prediction = np.zeros(size, np.uint8)
             prediction[:number] = 1
             truth = np.roll(prediction, 5, axis=1) if with_truth else None
-            sizes = write_layers(layers, number, image, truth, prediction)
+            sizes = write_layers(layers, number, image, truth, [prediction])
             dice = 7 * number % count / count if with_truth else None
             picture = names[number - 1].replace("/", "_") + ".png"
             (folder / picture).write_bytes((layers / f"{number}.png").read_bytes())
@@ -68,7 +68,7 @@ def test_layers_have_the_images_own_pixels_and_one_color_a_class(tmp_path):
     image = np.random.default_rng(1).integers(0, 255, (2, 4, 3), dtype=np.uint8)
     truth = np.array([[0, 1, 2, 3], [0, 0, 1, 1]], np.uint8)
     prediction = np.array([[0, 1, 3, 0], [2, 0, 1, 0]], np.uint8)
-    sizes = write_layers(tmp_path, 7, image, truth, prediction, FOUR)
+    sizes = write_layers(tmp_path, 7, image, truth, [prediction], FOUR)
     assert sizes == dict(number=7, width=4, height=2, true_area=5 / 8, area=4 / 8)
     assert np.array_equal(cv2.imread(str(tmp_path / "7.png"))[..., ::-1], image)
     masks = cv2.imread(str(tmp_path / "7.masks.png"), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]]
@@ -85,14 +85,14 @@ def test_layers_have_the_images_own_pixels_and_one_color_a_class(tmp_path):
 
 def test_without_a_truth_the_masks_are_the_prediction_alone():
     prediction = np.array([[0, 1]], np.uint8)
-    assert draw_masks(None, prediction, COLORS).tolist() == [[[0, 0, 0, 0], [255, 190, 0, 255]]]
+    assert draw_masks(None, [prediction], COLORS).tolist() == [[[0, 0, 0, 0], [255, 190, 0, 255]]]
 
 
 def test_a_large_images_layers_are_shrunk_and_its_masks_keep_to_their_colors(tmp_path):
     rng = np.random.default_rng(3)
     truth, prediction = rng.integers(0, 4, (2, 1000, 2000), dtype=np.uint8)
     image = np.full((1000, 2000, 1), 90, np.uint8)
-    sizes = write_layers(tmp_path, 1, image, truth, prediction, FOUR)
+    sizes = write_layers(tmp_path, 1, image, truth, [prediction], FOUR)
     assert (sizes["width"], sizes["height"]) == (2000, 1000)
     assert sizes["area"] == np.mean(prediction > 0)
     assert cv2.imread(str(tmp_path / "1.png")).shape == (384, 768, 3)
@@ -117,7 +117,7 @@ def test_a_run_that_fails_leaves_the_old_gallery_as_it_was(tmp_path):
 
     def fail():
         with new_layers(tmp_path) as layers:
-            write_layers(layers, 1, layer[..., None], None, layer)
+            write_layers(layers, 1, layer[..., None], None, [layer])
             raise OSError("no more")
 
     with pytest.raises(OSError, match="no more"):
@@ -131,7 +131,7 @@ def test_while_pictures_are_exchanged_there_is_no_page(tmp_path):
     page = make_gallery(tmp_path, ["a", "b"])
     layer = np.zeros((4, 4), np.uint8)
     with new_layers(tmp_path) as layers:
-        write_layers(layers, 1, layer[..., None], None, layer)
+        write_layers(layers, 1, layer[..., None], None, [layer])
     assert not page.exists()
 
 
@@ -308,7 +308,7 @@ def test_the_slider_sets_the_overlays_opacity(browser, thirty):
     for key, opacity in (("END", 1), ("HOME", 0), ("ARROW_RIGHT", 0.01)):
         press(browser, key)
         for panel, factor in (("truth", 1), ("prediction", 1), ("error", 1.6)):
-            mask = find(browser, f".card .{panel} .mask")
+            mask = find(browser, f".card [data-kind={panel}] .mask")
             shown = float(mask.value_of_css_property("opacity"))
             assert shown == pytest.approx(min(1, factor * opacity))
     assert float(find(browser, ".card .photo").value_of_css_property("opacity")) == 1
@@ -318,8 +318,8 @@ def test_one_panel_of_each_image_can_be_shown(browser, thirty):
     visit(browser, thirty)
     find(browser, "#tools input[value=error]").click()
     wait_for(browser, IN_VIEW.replace(">= panels.length", ">= cards.length"))
-    assert find(browser, ".card .error .mask").is_displayed()
-    assert not find(browser, ".card .truth").is_displayed()
+    assert find(browser, ".card [data-kind=error] .mask").is_displayed()
+    assert not find(browser, ".card [data-kind=truth]").is_displayed()
 
 
 def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
@@ -329,7 +329,9 @@ def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
     card.click()
     assert find(browser, "#name").text == names(browser)[2]
     assert find(browser, "#large .stack").size["width"] > small
-    wait_for(browser, "return document.querySelector('#large .error .mask').naturalWidth")
+    wait_for(
+        browser, "return document.querySelector('#large [data-kind=error] .mask').naturalWidth"
+    )
     press(browser, "ESCAPE")
     assert not find(browser, "dialog").is_displayed()
     assert browser.switch_to.active_element == card
@@ -461,3 +463,41 @@ def test_the_page_states_the_scores_and_the_run(browser, thirty):
     table = find(browser, "details").text
     for text in ("python train.py noise", "recipe modern"):
         assert text in table
+
+
+def test_of_two_runs_the_page_shows_both_errors_and_the_difference(browser, tmp_path):
+    shown = []
+    with new_layers(tmp_path) as layers:
+        for number in (1, 2, 3):
+            image = np.full((40, 40, 1), 90, np.uint8)
+            truth, first, second = np.zeros((3, 40, 40), np.uint8)
+            truth[:20], first[:10], second[:30] = 1, 1, 1  # missed, right, wrong
+            sizes = write_layers(layers, number, image, truth, [first, second])
+            facts = ["old 0.667", "new 0.800"]
+            name = f"img{number}"
+            shown.append(dict(name=name, dice=number - 2, picture="", facts=facts, **sizes))
+    masks = cv2.imread(str(tmp_path / "gallery/1.masks.png"), cv2.IMREAD_UNCHANGED)
+    masks = masks[..., [2, 1, 0, 3]]
+    assert masks.shape == (3 * 40 + 2 * GAP, 40, 4)
+    middle = masks[40 + GAP : 80 + GAP, 0]
+    assert [tuple(row) for row in middle[[5, 15, 25]]] == [
+        (255, 255, 255, 110),
+        (20, 110, 250, 255),
+        (0, 0, 0, 0),
+    ]
+    assert tuple(masks[-15, 0]) == (230, 60, 20, 255)
+    write_page(tmp_path, ABOUT, shown, views=["truth", "error of old", "error of new"])
+    visit(browser, tmp_path / "index.html")
+    wait_for(browser, IN_VIEW)
+    assert names(browser) == ["img1", "img2", "img3"]  # the worst difference first
+    texts = [card.text for card in browser.find_elements("css selector", ".card .dice")]
+    assert texts == ["-1.000", "0.000", "+1.000"]
+    positions = [
+        find(browser, f".card [data-kind='{kind}'] .mask").value_of_css_property("object-position")
+        for kind in ("truth", "error of old", "error of new")
+    ]
+    assert [position.split()[1] for position in positions] == ["0%", "50%", "100%"]
+    choose(browser, "#filter", "Worse than before")
+    assert names(browser) == ["img1"]
+    find(browser, ".card").click()
+    assert "old 0.667 · new 0.800" in find(browser, "#facts").text

@@ -1,10 +1,13 @@
 """Names of one's own: several runs of a job side by side."""
 
+import csv
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, refusal, run_well
+from conftest import make_folders, make_nerve, page_data, refusal, run_well
 
 import data
 import train
@@ -128,3 +131,63 @@ def test_a_command_names_what_the_script_needs():
     assert command("train.py", "nerve", "nerve") == "python train.py nerve"
     assert command("train.py", "roads", "cadastre") == "python train.py cadastre --name roads"
     assert command("test.py", "roads", "cadastre") == "python test.py roads"
+
+
+# ---- two runs side by side
+
+
+def read_scores(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
+    small_run(name="wide", folds=2)
+    printed = run_well("test.py", "nerve", "--compare", "wide", "--num-images", 3).splitlines()
+    folder = Path("vis/nerve-wide")
+    rows = read_scores(folder / "scores.csv")
+    assert {row["image"] for row in rows} == set(read_record("nerve")["validation"])
+    run_well("test.py", "wide")
+    run_well("test.py", "nerve")
+    alone = {
+        name: {row["image"]: float(row["dice"]) for row in read_scores(f"vis/{name}/scores.csv")}
+        for name in ("nerve", "wide")
+    }
+    for row in rows:
+        assert float(row["nerve"]) == pytest.approx(alone["nerve"][row["image"]])
+        assert float(row["wide"]) == pytest.approx(alone["wide"][row["image"]])
+        assert float(row["difference"]) == float(row["wide"]) - float(row["nerve"])
+    assert "3 pictures in vis/nerve-wide/, all of them on one page" in printed[-2]
+    means = [np.mean([float(row[name]) for row in rows]) for name in ("nerve", "wide")]
+    assert printed[-1].startswith(f"Dice {means[0]:.3f} nerve, {means[1]:.3f} wide: ")
+    assert "over 4 images" in printed[-1]
+    page = page_data(folder / "index.html")
+    assert page["views"] == ["truth", "error of nerve", "error of wide"]
+    assert [image["facts"] for image in page["images"]] == [
+        [f"{name} {float(row[name]):.3f}" for name in ("nerve", "wide")] for row in rows[:3]
+    ]
+    pictures = list(folder.glob("*.png"))
+    assert len(pictures) == 3
+    assert cv2.imread(str(pictures[0])).shape[1] > 4 * 250  # image, truth and two errors
+
+
+def test_runs_that_no_image_is_new_to_are_refused(nerve):
+    small_run(name="last", split_by_subject=False, validation_split=0.01)
+    validation = set(read_record("nerve")["validation"])
+    if set(read_record("last")["validation"]) <= validation:
+        pytest.skip("the drawn subject has the last image")
+    line = refusal("test.py", "nerve", "--compare", "last")
+    assert "nerve and last held out no image in common" in line
+    assert not Path("vis/nerve-last/index.html").exists()
+
+
+def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
+    make_folders(nerve, count=3, size=(64, 80), channels=1)
+    data.prepare(data.Options(job="nerve", name="wide", images="images", masks="masks"))
+    small_run(name="wide")
+    assert "were trained on other arrays" in refusal("test.py", "nerve", "--compare", "wide")
+    folder = "--images", "images", "--masks", "masks"
+    assert "pass --masks" in refusal("test.py", "nerve", "--compare", "wide", *folder[:2])
+    printed = run_well("test.py", "nerve", "--compare", "wide", *folder)
+    assert "over 3 images" in printed.splitlines()[-1]
+    assert [row["image"] for row in read_scores("vis/nerve-wide/scores.csv")] == ["1", "2", "3"]
