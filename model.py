@@ -1,27 +1,66 @@
-"""One builder for the five U-Nets; as a script, a network's summary, or its drawing.
+"""One builder for the five U-Nets; as a script, a network's summary, its drawing, or a trained one
+as a file for other programs.
 
 python model.py nerve
+python model.py nerve --export nerve.onnx
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs import JOBS, InputError, UNetConfig
-from options import job_option, one_line_errors, option, parse_options, stop_in_one_line
+from jobs import JOBS, InputError, UNetConfig, check_name
+from options import one_line_errors, option, parse_options, stop_in_one_line
+
+EXPORTS = {  # format by ending
+    ".onnx": "onnx",
+    ".tflite": "litert",
+    "": "tf_saved_model",
+    ".savedmodel": "tf_saved_model",
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    job: str = job_option()
+    run: str = option(
+        "noise", "a job; with --export a run, a job or what --name called it", check=check_name
+    )
     draw: str | None = option(
         None, "draw the network into this file, .svg or .png, and print no summary", metavar="FILE"
+    )
+    export: str | None = option(
+        None,
+        "write the run's trained network, from raw pixels to mask, to a file: .onnx, .tflite "
+        "(LiteRT), or a folder without ending (SavedModel)",
+        metavar="FILE",
+        group="for other programs",
+    )
+    image_size: tuple[int, int] | None = option(
+        None,
+        "height and width of the only images that it takes, in pixels (default: any)",
+        least=1,
+        metavar=("H", "W"),
+    )
+    average: bool = option(
+        True, "average predictions over the turns and flips that the training had"
     )
 
 
 def check_options(options):
-    """Raise InputError for a drawing that would be neither SVG nor PNG."""
+    """Raise InputError for files of other kinds and for options that would have no effect."""
     if options.draw is not None and Path(options.draw).suffix.lower() not in (".svg", ".png"):
         raise InputError(f"--draw {options.draw}: expected a file that ends in .svg or .png")
+    path = options.export
+    if path is None and (options.image_size or not options.average):
+        raise InputError("--image-size and --no-average are of --export FILE; pass that, too")
+    if path is None and options.run not in JOBS:
+        raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
+    if path is not None and options.draw is not None:
+        raise InputError("--draw is of a job's network, --export of a trained one; pass one")
+    if path is not None and Path(path).suffix not in EXPORTS:
+        raise InputError(
+            f"--export {path}: expected the ending .onnx, .tflite (LiteRT), .savedmodel or none "
+            "(a folder, SavedModel)"
+        )
 
 
 if __name__ == "__main__":
@@ -293,7 +332,13 @@ def load_weights(model, path):
 
 
 def main(options):
-    model = get_unet(options.job)
+    if options.export is not None:
+        from export import export_run  # which imports this module
+
+        format = EXPORTS[Path(options.export).suffix]
+        export_run(options.run, options.export, format, options.image_size, options.average)
+        return
+    model = get_unet(options.run)
     if options.draw is None:
         model.summary(line_length=110)
         return
