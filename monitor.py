@@ -181,7 +181,8 @@ class Monitor(keras.callbacks.Callback):
     def finish(self):
         """Draw what is drawn once, at the end."""
         draw_curves(self.files.history, self.path("curves"))
-        draw_filmstrip(self.frames(), self.samples, self.path("filmstrip"))
+        if frames := self.frames():  # none where an interrupted training had no epoch left
+            draw_filmstrip(frames, self.samples, self.path("filmstrip"))
 
 
 def shrink(pixels, count):
