@@ -305,7 +305,7 @@ def test_help_states_every_option_and_loads_no_keras(script, place):
     assert "(default: noise)" in " ".join(done.stdout.split())
     assert "oneDNN" not in done.stderr  # TensorFlow's first words
     for option in re.findall(r"^    (\w+): .*option\(", (ROOT / script).read_text(), re.MULTILINE):
-        assert option == "job" or "--" + option.replace("_", "-") in done.stdout
+        assert option in ("job", "run") or "--" + option.replace("_", "-") in done.stdout
 
 
 MODULES = sorted(path.name for path in ROOT.glob("*.py"))
