@@ -33,7 +33,7 @@ class Options:
     weights: str | None = option(None, "HDF5 file (default: weights/NAME.weights.h5)")
     compare: str | None = option(
         None,
-        "name of a second run: scores and pictures of both go to vis/NAME-NAME/",
+        "name of a second run: scores and pictures of both go to vis/NAME+NAME/",
         metavar="NAME",
         check=check_name,
     )
@@ -183,7 +183,7 @@ def compare(run, other, options):
     names = run.name, other.name
     check_comparable(run, other, options)
     count, results = folder_images(run, options) if options.images else held_out(run)
-    vis, classes = Path("vis", f"{names[0]}-{names[1]}"), run.classes or TWO_CLASSES
+    vis, classes = Path("vis", f"{names[0]}+{names[1]}"), run.classes or TWO_CLASSES
     unseen = None if options.images else unseen_by(other)
     rows, shown = [], []
     with new_layers(vis) as layers:

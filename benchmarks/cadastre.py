@@ -49,7 +49,7 @@ from disk import csv_text, write_text
 from files import read_numbers
 from jobs import THRESHOLD
 from model import build_unet
-from train import compile_model, make_batches
+from training import compile_model, make_batches
 
 FACTORS = {
     "rate": (1e-2, 1e-3, 1e-4),

@@ -15,7 +15,7 @@ import numpy as np
 
 from arrays import Arrays
 from model import build_unet
-from train import compile_model
+from training import compile_model
 
 ROOT = Path(__file__).parent.parent
 

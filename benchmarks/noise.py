@@ -51,7 +51,7 @@ from losses import dice_per_image
 from model import build_unet
 from predict import Network, Run, predict_arrays
 from runs import Decision
-from train import compile_model, make_batches
+from training import compile_model, make_batches
 
 COLUMNS = ("setting", "shape", "fill", "seed", "step", "seconds", "radius", "border")
 COLUMNS += ("train", "mean", "worst", "near", "far")

@@ -144,7 +144,7 @@ def read_scores(path):
 def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
     small_run(name="wide", folds=2)
     printed = run_well("test.py", "nerve", "--compare", "wide", "--num-images", 3).splitlines()
-    folder = Path("vis/nerve-wide")
+    folder = Path("vis/nerve+wide")
     rows = read_scores(folder / "scores.csv")
     assert {row["image"] for row in rows} == set(read_record("nerve")["validation"])
     run_well("test.py", "wide")
@@ -157,7 +157,7 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
         assert float(row["nerve"]) == pytest.approx(alone["nerve"][row["image"]])
         assert float(row["wide"]) == pytest.approx(alone["wide"][row["image"]])
         assert float(row["difference"]) == float(row["wide"]) - float(row["nerve"])
-    assert "3 pictures in vis/nerve-wide/, all of them on one page" in printed[-2]
+    assert "3 pictures in vis/nerve+wide/, all of them on one page" in printed[-2]
     means = [np.mean([float(row[name]) for row in rows]) for name in ("nerve", "wide")]
     assert printed[-1].startswith(f"Dice {means[0]:.3f} nerve, {means[1]:.3f} wide: ")
     assert "over 4 images" in printed[-1]
@@ -178,7 +178,7 @@ def test_runs_that_no_image_is_new_to_are_refused(nerve):
         pytest.skip("the drawn subject has the last image")
     line = refusal("test.py", "nerve", "--compare", "last")
     assert "nerve and last held out no image in common" in line
-    assert not Path("vis/nerve-last/index.html").exists()
+    assert not Path("vis/nerve+last/index.html").exists()
 
 
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
@@ -190,4 +190,4 @@ def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     assert "pass --masks" in refusal("test.py", "nerve", "--compare", "wide", *folder[:2])
     printed = run_well("test.py", "nerve", "--compare", "wide", *folder)
     assert "over 3 images" in printed.splitlines()[-1]
-    assert [row["image"] for row in read_scores("vis/nerve-wide/scores.csv")] == ["1", "2", "3"]
+    assert [row["image"] for row in read_scores("vis/nerve+wide/scores.csv")] == ["1", "2", "3"]

@@ -15,7 +15,7 @@ from jobs import JOBS
 from model import build_unet
 from predict import load_run, predict_file
 from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
-from train import compile_model
+from training import compile_model
 
 NUM_PIXELS = 100
 
