@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from augment import sample_window
+from classes import colors_of
 from disk import replace_file
 from files import progress_bar, write_image
 from predict import standardize
@@ -112,7 +113,7 @@ def choose_samples(arrays, rows, sizes, scale):
 def show(mask, classes):
     """RGB uint8 (H, W, 3) of a mask of grey values 0..255 or of class numbers, (H, W, 1)."""
     if classes:
-        return np.array([one.color for one in classes], np.uint8)[mask[..., 0]]
+        return colors_of(classes)[mask[..., 0]]
     return np.repeat(mask, 3, axis=-1)
 
 
@@ -132,17 +133,16 @@ class Monitor(keras.callbacks.Callback):
         self.advice = ""
         if not network.batch_normalization:
             self.advice = ", or --set network.batch_normalization=true"
-        self.run, _, fold = files.name.partition(".")
-        self.folder, self.suffix = Path("vis", self.run), f".{fold}" if fold else ""
-
-    def path(self, what):
-        return self.folder / f"{what}{self.suffix}.png"
 
     def frames(self):
         """Pictures of the samples' predictions after some epochs, {epoch: path}."""
-        paths = (self.folder / "epochs").glob(f"[0-9]*{self.suffix}.png")
-        numbers = {p: p.name.removesuffix(f"{self.suffix}.png") for p in paths}
-        found = {int(number): p for p, number in numbers.items() if number.isdecimal()}
+        some = picture_path(self.files.name, "epochs/*")
+        numbers = {path: path.name.partition(".")[0] for path in some.parent.glob(some.name)}
+        found = {
+            int(number): path
+            for path, number in numbers.items()
+            if number.isdecimal() and path.name.count(".") == some.name.count(".")
+        }
         return dict(sorted(found.items()))
 
     def on_epoch_end(self, epoch, logs=None):
@@ -162,8 +162,10 @@ class Monitor(keras.callbacks.Callback):
             if number > epoch:  # of an earlier training
                 path.unlink()
         frame = shrink(np.concatenate(predictions), len(predictions))
-        write_image(self.folder / "epochs" / f"{epoch + 1:04}{self.suffix}.png", frame)
-        draw_progress(self.files.history, self.samples, predictions, self.path("progress"))
+        name = self.files.name
+        write_image(picture_path(name, f"epochs/{epoch + 1:04}"), frame)
+        path = picture_path(name, "progress")
+        draw_progress(self.files.history, self.samples, predictions, path)
         self.drawn = time.monotonic()
         self.cost = self.drawn - start
 
@@ -179,10 +181,15 @@ class Monitor(keras.callbacks.Callback):
             )
 
     def finish(self):
-        """Draw what is drawn once, at the end."""
-        draw_curves(self.files.history, self.path("curves"))
-        if frames := self.frames():  # none where an interrupted training had no epoch left
-            draw_filmstrip(frames, self.samples, self.path("filmstrip"))
+        """Draw the filmstrip; none where an interrupted training had no epoch left."""
+        if frames := self.frames():
+            draw_filmstrip(frames, self.samples, picture_path(self.files.name, "filmstrip"))
+
+
+def picture_path(name, what):
+    """Where a picture of a network lies, "nerve.fold1": vis/nerve/WHAT.fold1.png."""
+    run, _, fold = name.partition(".")
+    return Path("vis", run, f"{what}.{fold}.png" if fold else f"{what}.png")
 
 
 def shrink(pixels, count):

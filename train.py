@@ -175,7 +175,7 @@ from checkpoint import Progress, checkpoint_path, has_steps, read_progress, writ
 from devices import find_devices, find_precision
 from disk import lock, write_text
 from model import build_unet, load_weights
-from monitor import Monitor, ProgressLines, choose_samples
+from monitor import Monitor, ProgressLines, choose_samples, draw_curves, picture_path
 from predict import load_run, measure_classes, measure_held_out, predict_test
 from runs import Decision
 from training import (
@@ -235,6 +235,7 @@ def train_network(name, job, options, arrays, split, devices, progress):
 
 def report_training(files, monitor):
     """Draw the curves of what RunFiles kept and print the best epoch."""
+    draw_curves(files.history, picture_path(files.name, "curves"))
     if monitor:
         monitor.finish()
     best = files.record["best"]

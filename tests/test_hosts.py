@@ -197,6 +197,7 @@ def test_two_hosts_train_the_weights_of_one_and_submit_its_file(start, folders, 
     assert_equal(trained(folders[0]), alone, 1e-4)
     assert_equal(trained(folders[1]), trained(folders[0]), 0)
     assert not list((folders[1] / "weights").glob("nerve.*"))  # the first alone writes
+    assert (folders[0] / "vis/nerve/curves.png").exists()
 
     run_well("submission.py", "nerve")
     again = np.load("output/nerve/imgs_mask_test.npy")

@@ -50,7 +50,7 @@ def execute(cells, **settings):
 
 def copy_project(folder):
     (folder / "docs").mkdir(parents=True)
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("requirements*.txt")):
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("*.html"), *ROOT.glob("requirements*.txt")):
         shutil.copy(path, folder)
 
 
