@@ -87,7 +87,7 @@ def make_parser(options_class, prog, documentation):
     parser = OneLineParser(
         prog=f"python {prog}",
         description=" ".join(description.split()),
-        epilog=f"example: {example.splitlines()[0]}",
+        epilog=f"example: {example.splitlines()[0]}" if example else None,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     group = parser

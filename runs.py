@@ -109,7 +109,7 @@ def read_record(name):
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, expected {FORMAT}")
         record["command"]
-        job = record.setdefault("job", run)
+        job = record["job"]
         record.setdefault("arrays", job)
         _check(job in JOBS and (run == job or run not in JOBS), "job")
         classes = record.setdefault("classes", [])
