@@ -1,0 +1,256 @@
+"""A picture and a result of each job, from images that this project draws: docs/JOB.png.
+
+python benchmarks/examples.py nerve
+
+Draws the images (scenes.py; noise draws its own), runs data.py and train.py --recipe modern on
+them, and of the held-out images that have a foreground shows the best, the middle and the worst.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from jobs import JOBS, MODERN
+from options import one_line_errors, option, parse_options
+
+
+@dataclass(frozen=True)
+class Options:
+    job: str = option("all", "which job", choices=("all", *JOBS))
+    seed: int = option(1, "of the images and of the training", least=0, most=2**32 - 1)
+    work: str | None = option(
+        None,
+        "folder to work in, whose raw/, output/, weights/ and vis/ stay (default: one that is "
+        "removed at the end)",
+        metavar="DIR",
+    )
+    output: str = option(str(FOLDER.parent / "docs"), "folder for the pictures, JOB.png")
+    tiny: bool = option(False, "a few small images and steps, to see that this script works")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        OPTIONS = parse_options(Options, "benchmarks/examples.py", __doc__)
+
+import contextlib
+import tempfile
+import time
+
+import cv2
+import numpy as np
+
+import data
+import scenes
+import train
+from disk import replace_file
+from files import write_image
+from measure import head
+from pictures import draw
+from predict import load_run
+from scoring import held_out, score
+
+WIDEST = 1064  # pixels of a picture: four panels of 256 with their frames
+PANEL = 256  # pixels of a panel's longer side
+MOST_BYTES = 290_000  # of a picture's file
+
+
+@dataclass(frozen=True)
+class Example:
+    """How many images of a job are drawn, at which size they are trained on, and for how long."""
+
+    groups: int  # patients, cars; tiles, slices
+    views: int  # images of each
+    image_size: tuple[int, int] | None
+    first_filters: int  # doubled at each level; 0: the recipe's
+    epochs: int
+    steps: int  # of an epoch
+    changes: tuple[str, ...] = ()
+
+
+EXAMPLES = {  # a row a job
+    "noise": Example(1, 1, None, 0, 4, 100),
+    "nerve": Example(60, 6, (96, 128), 8, 12, 40),
+    "car": Example(24, 6, (160, 256), 8, 6, 50),
+    "cadastre": Example(120, 1, (256, 256), 8, 8, 50, ("recipe.window=128,128",)),
+    "membrane": Example(40, 1, None, 8, 6, 50, ("recipe.window=128,128",)),
+}
+COLUMNS = ("job", "steps", "seconds", "of the processor", "mean Dice", "worst Dice")
+COLUMNS += ("held-out images",)
+TINY = dict(groups=4, views=2, first_filters=2, epochs=1, steps=2)
+
+
+# ---- files as the jobs' data.py expects them
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, pixels)
+
+
+def write_nerve(folder, example, seed):
+    """Kaggle's tree: train/S_N.tif with its mask, frames of a patient being much alike."""
+    for subject in range(1, example.groups + 1):
+        for frame in range(1, example.views + 1):
+            image, mask = scenes.draw_nerve(seed, subject, frame)
+            save(folder / f"train/{subject}_{frame}.tif", image)
+            save(folder / f"train/{subject}_{frame}_mask.tif", mask)
+    return dict(raw=str(folder))
+
+
+def write_car(folder, example, seed):
+    """Kaggle's tree, its masks as PNG: OpenCV's GIF has more grey values than two."""
+    for car in range(1, example.groups + 1):
+        for view in range(1, example.views + 1):
+            image, mask = scenes.draw_car(seed, car, view)
+            save(folder / f"train/car{car:03}_{view:02}.jpg", image)
+            save(folder / f"train_masks/car{car:03}_{view:02}_mask.png", mask)
+    return dict(raw=str(folder))
+
+
+def write_cadastre(folder, example, seed):
+    """A folder of tiles and one of masks."""
+    for number in range(1, example.groups + 1):
+        image, mask = scenes.draw_cadastre(seed, number)
+        save(folder / f"images/{number}.png", image)
+        save(folder / f"masks/{number}.png", mask)
+    return dict(images=str(folder / "images"), masks=str(folder / "masks"))
+
+
+def write_membrane(folder, example, seed):
+    """The challenge's two stacks; neighbouring slices have nothing in common here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [scenes.draw_membrane(seed, number) for number in range(1, example.groups + 1)]
+    for name, pages in zip(("train-volume", "train-labels"), zip(*pairs)):
+        if not cv2.imwritemulti(str(folder / f"{name}.tif"), pages):
+            raise OSError(f"{folder / name}.tif: cannot be written")
+    return dict(raw=str(folder))
+
+
+WRITERS = {  # noise has none: data.py draws it
+    "nerve": write_nerve,
+    "car": write_car,
+    "cadastre": write_cadastre,
+    "membrane": write_membrane,
+}
+
+
+# ---- a run and its picture
+
+
+def changes_of(job, example):
+    """What --set is given, for a network as narrow as the example says."""
+    if not example.first_filters:
+        return example.changes
+    levels = len(MODERN[job].network.filters)
+    filters = [example.first_filters * 2**level for level in range(levels)]
+    texts = f"filters={','.join(map(str, filters))}", f"bottleneck={2 * filters[-1]}"
+    texts += ("decoder_filters=",)
+    return (*(f"network.{text}" for text in texts), *example.changes)
+
+
+def train_example(job, example, seed):
+    """Draw, prepare and train in the working directory; returns the run's Results with their Dice
+    [(dice, Result)], and the seconds of the training, by the clock and of the processor.
+    """
+    write = WRITERS.get(job)
+    given = write(Path("raw", job), example, seed) if write else {}
+    data.prepare(data.Options(job=job, seed=seed, image_size=example.image_size, **given))
+    clocks = time.perf_counter, time.process_time
+    start = [clock() for clock in clocks]
+    train.train_predict(
+        train.Options(
+            job=job,
+            recipe="modern",
+            seed=seed,
+            epochs=example.epochs,
+            steps_per_epoch=example.steps,
+            set=changes_of(job, example),
+        )
+    )
+    seconds = [clock() - before for clock, before in zip(clocks, start)]
+    return [(score(result)[0][0], result) for result in held_out(load_run(job))[1]], seconds
+
+
+def choose(scored):
+    """The best, the middle and the worst of [(dice, Result)] whose truth has a foreground."""
+    order = sorted((pair for pair in scored if pair[1].truth.any()), key=lambda pair: -pair[0])
+    return [order[0], order[len(order) // 2], order[-1]]
+
+
+def draw_rows(chosen):
+    """RGB picture: a row of image, truth, prediction and error for each (dice, Result)."""
+    rows = [draw(enlarge(one), f"{one.id}  Dice {dice:.3f}") for dice, one in chosen]
+    picture = np.concatenate(rows)
+    height, width = picture.shape[:2]
+    if width > WIDEST:
+        size = WIDEST, round(height * WIDEST / width)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return picture
+
+
+def write_small(path, picture):
+    """Write an RGB picture as PNG of at most MOST_BYTES, in no fewer colours than that takes, for
+    PNG packs no noise; black and white stay. Raises ValueError where nothing helps.
+    """
+    for step in (1, 2, 4, 8, 16, 32, 64):
+        rounded = np.round(picture[..., ::-1] // step * (255 / (256 // step - 1)))
+        setting = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+        encoded = cv2.imencode(".png", rounded.astype(np.uint8), setting)[1]
+        if encoded.nbytes <= MOST_BYTES:
+            break
+    else:
+        raise ValueError(f"{path}: more than {MOST_BYTES} bytes however it is rounded")
+    with replace_file(path, encoded.nbytes) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def enlarge(result):
+    """A Result whose longer side has PANEL pixels or more."""
+    height, width = result.truth.shape
+    factor = PANEL / max(height, width)
+    if factor <= 1:
+        return result
+    size = round(width * factor), round(height * factor)
+
+    def resize(pixels, way):
+        return cv2.resize(pixels, size, interpolation=way).reshape(*size[::-1], -1)
+
+    return replace(
+        result,
+        image=resize(result.image, cv2.INTER_CUBIC),
+        probability=resize(result.probability, cv2.INTER_LINEAR),
+        prediction=resize(result.prediction, cv2.INTER_NEAREST)[..., 0],
+        truth=resize(result.truth, cv2.INTER_NEAREST)[..., 0],
+    )
+
+
+def row(job, example, scored, seconds):
+    """A line of a Markdown table."""
+    dice = [value for value, _ in scored]
+    cells = [job, example.epochs * example.steps, *(f"{value:.0f}" for value in seconds)]
+    cells += [f"{np.mean(dice):.3f}", f"{min(dice):.3f}", len(dice)]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main(options):
+    names = EXAMPLES if options.job == "all" else (options.job,)
+    output, rows = Path(options.output).resolve(), []
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(options.work or temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        with contextlib.chdir(work):
+            for job in names:
+                example = replace(EXAMPLES[job], **TINY) if options.tiny else EXAMPLES[job]
+                scored, seconds = train_example(job, example, options.seed)
+                write_small(output / f"{job}.png", draw_rows(choose(scored)))
+                rows.append(row(job, example, scored, seconds))
+    print(head(*COLUMNS))
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(OPTIONS)
