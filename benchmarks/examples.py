@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from jobs import JOBS, MODERN
+from jobs import JOBS, MODERN, InputError
 from options import one_line_errors, option, parse_options
 
 
@@ -23,11 +23,13 @@ class Options:
     seed: int = option(1, "of the images and of the training", least=0, most=2**32 - 1)
     work: str | None = option(
         None,
-        "folder to work in, whose raw/, output/, weights/ and vis/ stay (default: one that is "
+        "new folder to work in, whose raw/, output/, weights/ and vis/ stay (default: one that is "
         "removed at the end)",
         metavar="DIR",
     )
-    output: str = option(str(FOLDER.parent / "docs"), "folder for the pictures, JOB.png")
+    output: str = option(
+        str(FOLDER.parent / "docs"), "folder for the pictures, JOB.png (tiny: JOB.tiny.png)"
+    )
     tiny: bool = option(False, "a few small images and steps, to see that this script works")
 
 
@@ -53,7 +55,6 @@ from predict import load_run
 from scoring import held_out, score
 
 WIDEST = 1064  # pixels of a picture: four panels of 256 with their frames
-PANEL = 256  # pixels of a panel's longer side
 MOST_BYTES = 290_000  # of a picture's file
 
 
@@ -153,8 +154,12 @@ def changes_of(job, example):
 
 def train_example(job, example, seed):
     """Draw, prepare and train in the working directory; returns the run's Results with their Dice
-    [(dice, Result)], and the seconds of the training, by the clock and of the processor.
+    [(dice, Result)], and the seconds of the training, by the clock and of the processor. Raises
+    InputError where the job has files there.
     """
+    for path in (Path("raw", job), Path("output", job)):
+        if path.exists():
+            raise InputError(f"{path.resolve()}: is there already; pass another --work")
     write = WRITERS.get(job)
     given = write(Path("raw", job), example, seed) if write else {}
     data.prepare(data.Options(job=job, seed=seed, image_size=example.image_size, **given))
@@ -182,7 +187,7 @@ def choose(scored):
 
 def draw_rows(chosen):
     """RGB picture: a row of image, truth, prediction and error for each (dice, Result)."""
-    rows = [draw(enlarge(one), f"{one.id}  Dice {dice:.3f}") for dice, one in chosen]
+    rows = [draw(one, f"{one.id}  Dice {dice:.3f}") for dice, one in chosen]
     picture = np.concatenate(rows)
     height, width = picture.shape[:2]
     if width > WIDEST:
@@ -207,26 +212,6 @@ def write_small(path, picture):
         temporary.write_bytes(encoded)
 
 
-def enlarge(result):
-    """A Result whose longer side has PANEL pixels or more."""
-    height, width = result.truth.shape
-    factor = PANEL / max(height, width)
-    if factor <= 1:
-        return result
-    size = round(width * factor), round(height * factor)
-
-    def resize(pixels, way):
-        return cv2.resize(pixels, size, interpolation=way).reshape(*size[::-1], -1)
-
-    return replace(
-        result,
-        image=resize(result.image, cv2.INTER_CUBIC),
-        probability=resize(result.probability, cv2.INTER_LINEAR),
-        prediction=resize(result.prediction, cv2.INTER_NEAREST)[..., 0],
-        truth=resize(result.truth, cv2.INTER_NEAREST)[..., 0],
-    )
-
-
 def row(job, example, scored, seconds):
     """A line of a Markdown table."""
     dice = [value for value, _ in scored]
@@ -245,7 +230,8 @@ def main(options):
             for job in names:
                 example = replace(EXAMPLES[job], **TINY) if options.tiny else EXAMPLES[job]
                 scored, seconds = train_example(job, example, options.seed)
-                write_small(output / f"{job}.png", draw_rows(choose(scored)))
+                name = f"{job}.tiny.png" if options.tiny else f"{job}.png"
+                write_small(output / name, draw_rows(choose(scored)))
                 rows.append(row(job, example, scored, seconds))
     print(head(*COLUMNS))
     print("\n".join(rows))

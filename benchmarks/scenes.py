@@ -302,10 +302,12 @@ def draw_membrane(seed, number, size=(256, 256)):
     light = rng.uniform(160, 212, len(seeds))[label] + 9 * cloud(rng, size, 12)
     for _ in range(rng.integers(14, 26)):
         draw_organelle(light, rng, label, mask)
-    strength = np.clip(0.85 + 0.3 * cloud(rng, size, 30), 0.25, 1)  # faint where cut aslant
+    strength = np.clip(0.75 + 0.35 * cloud(rng, size, 30), 0.12, 1)  # faint where cut aslant
     edge = 1 / (1 + np.exp(np.clip((gap - width) * 1.3, -30, 30)))
     light += strength * edge * (50 - light)
-    light = cv2.GaussianBlur(light, (0, 0), 0.9) + 8 * cloud(rng, size, 3) + rng.normal(0, 9, size)
+    light = (
+        cv2.GaussianBlur(light, (0, 0), 0.9) + 8 * cloud(rng, size, 3) + rng.normal(0, 11, size)
+    )
     return as_uint8(light), np.uint8(255) * mask
 
 

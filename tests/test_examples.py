@@ -12,6 +12,7 @@ from conftest import ROOT, run_well
 
 import data
 from arrays import load_arrays
+from jobs import JOBS, MODERN, InputError
 from scoring import Result
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -107,14 +108,14 @@ class TestShapes:
         shapes.stroke(mask, [(-20, -20), (220, 220)], 25, 255)
         assert (mask > 0).sum() == pytest.approx(200 * np.sqrt(2) * 25, rel=0.02)
 
-    def test_a_filled_polygon_has_the_pixels_of_picks_theorem(self):
+    def test_a_filled_polygon_has_its_area_and_half_of_its_border(self):
         points = shapes.rounded(np.array([(10.0, 20.0), (150.0, 30.0), (120.0, 90.0)]))
         x, y = points.T
         mask = np.zeros((120, 200), np.uint8)
         shapes.fill(mask, points, 255)
         area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
         border = np.hypot(*(points - np.roll(points, 1, axis=0)).T).sum()
-        assert (mask > 127).sum() == pytest.approx(area + border / 2, rel=0.01)
+        assert (mask > 127).sum() == pytest.approx(area + border / 2, rel=0.02)
 
 
 class TestPictures:
@@ -165,7 +166,7 @@ def test_a_picture_shows_the_truth_that_was_drawn(place):
     )
     assert output.splitlines()[-1].startswith("| cadastre | 2 |")
     assert output.splitlines()[-1].endswith(" | 1 |")
-    picture = cv2.imread("out/cadastre.png")
+    picture = cv2.imread("out/cadastre.tiny.png")
     assert picture.shape == (3 * (22 + 256 + 4), 4 * (256 + 8), 3)
     (held_out,) = json.loads(Path("work/weights/cadastre.json").read_text())["validation"]
     mask = cv2.imread(f"work/raw/cadastre/masks/{held_out}.png", cv2.IMREAD_GRAYSCALE)
@@ -174,3 +175,23 @@ def test_a_picture_shows_the_truth_that_was_drawn(place):
     np.testing.assert_array_equal(truth[share > 128], 255)
     np.testing.assert_array_equal(truth[share < 127], 0)
     assert not Path("weights").exists()
+
+
+def test_a_folder_that_has_the_job_already_is_left_as_it_is(place):
+    (place / "work/output/car").mkdir(parents=True)
+    with pytest.raises(InputError, match="output/car: is there already; pass another --work"):
+        examples.main(examples.Options(job="car", work="work", output="out"))
+    assert not (place / "work/raw").exists()
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_each_job_has_a_row_that_the_modern_recipe_can_train(job):
+    example = examples.EXAMPLES[job]
+    changed = MODERN[job].change(examples.changes_of(job, example))
+    levels = len(changed.network.filters)
+    assert levels == len(MODERN[job].network.filters)
+    if example.first_filters:
+        assert changed.network.filters[-1] == example.first_filters * 2 ** (levels - 1)
+    size = changed.recipe.window or example.image_size or changed.image_size
+    changed.network.check_size(*size)
