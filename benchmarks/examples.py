@@ -73,7 +73,7 @@ class Example:
 
 EXAMPLES = {  # a row a job
     "noise": Example(1, 1, None, 0, 4, 100),
-    "nerve": Example(60, 6, (96, 128), 8, 12, 40),
+    "nerve": Example(60, 6, (96, 128), 8, 10, 30),
     "car": Example(24, 6, (160, 256), 8, 6, 50),
     "cadastre": Example(120, 1, (256, 256), 8, 8, 50, ("recipe.window=128,128",)),
     "membrane": Example(40, 1, None, 8, 6, 50, ("recipe.window=128,128",)),
@@ -180,8 +180,11 @@ def train_example(job, example, seed):
 
 
 def choose(scored):
-    """The best, the middle and the worst of [(dice, Result)] whose truth has a foreground."""
-    order = sorted((pair for pair in scored if pair[1].truth.any()), key=lambda pair: -pair[0])
+    """The best, the middle and the worst of [(dice, Result)] whose truth has a foreground; of all
+    where none has.
+    """
+    shown = [pair for pair in scored if pair[1].truth.any()] or scored
+    order = sorted(shown, key=lambda pair: -pair[0])
     return [order[0], order[len(order) // 2], order[-1]]
 
 

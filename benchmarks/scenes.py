@@ -9,7 +9,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shapes import as_uint8, blend, cloud, curve, ellipse, fill, nearest_two, oval, rounded, stroke
+from shapes import (
+    as_uint8,
+    bent,
+    blend,
+    cloud,
+    curve,
+    ellipse,
+    fill,
+    nearest_two,
+    oval,
+    rounded,
+    stroke,
+)
 
 
 # ---- nerve: ultrasound
@@ -19,39 +31,41 @@ def draw_nerve(seed, subject, frame, size=(192, 256)):
     """A frame of a subject's sweep: layers of tissue in speckle, in some frames a dark oval nerve
     with a bright rim; image and mask (H, W). Frames of a subject are nearly alike.
     """
-    rng, own = (
-        np.random.default_rng((seed, subject)),
-        np.random.default_rng((seed, subject, frame)),
-    )
-    height, width = size
+    rng, own = (np.random.default_rng((seed, *n)) for n in ((subject,), (subject, frame)))
+    height = size[0]
     depth = np.indices(size, np.float32)[0] / height + 0.05 * cloud(rng, size, (height, 70))
-    echo = 0.34 + 0.1 * cloud(rng, size, (5, 50))
-    for middle in rng.uniform(0.05, 1, 5):
-        echo += rng.uniform(0.2, 0.7) * np.exp(
-            -(((depth - middle) / rng.uniform(0.01, 0.03)) ** 2)
-        )
-    for _ in range(3):  # muscles and vessels, which are no nerve
-        place = rng.uniform((0.3, 0.1), (0.9, 0.9)) * size + own.normal(0, 2, 2)
-        radii = rng.uniform((9, 14), (20, 40))
-        inside = oval(size, place, radii, rng.uniform(-30, 30)) < 1
-        echo *= 1 - rng.uniform(0.35, 0.9) * cv2.GaussianBlur(np.float32(inside), (0, 0), 2.5)
+    echo = draw_tissue(rng, own, depth)
     middle = rng.uniform((0.4, 0.3), (0.65, 0.7)) * size
     radii, degrees = rng.uniform((17, 28), (25, 46)), rng.uniform(-25, 25)
     drift, first = rng.normal(0, 1.5, 2), rng.integers(0, 6)
     place = middle + frame * drift + own.normal(0, 1.5, 2)
     away = oval(size, place, radii, degrees) + 0.07 * cloud(rng, size, 25)
     fibres = 0.3 + 0.12 * np.abs(cloud(rng, size, 7))
-    rim = rng.uniform(0.15, 0.4) * np.exp(-(((away - 1.08) / 0.09) ** 2))
+    rim = rng.uniform(0.1, 0.35) * np.exp(-(((away - 1.08) / 0.09) ** 2))
     mask = (away < 1) & (first <= frame < first + 4)
     if mask.any():
-        echo = np.where(mask, 0.3 * echo + 0.3 * fibres, echo) + rim
-    speckle = np.hypot(
-        *(cv2.GaussianBlur(own.normal(size=size), (0, 0), 1.7, sigmaY=0.9) for _ in "xy")
-    )
+        echo = np.where(mask, 0.38 * echo + 0.32 * fibres, echo) + rim
+    waves = (cv2.GaussianBlur(own.normal(size=size), (0, 0), 1.7, sigmaY=0.9) for _ in "xy")
+    speckle = np.hypot(*waves)
     speckle /= speckle.mean()
     gain = 1.3 - 0.6 * depth + 0.12 * cloud(rng, size, (height, 30))
     light = 230 * np.maximum(echo * gain, 0.02) ** 0.9 * (0.35 + 0.65 * speckle)
     return as_uint8(light + own.normal(0, 4, size)), np.uint8(255) * mask
+
+
+def draw_tissue(rng, own, depth):
+    """How much each pixel echoes, float (H, W): layers that follow the depth, muscles, vessels."""
+    size = depth.shape
+    echo = 0.34 + 0.1 * cloud(rng, size, (5, 50))
+    for middle in rng.uniform(0.05, 1, 5):
+        bright, half = rng.uniform(0.2, 0.7), rng.uniform(0.01, 0.03)
+        echo += bright * np.exp(-(((depth - middle) / half) ** 2))
+    for _ in range(3):  # muscles and vessels, which are no nerve
+        place = rng.uniform((0.3, 0.1), (0.9, 0.9)) * size + own.normal(0, 2, 2)
+        radii = rng.uniform((9, 14), (20, 40))
+        inside = oval(size, place, radii, rng.uniform(-30, 30)) < 1
+        echo *= 1 - rng.uniform(0.35, 0.9) * cv2.GaussianBlur(np.float32(inside), (0, 0), 2.5)
+    return echo
 
 
 # ---- car: photos in a studio
@@ -214,18 +228,9 @@ def draw_cadastre(seed, number, size=(512, 512)):
 def draw_fields(rng, size):
     """Fields in colours of their own, some with furrows, tracks and hedges between some."""
     seeds = rng.uniform(0, 1, (rng.integers(5, 14), 2)) * size
-    bend = [12 * cloud(rng, size, 90) for _ in "yx"]
-    label, gap = (
-        cv2.remap(
-            np.float32(part),
-            *[
-                np.clip(i + b, 0, n - 1)
-                for i, b, n in zip(np.indices(size, np.float32)[::-1], bend, size[::-1])
-            ],
-            cv2.INTER_NEAREST,
-        )
-        for part in nearest_two(size, seeds, rng.uniform(0.6, 1.6, 2))
-    )
+    bend = [12 * cloud(rng, size, 90) for _ in "xy"]
+    parts = nearest_two(size, seeds, rng.uniform(0.6, 1.6, 2))
+    label, gap = (bent(part, bend) for part in parts)
     y, x = np.indices(size, np.float32)
     image = np.zeros((*size, 3), np.float32)
     for number in range(len(seeds)):
@@ -294,9 +299,8 @@ def draw_membrane(seed, number, size=(256, 256)):
     seeds = seeds[rng.random(len(seeds)) < 0.85]
     label, gap = nearest_two(wide, seeds, rng.uniform(0.75, 1.35, 2))
     bend = [4.5 * cloud(rng, size, 24) + cloud(rng, size, 9) for _ in "xy"]
-    x, y = (i + b + 40 for i, b in zip(np.indices(size, np.float32)[::-1], bend))
-    gap = cv2.remap(gap, x, y, cv2.INTER_LINEAR)
-    label = cv2.remap(np.float32(label), x, y, cv2.INTER_NEAREST).astype(int)
+    gap = bent(gap, bend, 40, cv2.INTER_LINEAR)
+    label = bent(label, bend, 40).astype(int)
     width = 4.4 + 1.3 * cloud(rng, size, 20)  # of a membrane, in pixels, on both sides together
     mask = gap > np.maximum(width, 2.5)
     light = rng.uniform(160, 212, len(seeds))[label] + 9 * cloud(rng, size, 12)

@@ -37,6 +37,15 @@ def nearest_two(size, seeds, stretch=(1, 1)):
     return label, second - first
 
 
+def bent(pixels, bend, margin=0, way=cv2.INTER_NEAREST):
+    """Pixels as a bent lens shows them, float32 (H, W): at (x, y) those of x + bend[0] + margin, y
+    + bend[1] + margin.
+    """
+    places = np.indices(bend[0].shape, np.float32)[::-1]
+    x, y = (place + by + margin for place, by in zip(places, bend))
+    return cv2.remap(np.float32(pixels), x, y, way, borderMode=cv2.BORDER_REPLICATE)
+
+
 def curve(start, middle, end, count=40):
     """Points (x, y) of a quadratic Bezier curve, float (count, 2)."""
     t = np.linspace(0, 1, count)[:, None]

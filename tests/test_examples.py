@@ -128,7 +128,9 @@ class TestPictures:
         values = {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.0, "e": 0.7}
         scored = [(dice, self.result(name, 1)) for name, dice in values.items()]
         scored += [(1.0, self.result("empty", 0))]
-        assert [one.id for _, one in examples.choose(scored)] == ["b", "c", "d"]
+        chosen = examples.choose(scored)  # middle of 0.9, 0.7, 0.5, 0.2, 0.0
+        assert [one.id for _, one in chosen] == ["b", "c", "d"]
+        assert [one.id for _, one in examples.choose(scored[-1:])] == ["empty"] * 3
 
     def test_a_row_has_four_panels_of_256_pixels_in_frames(self):
         picture = examples.draw_rows([(1.0, self.result("a", 1))] * 3)
