@@ -73,7 +73,7 @@ class Example:
 
 EXAMPLES = {  # a row a job
     "noise": Example(1, 1, None, 0, 4, 100),
-    "nerve": Example(60, 6, (96, 128), 8, 10, 30),
+    "nerve": Example(60, 6, (96, 128), 8, 12, 40, ("recipe.batch_size=8",)),
     "car": Example(24, 6, (160, 256), 8, 6, 50),
     "cadastre": Example(120, 1, (256, 256), 8, 8, 50, ("recipe.window=128,128",)),
     "membrane": Example(40, 1, None, 8, 6, 50, ("recipe.window=128,128",)),

@@ -41,10 +41,10 @@ def draw_nerve(seed, subject, frame, size=(192, 256)):
     place = middle + frame * drift + own.normal(0, 1.5, 2)
     away = oval(size, place, radii, degrees) + 0.07 * cloud(rng, size, 25)
     fibres = 0.3 + 0.12 * np.abs(cloud(rng, size, 7))
-    rim = rng.uniform(0.1, 0.35) * np.exp(-(((away - 1.08) / 0.09) ** 2))
+    rim = rng.uniform(0.15, 0.4) * np.exp(-(((away - 1.08) / 0.09) ** 2))
     mask = (away < 1) & (first <= frame < first + 4)
     if mask.any():
-        echo = np.where(mask, 0.38 * echo + 0.32 * fibres, echo) + rim
+        echo = np.where(mask, 0.3 * echo + 0.3 * fibres, echo) + rim
     waves = (cv2.GaussianBlur(own.normal(size=size), (0, 0), 1.7, sigmaY=0.9) for _ in "xy")
     speckle = np.hypot(*waves)
     speckle /= speckle.mean()
