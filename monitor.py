@@ -19,6 +19,7 @@ from predict import standardize
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
 NUM_SAMPLES = 4  # images whose prediction is shown after each epoch
+NEARBY = 8  # rows that are looked at for each
 LARGEST_SAMPLE = 256  # pixels of their longer side in the pictures
 DRAWING_SHARE = 0.05  # of the time of a training, at the most, goes to its pictures
 MOST_FRAMES = 10  # epochs in a filmstrip
@@ -94,16 +95,19 @@ class Samples:
 
 
 def choose_samples(arrays, rows, sizes, scale):
-    """The Samples of some rows, evenly spread; sizes: of what the network takes and gives."""
-    places = np.linspace(0, len(rows) - 1, min(NUM_SAMPLES, len(rows))).astype(int)
-    pairs = [
-        sample_window(
+    """The Samples of some rows, evenly spread, but where there is one nearby that shows a
+    foreground; sizes: of what the network takes and gives.
+    """
+    top, left = ((a - b) // 2 for a, b in zip(*sizes))
+
+    def pair(row):
+        return sample_window(
             arrays.images[row], arrays.masks[row], sizes[0], has_classes=bool(arrays.classes)
         )
-        for row in np.asarray(rows)[places]
-    ]
+
+    parts = np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows)))
+    pairs = [max(map(pair, part[:NEARBY]), key=lambda pair: pair[1].any()) for part in parts]
     images, masks = (np.stack(part) for part in zip(*pairs))
-    top, left = ((a - b) // 2 for a, b in zip(*sizes))
     middle = np.s_[:, top : top + sizes[1][0], left : left + sizes[1][1]]
     truths = [show(mask, arrays.classes) for mask in masks[middle]]
     shown = np.round(images[middle]).astype(np.uint8)
@@ -238,8 +242,9 @@ def draw_progress(history, samples, predictions, path):
     """The curves so far, and under them each sample's image, truth and present prediction."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 10), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 7))
+    height = 3 * 2.4 * np.divide(*samples.images.shape[1:3])  # inches, of the pictures
+    figure = Figure(figsize=(10, 3.5 + height), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(3, height + 0.5))
     plot_curves(above, history)
     rows = ("image", samples.images), ("truth", samples.truths), ("prediction", predictions)
     grid = below.subplots(3, len(predictions), squeeze=False)
@@ -261,7 +266,8 @@ def draw_filmstrip(frames, samples, path):
         columns.append((f"epoch {epoch}", np.split(frame, len(samples.images))))
     columns.append(("truth", samples.truths))
     count = len(samples.images)
-    figure = Figure(figsize=(1.6 * len(columns), 1.75 * count), layout="constrained")
+    height = 0.15 + 1.6 * np.divide(*samples.images.shape[1:3])  # inches
+    figure = Figure(figsize=(1.6 * len(columns), 0.3 + height * count), layout="constrained")
     grid = figure.subplots(count, len(columns), squeeze=False)
     for axes, (name, pictures) in zip(grid.T, columns):
         _show_row(axes, "", pictures)

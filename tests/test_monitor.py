@@ -135,15 +135,20 @@ def test_a_new_training_forgets_the_frames_of_the_one_before(arrays):
 
 
 def test_samples_are_spread_over_the_rows_and_cropped_to_what_the_network_gives():
-    pairs = [draw_pair(number, (64, 80)) for number in range(9)]
+    pairs = [draw_pair(number, (64, 80), filled=number != 4) for number in range(9)]
     images, masks = (np.stack(part)[..., None] for part in zip(*pairs))
     arrays = Arrays(images, masks, images[:0], [{}] * 9, [])
     rows = [0, 2, 3, 4, 5, 6, 8]
     samples = choose_samples(arrays, rows, ((64, 80), (60, 72)), (10.0, 2.0))
     assert samples.inputs.shape == (4, 64, 80, 1)
-    np.testing.assert_array_equal(samples.images, images[[0, 3, 5, 8], 2:62, 4:76])
-    np.testing.assert_array_equal(samples.truths[..., :1], masks[[0, 3, 5, 8], 2:62, 4:76])
-    np.testing.assert_allclose(samples.inputs, (images[[0, 3, 5, 8]] - 10.0) / 2.0)
+    shown = [0, 3, 5, 8]  # of [0, 2], [3, 4], [5, 6] and [8]
+    np.testing.assert_array_equal(samples.images, images[shown, 2:62, 4:76])
+    np.testing.assert_array_equal(samples.truths[..., :1], masks[shown, 2:62, 4:76])
+    np.testing.assert_allclose(samples.inputs, (images[shown] - 10.0) / 2.0)
+    samples = choose_samples(arrays, [4, 6], ((64, 80), (64, 80)), (10.0, 2.0))
+    np.testing.assert_array_equal(samples.images, images[[4, 6]])
+    samples = choose_samples(arrays, [4, 6, 1, 2, 3], ((64, 80), (64, 80)), (10.0, 2.0))
+    np.testing.assert_array_equal(samples.images, images[[6, 1, 2, 3]])  # 4 is empty
 
 
 def test_classes_are_shown_in_their_colours():
