@@ -13,8 +13,8 @@ import numpy as np
 
 from augment import sample_window
 from classes import colors_of
-from disk import replace_file
-from files import progress_bar, write_image
+from files import progress_bar, resize, write_image
+from pictures import as_rgb, panel
 from predict import standardize
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
@@ -23,6 +23,7 @@ NEARBY = 8  # rows that are looked at for each
 LARGEST_SAMPLE = 256  # pixels of their longer side in the pictures
 DRAWING_SHARE = 0.05  # of the time of a training, at the most, goes to its pictures
 MOST_FRAMES = 10  # epochs in a filmstrip
+PANEL, SMALL_PANEL = (200, 320), (100, 160)  # least and most pixels of a picture's longer side
 
 
 # ---- in the terminal
@@ -168,8 +169,8 @@ class Monitor(keras.callbacks.Callback):
         frame = shrink(np.concatenate(predictions), len(predictions))
         name = self.files.name
         write_image(picture_path(name, f"epochs/{epoch + 1:04}"), frame)
-        path = picture_path(name, "progress")
-        draw_progress(self.files.history, self.samples, predictions, path)
+        picture = draw_progress(self.files.history, self.samples, predictions)
+        write_image(picture_path(name, "progress"), picture)
         self.drawn = time.monotonic()
         self.cost = self.drawn - start
 
@@ -187,7 +188,8 @@ class Monitor(keras.callbacks.Callback):
     def finish(self):
         """Draw the filmstrip; none where an interrupted training had no epoch left."""
         if frames := self.frames():
-            draw_filmstrip(frames, self.samples, picture_path(self.files.name, "filmstrip"))
+            picture = draw_filmstrip(frames, self.samples)
+            write_image(picture_path(self.files.name, "filmstrip"), picture)
 
 
 def picture_path(name, what):
@@ -229,35 +231,36 @@ def plot_curves(figure, history):
     return len(names)
 
 
-def draw_curves(history, path):
-    """The curves of a training as a picture."""
-    from matplotlib.figure import Figure  # only now: it delays the first step
+def draw_curves(history):
+    """The curves of a training, RGB uint8, 400 pixels high."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # only now: they delay the
+    from matplotlib.figure import Figure  # first step
 
-    figure = Figure(layout="constrained")
+    figure = Figure(layout="constrained", dpi=100)
     figure.set_size_inches(5 * plot_curves(figure, history), 4)
-    _save(figure, path)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def draw_progress(history, samples, predictions, path):
-    """The curves so far, and under them each sample's image, truth and present prediction."""
-    from matplotlib.figure import Figure
-
-    height = 3 * 2.4 * np.divide(*samples.images.shape[1:3])  # inches, of the pictures
-    figure = Figure(figsize=(10, 3.5 + height), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, height + 0.5))
-    plot_curves(above, history)
-    rows = ("image", samples.images), ("truth", samples.truths), ("prediction", predictions)
-    grid = below.subplots(3, len(predictions), squeeze=False)
-    for axes, (name, pictures) in zip(grid, rows):
-        _show_row(axes, name, pictures)
-    below.suptitle(f"after epoch {history[-1]['epoch']}")
-    _save(figure, path)
+def draw_progress(history, samples, predictions):
+    """The curves so far, and under them each sample's image, truth and present prediction: RGB
+    uint8.
+    """
+    captions = "image", "truth", f"prediction after epoch {history[-1]['epoch']}"
+    rows = zip(captions, (samples.images, samples.truths, predictions))
+    grid = [
+        np.concatenate([panel(as_rgb(pixels), caption, *PANEL) for pixels in pictures], axis=1)
+        for caption, pictures in rows
+    ]
+    return below(draw_curves(history), *grid)
 
 
-def draw_filmstrip(frames, samples, path):
-    """A row for each sample: image, its prediction after some of the epochs, truth."""
-    from matplotlib.figure import Figure
+def draw_filmstrip(frames, samples):
+    """A row for each sample: image, its prediction after some of the epochs, truth; RGB uint8.
 
+    frames: {epoch: path of its frame}.
+    """
     epochs = np.array(list(frames))
     chosen = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_FRAMES).astype(int))]
     columns = [("image", samples.images)]
@@ -265,25 +268,22 @@ def draw_filmstrip(frames, samples, path):
         frame = cv2.imread(str(frames[epoch]))[..., ::-1]
         columns.append((f"epoch {epoch}", np.split(frame, len(samples.images))))
     columns.append(("truth", samples.truths))
-    count = len(samples.images)
-    height = 0.15 + 1.6 * np.divide(*samples.images.shape[1:3])  # inches
-    figure = Figure(figsize=(1.6 * len(columns), 0.3 + height * count), layout="constrained")
-    grid = figure.subplots(count, len(columns), squeeze=False)
-    for axes, (name, pictures) in zip(grid.T, columns):
-        _show_row(axes, "", pictures)
-        axes[0].set_title(name)
-    _save(figure, path)
+    height, width = columns[1][1][0].shape[:2]
+    strips = [
+        np.concatenate(
+            [panel(resize(as_rgb(pixels), (height, width)), name, *SMALL_PANEL) for pixels in some]
+        )
+        for name, some in columns
+    ]
+    return np.concatenate(strips, axis=1)
 
 
-def _show_row(axes, name, pictures):
-    """Pictures, grey or RGB, in one row of axes, with a name at its side."""
-    for ax, picture in zip(axes, pictures):
-        picture = np.repeat(picture, 3 // picture.shape[-1], axis=-1)
-        ax.imshow(picture, interpolation="nearest")
-        ax.set(xticks=[], yticks=[])
-    axes[0].set_ylabel(name)
-
-
-def _save(figure, path):
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+def below(*pictures):
+    """RGB pictures one below the other, on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate(
+        [
+            np.pad(p, [(0, 0), (0, width - p.shape[1]), (0, 0)], constant_values=255)
+            for p in pictures
+        ]
+    )

@@ -84,7 +84,7 @@ def draw_outlines(image, numbers, classes):
 
 def join(panels):
     """Panels {caption: RGB pixels} side by side."""
-    return np.concatenate([_panel(pixels, text) for text, pixels in panels.items()], axis=1)
+    return np.concatenate([panel(pixels, text) for text, pixels in panels.items()], axis=1)
 
 
 def as_rgb(pixels):
@@ -92,16 +92,18 @@ def as_rgb(pixels):
     return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
 
 
-def _panel(pixels, caption):
-    """Pixels at a size that the eye can judge, on white under a caption."""
+def panel(pixels, caption, least=MIN_PANEL, most=MAX_PANEL):
+    """RGB pixels at a size that the eye can judge, on white under a caption; least, most: of their
+    longer side.
+    """
     height, width = pixels.shape[:2]
     longer = max(height, width)
-    if longer < MIN_PANEL:
-        factor = -(-MIN_PANEL // longer)
+    if longer < least:
+        factor = -(-least // longer)
         pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
-    elif longer > MAX_PANEL:
+    elif longer > most:
         pixels = resize(
-            pixels, tuple(max(1, round(length * MAX_PANEL / longer)) for length in (height, width))
+            pixels, tuple(max(1, round(length * most / longer)) for length in (height, width))
         )
     framed = cv2.copyMakeBorder(
         pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)

@@ -174,6 +174,7 @@ from classes import find_classes
 from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
 from devices import find_devices, find_precision
 from disk import lock, write_text
+from files import write_image
 from model import build_unet, load_weights
 from monitor import Monitor, ProgressLines, choose_samples, draw_curves, picture_path
 from predict import load_run, measure_classes, measure_held_out, predict_test
@@ -235,7 +236,7 @@ def train_network(name, job, options, arrays, split, devices, progress):
 
 def report_training(files, monitor):
     """Draw the curves of what RunFiles kept and print the best epoch."""
-    draw_curves(files.history, picture_path(files.name, "curves"))
+    write_image(picture_path(files.name, "curves"), draw_curves(files.history))
     if monitor:
         monitor.finish()
     best = files.record["best"]
