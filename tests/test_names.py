@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,13 @@ from conftest import make_folders, make_nerve, page_data, refusal, run_well
 
 import data
 import train
+from arrays import load_arrays
 from checkpoint import read_progress
 from jobs import InputError, command
 from options import Stopped
 from predict import load_run
 from runs import read_record
+from scoring import held_out, score
 
 SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
 
@@ -29,12 +32,22 @@ def contents(*folders):
     return {str(path): path.read_bytes() for path in files}
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a trained run of the job's own name."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_nerve(folder / "raw")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        data.prepare(data.Options(job="nerve"))
+        small_run()
+    return folder
+
+
 @pytest.fixture
-def nerve(place):
-    """A trained run of the job's own name."""
-    make_nerve(place / "raw")
-    data.prepare(data.Options(job="nerve"))
-    small_run()
+def nerve(trained, place):
+    """A copy of that folder, to work in."""
+    shutil.copytree(trained, place, dirs_exist_ok=True)
     return place
 
 
@@ -64,20 +77,17 @@ def test_a_run_without_arrays_of_its_name_trains_on_the_jobs(nerve):
     assert read_record("wide")["job"] == "nerve"
     assert Path("output/wide/imgs_mask_test.npy").exists()
     assert load_run("wide").name == "wide"
-    assert "Dice" in run_well("test.py", "wide")
-    assert Path("vis/wide/scores.csv").exists()
-    assert not Path("vis/nerve/scores.csv").exists()
 
 
 def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
-    make_nerve(nerve / "more", subjects=2)
+    make_nerve(nerve / "more", subjects=2, frames=2)
     data.prepare(data.Options(job="nerve", name="wide", raw="more"))
     small_run(name="wide", folds=2)
     assert read_record("wide")["arrays"] == "wide"
     names = [fold["name"] for fold in read_record("wide")["folds"]]
     assert names == ["wide.fold1", "wide.fold2"]
     assert {id.split("_")[0] for n in names for id in read_record(n)["validation"]} == {"1", "2"}
-    assert "over 8 images" in run_well("test.py", "wide")
+    assert held_out(load_run("wide"))[0] == 4
 
 
 def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
@@ -114,7 +124,7 @@ def test_the_name_of_another_job_is_refused(place):
 
 
 def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
-    small_run(name="wide")
+    shutil.copy("weights/nerve.json", "weights/wide.json")
     assert "; trained are nerve, wide; first run: python train.py JOB --name roads" in refusal(
         "test.py", "roads"
     )
@@ -136,21 +146,26 @@ def test_a_command_names_what_the_script_needs():
 # ---- two runs side by side
 
 
+def copy_run(name, **changes):
+    """A second run: the first one's network under another name, with changes in its record."""
+    record = json.loads(Path("weights/nerve.json").read_text())
+    Path(f"weights/{name}.json").write_text(json.dumps({**record, "name": name, **changes}))
+    shutil.copy("weights/nerve.weights.h5", f"weights/{name}.weights.h5")
+
+
 def read_scores(path):
     with open(path) as file:
         return list(csv.DictReader(file))
 
 
 def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
-    small_run(name="wide", folds=2)
+    copy_run("wide", decision={"threshold": 0.3, "min_area": 0.0})
     printed = run_well("test.py", "nerve", "--compare", "wide", "--num-images", 3).splitlines()
     folder = Path("vis/nerve+wide")
     rows = read_scores(folder / "scores.csv")
     assert {row["image"] for row in rows} == set(read_record("nerve")["validation"])
-    run_well("test.py", "wide")
-    run_well("test.py", "nerve")
     alone = {
-        name: {row["image"]: float(row["dice"]) for row in read_scores(f"vis/{name}/scores.csv")}
+        name: {result.id: score(result)[0][0] for result in held_out(load_run(name))[1]}
         for name in ("nerve", "wide")
     }
     for row in rows:
@@ -172,10 +187,8 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
 
 
 def test_runs_that_no_image_is_new_to_are_refused(nerve):
-    small_run(name="last", split_by_subject=False, validation_split=0.01)
-    validation = set(read_record("nerve")["validation"])
-    if set(read_record("last")["validation"]) <= validation:
-        pytest.skip("the drawn subject has the last image")
+    ids = [row["id"] for row in load_arrays("nerve").files]
+    copy_run("last", validation=[id for id in ids if id not in read_record("nerve")["validation"]])
     line = refusal("test.py", "nerve", "--compare", "last")
     assert "nerve and last held out no image in common" in line
     assert not Path("vis/nerve+last/index.html").exists()
@@ -183,8 +196,7 @@ def test_runs_that_no_image_is_new_to_are_refused(nerve):
 
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     make_folders(nerve, count=3, size=(64, 80), channels=1)
-    data.prepare(data.Options(job="nerve", name="wide", images="images", masks="masks"))
-    small_run(name="wide")
+    copy_run("wide", arrays="wide")
     assert "were trained on other arrays" in refusal("test.py", "nerve", "--compare", "wide")
     folder = "--images", "images", "--masks", "masks"
     assert "pass --masks" in refusal("test.py", "nerve", "--compare", "wide", *folder[:2])
