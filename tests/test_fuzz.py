@@ -16,7 +16,7 @@ def test_a_reader_is_fuzzed(place, target):
 
 def test_an_input_that_is_not_answered_ends_it(place):
     source = (ROOT / "submission.py").read_text()
-    broken = source.replace("or (ends > count + 1).any()", "")
+    broken = source.replace("edges[1::2] -= edges[::2]", "pass")
     assert broken != source
     for path in ROOT.glob("*.py"):
         (place / path.name).write_text(path.read_text())
