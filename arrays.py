@@ -68,8 +68,8 @@ def write_arrays(folder, frames, form):
     train, test = split_test(frames, lambda frame: frame.split)
     if form.is_tiled and test:
         raise InputError(
-            f"{test[0].image.path}: a test image does not go with --tile-size; leave them out here"
-            ", and predict them with test.py --images"
+            f"{test[0].image.path}: a test image does not go with --tile-size; take such images "
+            "away here, and predict them with test.py --images"
         )
     places = places_of_all(train, form)
     first = np.cumsum([0, *map(len, places)])
@@ -103,7 +103,7 @@ def write_arrays(folder, frames, form):
         ]
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
         if form.classes:
-            new[CLASSES].write_text(classes_text(form.classes), encoding="utf-8")
+            new[CLASSES].write_text(classes_text(form.classes, form.is_colored), encoding="utf-8")
         (Path(folder) / FILES).unlink(missing_ok=True)  # until all are in place there are none
         if not form.classes:
             (Path(folder) / CLASSES).unlink(missing_ok=True)
@@ -287,7 +287,8 @@ class Arrays:
     255, or class numbers where there are classes.
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
-    classes: SegmentClass, more than two, or ().
+    classes: SegmentClass, more than two, or (); is_colored: whether the files' masks were in their
+    colours; name: of the folder in output/.
     """
 
     images: Rows
@@ -296,6 +297,8 @@ class Arrays:
     files: list
     test_files: list
     classes: tuple = ()
+    is_colored: bool = False
+    name: str = ""
 
     @property
     def is_resized(self):
@@ -318,7 +321,7 @@ def load_arrays(name, job=None):
     """
     folder, again = Path("output", name), f"run {command('data.py', name, job or name)} again"
     if not (folder / FILES).exists():
-        first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}"
+        first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}".rstrip()
         if (folder / IMAGES).exists():
             raise InputError(
                 f"{folder}: data.py was interrupted there; run {first} again, with the options "
@@ -348,4 +351,5 @@ def load_arrays(name, job=None):
                 f"{folder / file}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
                 f"{FILES} and {IMAGES}; {again}"
             )
-    return Arrays(images, masks, test_images, files, test_files, find_classes(name))
+    classes, is_colored = find_classes(name)
+    return Arrays(images, masks, test_images, files, test_files, classes, is_colored, name)

@@ -34,6 +34,7 @@ class Progress:
     data: str  # digest of its images and masks
     name: str  # of the network in training; with --folds those before it are trained
     backend: str = "tensorflow"  # of Keras
+    arrays: str | None = None  # folder in output/ that they are in
     epoch: int = 0  # whole epochs behind it
     step: int = 0  # and steps of the next one
     seconds: float = 0.0  # that those steps took
@@ -191,12 +192,20 @@ def _damaged(path, error):
     )
 
 
+def _flag(name):
+    return name if name == "job" else f"--{name.replace('_', '-')}"
+
+
+def _words(value):
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
 def interrupted_options(given, stored, path):
     """The options, a dict, of the training that `path` keeps, with those of FREE that are given
     now; raises InputError naming the others that are given and differ.
     """
     differ = [
-        f"--{name.replace('_', '-')} {value} (it has {stored.get(name)})"
+        f"{_flag(name)} {_words(value)} (it has {_words(stored.get(name))})"
         for name, value in given.items()
         if name not in FREE
         and json.loads(json.dumps(value)) != stored.get(name)

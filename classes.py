@@ -13,6 +13,7 @@ from jobs import MOST_CLASSES, InputError
 
 CLASSES = "classes.csv"  # in output/NAME, where there are more than two
 HEADER = ("name", "r", "g", "b")
+MASKS = {False: "numbers", True: "colors"}  # what masks hold: a column more in output/NAME
 
 
 @dataclass(frozen=True)
@@ -62,33 +63,35 @@ def read_classes(path):
 
 
 def find_classes(name):
-    """The classes of the arrays in output/NAME, () where their masks are foreground or not."""
+    """The classes of the arrays in output/NAME, () where their masks are foreground or not, and
+    whether the files' masks were in their colours.
+    """
     path = Path("output", name, CLASSES)
-    return read_classes(path) if path.exists() else ()
+    if not path.exists():
+        return (), False
+    return read_classes(path), read_csv(path, HEADER)[0].get("masks") == MASKS[True]
 
 
-def classes_text(classes):
-    """What read_classes reads."""
-    return csv_text(HEADER, [(one.name, *one.color) for one in classes])
+def classes_text(classes, is_colored):
+    """What find_classes reads."""
+    rows = [(one.name, *one.color, MASKS[is_colored]) for one in classes]
+    return csv_text((*HEADER, "masks"), rows)
 
 
 def decode_classes(data, path, classes, page=0, is_colored=False):
     """An encoded mask as class numbers, uint8 (H, W, 1): its grey values or, of a PNG with a
     palette, the numbers of its colours in that; with is_colored its colours looked up in those of
-    the classes, with None where it has colours and no palette. Raises InputError.
+    the classes. What is transparent is of class 0. Raises InputError.
     """
     pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
-    palette = png_palette(data)
-    if is_colored is None:
-        is_colored = pixels.ndim == 3 and palette is None
-    table = colors_of(classes) if is_colored else palette
+    table = colors_of(classes) if is_colored else png_palette(data)
     if pixels.ndim == 3 or is_colored:
         if pixels.dtype != np.uint8:
             raise InputError(f"{path}: a mask of {pixels.dtype} colours; expected 8 bit")
         if table is None:
             raise InputError(
                 f"{path}: mask has colours, expected class numbers 0 to {len(classes) - 1} as "
-                "grey values or in a PNG's palette; pass --colors FILE, a table of the classes'"
+                "grey values or in a PNG's palette; masks of colours are for data.py --colors FILE"
             )
         numbers = _look_up(pixels, table, path)
     else:
@@ -96,21 +99,24 @@ def decode_classes(data, path, classes, page=0, is_colored=False):
     if numbers.max() >= len(classes):
         raise InputError(
             f"{path}: mask has value {numbers.max()}, expected class numbers 0 to "
-            f"{len(classes) - 1}; pass another --classes, or --colors FILE for a mask of colours"
+            f"{len(classes) - 1}; data.py takes another --classes, and masks of colours with "
+            "--colors FILE"
         )
     return numbers.astype(np.uint8)[..., None]
 
 
 def _look_up(pixels, table, path):
     """The number that each pixel's colour has in a table of RGB colours, uint8 (H, W)."""
-    pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels[..., :3]
-    keys = np.dot(pixels.astype(np.int32), (1, 256, 65536))
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
+    keys = np.dot(pixels[..., :3].astype(np.int32), (1, 256, 65536))
     table_keys = np.dot(np.asarray(table, np.int32), (65536, 256, 1))
+    if pixels.shape[2] == 4:
+        keys[pixels[..., 3] == 0] = table_keys[0]
     known, first = np.unique(table_keys, return_index=True)
     place = np.searchsorted(known, keys).clip(max=len(known) - 1)
     wrong = known[place] != keys
     if wrong.any():
-        blue, green, red = pixels[wrong][0]
+        blue, green, red = pixels[wrong][0][:3]
         raise InputError(
             f"{path}: colour {red} {green} {blue} in {np.count_nonzero(wrong)} pixels is of no "
             "class; add it to the table, or save masks as PNG (JPEG changes colours)"

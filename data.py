@@ -17,6 +17,15 @@ from options import (
 )
 
 
+def check_classes(count):
+    """Raise InputError for two classes or fewer, which are no option."""
+    if count is not None and count < 3:
+        raise InputError(
+            f"--classes {count}: expected 3 or more; foreground and background need no option, "
+            "--threshold tells them apart where a mask is not 0 and 255"
+        )
+
+
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
@@ -48,7 +57,7 @@ class Options:
     tile_size: tuple[int, int] | None = option(
         None,
         "height and width of tiles that images of any size are cut into, in place of shrinking "
-        "them",
+        "them; a smaller one is mirrored out; every image is read twice",
         least=1,
         metavar=("H", "W"),
     )
@@ -72,8 +81,8 @@ class Options:
         None,
         "more than foreground and background: masks hold class numbers 0, 1, ..., 0 the "
         "background, as grey values or in a PNG's palette",
-        least=3,
         most=MOST_CLASSES,
+        check=check_classes,
     )
     colors: str | None = option(
         None,
@@ -235,6 +244,8 @@ def prepare(options):
         raise InputError(
             "noise draws its own images and masks; name another job to read --images or --table"
         )
+    if options.job == "noise" and options.tile_size:
+        raise InputError("noise draws images of one size; pass --image-size in its place")
     if options.threshold is not None and (options.classes or options.colors):
         raise InputError("--threshold makes two classes; leave it out, or --classes and --colors")
     if options.tile_size and options.image_size:

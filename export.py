@@ -20,6 +20,7 @@ from jobs import InputError
 from predict import load_run
 from segment import CLASSES, Segment
 
+SAVED = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}  # in a SavedModel's folder
 USE = {
     "onnx": """\
 import onnxruntime
@@ -79,11 +80,13 @@ def check_target(path, format):
         )
     if path.is_dir() and format != "tf_saved_model":
         raise InputError(f"--export {path}: is a folder, expected a file; take another name")
-    if path.exists() and format == "tf_saved_model" and not (path / "saved_model.pb").is_file():
-        raise InputError(
-            f"--export {path}: exists and is not a SavedModel, which alone would be replaced; "
-            "take another name"
-        )
+    if path.exists() and format == "tf_saved_model":
+        others = {p.name for p in path.iterdir()} - SAVED if path.is_dir() else {path.name}
+        if others or not (path / "saved_model.pb").is_file():
+            raise InputError(
+                f"--export {path}: exists and is not a SavedModel alone, which would be replaced; "
+                "take another name"
+            )
     return path
 
 
@@ -121,8 +124,8 @@ def replace_folder(path):
     """A temporary path whose folder takes the place of `path` when the block ends well."""
     temporary, old = (path.with_name(f".{part}.{path.name}") for part in ("partial", "old"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in (temporary, old):
-        shutil.rmtree(left_over, ignore_errors=True)
+    put_back(old, path)  # where an export was killed between the two
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
         if path.exists():
@@ -130,8 +133,15 @@ def replace_folder(path):
         os.replace(temporary, path)
         sync_folder(path.parent)
     finally:
-        for left_over in (temporary, old):
-            shutil.rmtree(left_over, ignore_errors=True)
+        put_back(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_back(old, path):
+    """Give a folder its place again where nothing has taken that; else remove it."""
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def size_of(path):

@@ -29,7 +29,10 @@ def check_range(name, value, least, most=math.inf):
 
 def check_name(name):
     """Raise InputError for a run's name that cannot name files; None passes."""
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+    if name is None:
+        return
+    is_device = re.fullmatch("con|prn|aux|nul|com[0-9]|lpt[0-9]", name.lower())  # of Windows
+    if is_device or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise InputError(
             f"{name!r} cannot name a run: expected up to 64 letters, digits, - and _, a letter or "
             "a digit first"
@@ -90,7 +93,8 @@ class UNetConfig:
             given = len(getattr(self, name))
             if given not in (0, needed):
                 raise InputError(
-                    f"network.{name} has {given} entries, {levels} levels need {needed}; set it"
+                    f"network.{name} has {given} entries, {levels} levels need {needed}; pass "
+                    f"--set network.{name}= for none of its own, or so many"
                 )
 
     @property
@@ -316,6 +320,7 @@ JOBS = {
         ),
         Recipe("sgd", 1e-3, "dice", batch_size=1, epochs=20, repeats=100),
         image_size=(160, 160),
+        raw="",
     ),
     # The U-Net paper, arXiv 1505.04597. 31,030,658 parameters. Not stated there: the rate, the
     # number of epochs, the dropout rate (0.5 is that of the network the authors published).

@@ -259,16 +259,18 @@ def draw_progress(history, samples, predictions):
 def draw_filmstrip(frames, samples):
     """A row for each sample: image, its prediction after some of the epochs, truth; RGB uint8.
 
-    frames: {epoch: path of its frame}.
+    frames: {epoch: path of its frame}; those that are damaged are left out.
     """
-    epochs = np.array(list(frames))
-    chosen = epochs[np.unique(np.linspace(0, len(epochs) - 1, MOST_FRAMES).astype(int))]
+    count = len(samples.images)
+    shape = shrink(np.concatenate(list(samples.truths)), count).shape
+    pictures = {epoch: cv2.imread(str(path)) for epoch, path in frames.items()}
+    whole = {e: p[..., ::-1] for e, p in pictures.items() if p is not None and p.shape == shape}
+    epochs = list(whole)
+    places = np.linspace(0, len(epochs) - 1, min(MOST_FRAMES, len(epochs))).astype(int)
     columns = [("image", samples.images)]
-    for epoch in chosen:
-        frame = cv2.imread(str(frames[epoch]))[..., ::-1]
-        columns.append((f"epoch {epoch}", np.split(frame, len(samples.images))))
+    columns += [(f"epoch {epochs[n]}", np.split(whole[epochs[n]], count)) for n in places]
     columns.append(("truth", samples.truths))
-    height, width = columns[1][1][0].shape[:2]
+    height, width = shape[0] // count, shape[1]
     strips = [
         np.concatenate(
             [panel(resize(as_rgb(pixels), (height, width)), name, *SMALL_PANEL) for pixels in some]

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import types
@@ -42,7 +43,8 @@ def name_option(help):
 
 def run_name(options):
     """The name of the run that the options of data.py or train.py speak of; raises InputError."""
-    if options.name in JOBS and options.name != options.job:
+    # Some file systems do not tell Nerve from nerve.
+    if (options.name or "").lower() in JOBS and options.name != options.job:
         raise InputError(f"--name {options.name}: is a job of its own; take another name")
     return options.name or options.job
 
@@ -73,7 +75,15 @@ class OneLineParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage."""
 
     def error(self, message):
+        if message.startswith("argument job: invalid"):
+            message += "; a run of another name: JOB --name NAME"
+        if re.search("unrecognized arguments:.*--name", message) and "--name" not in self.names:
+            message += "; here a run's name stands alone"
         raise InputError(f"{message}; see {self.prog} --help")
+
+    @property
+    def names(self):
+        return self._option_string_actions
 
 
 def make_parser(options_class, prog, documentation):

@@ -116,6 +116,7 @@ def read_record(name):
         _check(all(set(c) == {"name", "color"} for c in classes), "classes")
         colors = [c["color"] for c in classes]
         _check(all(len(c) == 3 and all(0 <= int(n) < 256 for n in c) for c in colors), "colors")
+        record.setdefault("is_colored", False)
         _check(record["arrays"] in (run, job), "arrays")
         _check(isinstance(record.get("options", {}), dict), "options")
         decision = Decision(**record["decision"])

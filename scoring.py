@@ -87,7 +87,8 @@ def folder_images(run, options):
         if frame.mask:
             data, path = frame.mask.read(), frame.mask.path
             if run.classes:
-                truth = decode_classes(data, path, run.classes, is_colored=None)[..., 0]
+                is_colored = run.record["is_colored"]
+                truth = decode_classes(data, path, run.classes, is_colored=is_colored)[..., 0]
             else:
                 truth = decode_mask(data, path, 0, options.threshold)[..., 0] // 255
             check_sizes(frame, image.shape[:2], truth.shape[:2])

@@ -63,6 +63,9 @@ from runs import HeldOut, count_pixels
 from scoring import SCORES, folder_images, held_out, predict_again, score, unseen_by
 
 
+OF_TRAINING = ("curves", "progress", "filmstrip")
+
+
 def main(options):
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
@@ -85,10 +88,9 @@ def predict_and_draw(run, options):
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
     classes = run.classes or TWO_CLASSES
-    rows, pixels, levels, shown, number = [], [], [], [], -1
+    rows, pixels, levels, shown, taken, number = [], [], [], [], set(), -1
     with new_layers(vis) as layers:
         for number, result in enumerate(with_progress(results, count, "images")):
-            name = file_name(result.id)
             if result.truth is not None:
                 scores, of_classes = score(result, len(classes))
                 rows.append((result.id, *scores))
@@ -97,10 +99,11 @@ def predict_and_draw(run, options):
                     counts = count_pixels(result.truth[..., None] > 0, result.probability)
                     levels.append((0, *counts, result.truth.size))
             if options.images:
-                white = 1 if run.classes else 255
-                write_image(masks / f"{name}.png", np.uint8(white) * result.prediction)
+                white = np.uint8(1 if run.classes else 255)
+                write_image(masks / f"{file_name(result.id)}.png", white * result.prediction)
             if number < options.num_images:
                 dice = rows[-1][1] if result.truth is not None else None
+                name = picture_name(result.id, taken)
                 draw_result(result, dice, vis / f"{name}.png", run)
                 sizes = write_layers(
                     layers,
@@ -119,6 +122,7 @@ def predict_and_draw(run, options):
         means = write_scores(vis, rows, np.sum(pixels, axis=0), run.classes)
         held = HeldOut(*map(np.array, zip(*levels))) if levels else None
         figures = summarize([row[1] for row in rows], held, run.decision)
+        figures["classes"] = means.get("classes", {})
     about = describe(options.run, run.record, len(run.networks))
     write_page(vis, about, shown, figures, classes)
     print(f"all of them on one page: {vis}/index.html")
@@ -129,6 +133,19 @@ def predict_and_draw(run, options):
 def file_name(id):
     """The name of an image's files: a table's ids are paths."""
     return re.sub(r"[\\/:]", "_", id)
+
+
+def picture_name(id, taken):
+    """The name of an image's picture, apart from those that are taken, lower case, to which it is
+    added: from a/b and a_b, and from what a training draws.
+    """
+    name = stem = file_name(id)
+    number = 1
+    while name.lower() in taken or name.lower().startswith(OF_TRAINING):
+        number += 1
+        name = f"image {stem} {number}"
+    taken.add(name.lower())
+    return name
 
 
 def draw_result(result, dice, path, run):
@@ -167,7 +184,7 @@ def print_scores(means, count, run):
             for name, value in means["classes"].items()
         )
         mean = means["mean_of_classes"]
-        print(f"Dice of all pixels: {dice}; mean but the first's {mean:.3f}")
+        print(f"Dice of all pixels: {dice}; mean without the background {mean:.3f}")
     print(
         f"Dice {means['dice']:.3f} (worst {means['worst_dice']:.3f}) over {count} images, {rule}"
     )
@@ -185,7 +202,7 @@ def compare(run, other, options):
     count, results = folder_images(run, options) if options.images else held_out(run)
     vis, classes = Path("vis", f"{names[0]}+{names[1]}"), run.classes or TWO_CLASSES
     unseen = None if options.images else unseen_by(other)
-    rows, shown = [], []
+    rows, shown, taken = [], [], set()
     with new_layers(vis) as layers:
         for first in with_progress(results, count, "images"):
             if unseen is not None and first.id not in unseen:
@@ -196,7 +213,7 @@ def compare(run, other, options):
             rows.append((first.id, *dice, dice[1] - dice[0]))
             if len(rows) > options.num_images:
                 continue
-            picture = f"{file_name(first.id)}.png"
+            picture = f"{picture_name(first.id, taken)}.png"
             write_image(vis / picture, draw_pair(first, second, names, dice, run.classes))
             masks = first.prediction, second.prediction
             sizes = write_layers(
@@ -223,6 +240,8 @@ def compare(run, other, options):
 def check_comparable(run, other, options):
     """Raise InputError for runs that cannot be compared on the same images."""
     names = f"{run.name} and {other.name}"
+    if run.name == other.name:
+        raise InputError(f"--compare {other.name}: is the same run; name another")
     if run.classes != other.classes:
         raise InputError(f"{names} tell other classes apart; compare runs of the same")
     if run.record["network"]["channels"] != other.record["network"]["channels"]:
@@ -233,6 +252,11 @@ def check_comparable(run, other, options):
         raise InputError(
             f"{names} were trained on other arrays; compare them on a folder: --images DIR "
             "--masks DIR"
+        )
+    if not options.images and run.record.get("data") != other.record.get("data"):
+        raise InputError(
+            f"{names}: output/{run.record['arrays']} has changed between their trainings; compare "
+            "them on a folder: --images DIR --masks DIR"
         )
 
 

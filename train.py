@@ -147,14 +147,25 @@ if __name__ == "__main__":
         RECIPES[OPTIONS.recipe][OPTIONS.job].change(OPTIONS.set)
         check_tensorboard(OPTIONS)
         check_devices(OPTIONS)
-        NAME = run_name(OPTIONS)
+        run_name(OPTIONS)
 
 from arrays import IMAGES, find_arrays, load_arrays
+from checkpoint import checkpoint_path, read_progress
+
+
+def find_source(options):
+    """The folder in output/ that a training reads: that of an interrupted one, or what find_arrays
+    says now.
+    """
+    name = run_name(options)
+    progress = read_progress(checkpoint_path(name)) if options.resume else None
+    return progress and progress.arrays or find_arrays(name, options.job)
+
 
 if __name__ == "__main__":
     with one_line_errors():
         if OPTIONS.job != "noise" or OPTIONS.hosts:
-            load_arrays(find_arrays(NAME, OPTIONS.job), OPTIONS.job)
+            load_arrays(find_source(OPTIONS), OPTIONS.job)
         watch_process(OPTIONS)
 
 import contextlib
@@ -171,7 +182,7 @@ import data
 from batches import find_scale, fold_rows, split_rows
 from callbacks import RunFiles
 from classes import find_classes
-from checkpoint import Progress, checkpoint_path, has_steps, read_progress, write_checkpoint
+from checkpoint import Progress, has_steps, write_checkpoint
 from devices import find_devices, find_precision
 from disk import lock, write_text
 from files import write_image
@@ -196,13 +207,14 @@ def train_network(name, job, options, arrays, split, devices, progress):
     """
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
-    config, window = fit_network(find_arrays(run_name(options), options.job), job, arrays)
+    config, window = fit_network(options.job, job, arrays)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
     sizes = window, tuple(map(config.output_length, window))
     training, validation = make_batches(arrays, split, recipe, scale, seed, sizes, devices)
     held_out = [arrays.files[row] for row in split[1]]
-    record = describe_run(name, options, recipe, config, arrays, held_out, scale)
+    digest = progress.data
+    record = describe_run(name, options, recipe, config, arrays, held_out, scale, digest)
     files = RunFiles(progress, record, can_pause=len(devices) == 1)
     with devices.scope():
         model = build_unet(config, name=options.job)
@@ -277,8 +289,8 @@ def train_predict(options):
     imgs_mask_test.npy.
     """
     name = run_name(options)
-    source = find_arrays(name, options.job)
-    job = choose_job(options, find_classes(source))
+    source = find_source(options)
+    job = choose_job(options, find_classes(source)[0])
     for option_name in ("weights", "validation_split"):
         if options.folds and getattr(options, option_name) is not None:
             raise InputError(
@@ -294,7 +306,7 @@ def train_predict(options):
         precision, reason = find_precision()
         print(f"precision {precision}: {reason}")
         options = replace(options, precision=precision)
-    fit_network(source, job, arrays)
+    fit_network(options.job, job, arrays)
     if options.weights and not Path(options.weights).is_file():
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
     if options.folds:
@@ -309,7 +321,8 @@ def train_predict(options):
             print(f"process {devices.process_id} is done; process 0 writes what was trained")
             return
         if options.folds:
-            keys = "format", "job", "arrays", "classes", "decision", "recipe", "options", "command"
+            keys = "format", "job", "arrays", "data", "classes", "is_colored", "decision"
+            keys += "recipe", "options", "command"
             record = {
                 **{key: record[key] for key in keys},
                 "folds": [{"name": network_name} for network_name in names],
@@ -339,7 +352,9 @@ def train_networks(options, job, arrays, names, splits, held):
             if names.index(name) < names.index(progress.name):
                 continue  # trained before the interruption
             if name != progress.name:
-                progress = Progress(progress.options, progress.data, name, progress.backend)
+                progress = Progress(
+                    progress.options, progress.data, name, progress.backend, progress.arrays
+                )
             record = train_network(name, job, options, arrays, split, devices, progress)
             keras.backend.clear_session()
         devices.leave()
@@ -352,7 +367,7 @@ def begin(options, arrays, names, is_first):
     those that the interrupted training had.
     """
     name = run_name(options)
-    path, source = checkpoint_path(name), find_arrays(name, options.job)
+    path, source = checkpoint_path(name), arrays.name
     for folder in (path.parent, Path("vis", name), Path("output", name)):
         folder.mkdir(parents=True, exist_ok=True)
         if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
@@ -365,7 +380,7 @@ def begin(options, arrays, names, is_first):
     if options.resume and progress is None:
         raise InputError(f"{path}: gone since this training was told to go on with it")
     if progress is None:
-        progress = Progress(given, data, names[0], backend)
+        progress = Progress(given, data, names[0], backend, source)
         if is_first and not has_steps(path):  # else RunFiles puts it aside once it has steps, too
             write_checkpoint(path, progress)
     elif progress.backend != backend:
@@ -392,8 +407,7 @@ def what_hosts_share(options, arrays):
     if options.resume:
         path = checkpoint_path(run_name(options))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
-    source = find_arrays(run_name(options), options.job)
-    return {**share, f"output/{source}": what_is_trained_on(arrays)}
+    return {**share, f"output/{arrays.name}": what_is_trained_on(arrays)}
 
 
 def what_is_trained_on(arrays):

@@ -13,13 +13,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from arrays import find_arrays
 from augment import SYMMETRIES
 from batches import Batches
 from devices import ONE_DEVICE, num_devices
 from jobs import FITTING_LOSSES, RECIPES, InputError, command
 from losses import LOSSES, METRICS
-from options import run_name
 from runs import FORMAT, Decision
 
 
@@ -63,8 +61,8 @@ def choose_job(options, classes=()):
 
 
 def fit_network(name, job, arrays):
-    """A job's UNetConfig for the arrays in output/NAME, and the window that it trains on, (H, W).
-    Raises InputError for a size that does not fit.
+    """The UNetConfig of the job of some name for its arrays, and the window that it trains on,
+    (H, W). Raises InputError for a size that does not fit.
     """
     window = job.recipe.window or arrays.images.shape[1:3]
     config = replace(job.network, channels=arrays.images.shape[3], image_size=window)
@@ -73,8 +71,8 @@ def fit_network(name, job, arrays):
     except InputError as error:
         if job.recipe.window:
             raise InputError(f"recipe.window {window[0]},{window[1]}: {error}") from error
-        remedy = f"run {command('data.py', name)} with another --image-size"
-        raise InputError(f"output/{name}: {error}; {remedy}") from error
+        remedy = f"run {command('data.py', arrays.name, name)} with another --image-size"
+        raise InputError(f"output/{arrays.name}: {error}; {remedy}") from error
     return config, window
 
 
@@ -147,8 +145,10 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
         epoch, step = epoch + 1 if step else num_epochs, 0
 
 
-def describe_run(name, options, recipe, config, arrays, files, scale):
-    """What weights/NAME.json says: how to rebuild and feed the network, and to repeat the run."""
+def describe_run(name, options, recipe, config, arrays, files, scale, data):
+    """What weights/NAME.json says: how to rebuild and feed the network, and to repeat the run.
+    data: the Progress's digest of images and masks.
+    """
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -164,11 +164,13 @@ def describe_run(name, options, recipe, config, arrays, files, scale):
         "format": FORMAT,
         "name": name,
         "job": options.job,
-        "arrays": find_arrays(run_name(options), options.job),
+        "arrays": arrays.name,
+        "data": data,
         "network": dataclasses.asdict(config),
         "mean": scale[0],
         "std": scale[1],
         "classes": [dataclasses.asdict(one) for one in arrays.classes],
+        "is_colored": arrays.is_colored,
         "array_size": arrays.images.shape[1:3],
         "is_resized": arrays.is_resized,
         "validation": [row["id"] for row in files],

@@ -1,5 +1,6 @@
 """Exported runs: other programs make of raw pixels the mask that this project makes."""
 
+import os
 import shutil
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,8 +14,9 @@ from conftest import ROOT, refusal, run_well
 
 import export
 import segment
-from export import export_run, exportable
+from export import SAVED, check_target, export_run, exportable, replace_folder
 from files import resize
+from jobs import InputError
 from model import get_unet
 from predict import Network, Run, load_run, predict_file
 from runs import Decision
@@ -190,9 +192,11 @@ def test_the_command_replaces_a_folder_whole_and_its_three_lines_run(place):
     run, old = load_run("nerve"), place / "nerve.savedmodel"
     old.mkdir()
     (old / "saved_model.pb").write_text("old")
-    (old / "left over").write_text("old")
+    (old / "variables").mkdir()
+    (old / "variables/left over").write_text("old")
     lines = run_well("model.py", "nerve", "--export", old, "--image-size", 84, 116).splitlines()
-    assert not (old / "left over").exists()
+    assert not (old / "variables/left over").exists()
+    assert {path.name for path in old.iterdir()} <= SAVED  # which may be replaced again
     assert sorted(path.name for path in place.iterdir()) == ["nerve.savedmodel", "weights"]
     assert "  takes image: uint8 (B, 84, 116, 1)" in lines
     assert "  gives mask: uint8 (B, 84, 116, 1)" in lines
@@ -233,7 +237,7 @@ def test_a_folder_that_is_no_saved_model_is_not_replaced(place):
     Path("folder.tflite").mkdir()
     with pytest.raises(ValueError, match="folder.tflite: is a folder, expected a file"):
         export.check_target("folder.tflite", "litert")
-    with pytest.raises(ValueError, match="exists and is not a SavedModel, which alone would be"):
+    with pytest.raises(ValueError, match="exists and is not a SavedModel alone"):
         export.check_target("folder.tflite", "tf_saved_model")
 
 
@@ -248,3 +252,29 @@ def test_other_backends_are_told_which_to_take(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="Keras runs on jax; set KERAS_BACKEND=tensorflow"):
         export.check_target("run.onnx", "onnx")
+
+
+def test_a_savedmodel_stays_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "net"
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(b"old")
+    replace = os.replace
+
+    def fail(source, target):
+        if Path(source).name.startswith(".partial"):
+            raise OSError("in use")
+        replace(source, target)
+
+    monkeypatch.setattr("export.os.replace", fail)
+    with pytest.raises(OSError, match="in use"), replace_folder(path) as temporary:
+        temporary.mkdir()
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+    assert (path / "saved_model.pb").read_bytes() == b"old"
+    monkeypatch.undo()
+    path.rename(tmp_path / ".old.net")  # as a kill between the two leaves it
+    with pytest.raises(ZeroDivisionError), replace_folder(path):
+        raise ZeroDivisionError
+    assert (path / "saved_model.pb").read_bytes() == b"old"
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not a SavedModel alone"):
+        check_target(path, "tf_saved_model")

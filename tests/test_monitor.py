@@ -13,8 +13,9 @@ import data
 import train
 from arrays import Arrays, load_arrays
 from classes import number_classes
+from files import write_image
 from jobs import InputError
-from monitor import Monitor, ProgressLines, choose_samples, duration, picture_path
+from monitor import Monitor, ProgressLines, choose_samples, draw_filmstrip, duration, picture_path
 
 SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
 
@@ -102,6 +103,18 @@ def test_progress_and_filmstrip_show_the_same_four_images(arrays):
     assert frame.shape == (4 * 64, 80, 3)
     for name in ("progress", "filmstrip", "curves"):
         assert min(cv2.imread(f"vis/nerve/{name}.png").shape[:2]) >= 400
+
+
+def test_a_damaged_frame_does_not_end_a_training(arrays):
+    small_run(epochs=1)
+    Path("vis/nerve/epochs/0001.png").write_bytes(b"")
+    write_image(Path("vis/nerve/epochs/0002.png"), np.zeros((3, 5, 3), np.uint8))
+    samples = choose_samples(arrays, range(4), ((64, 80), (64, 80)), (10.0, 2.0))
+    frames = {n: Path(f"vis/nerve/epochs/000{n}.png") for n in (1, 2)}
+    strip = draw_filmstrip(frames, samples)
+    frames[3] = Path("vis/nerve/epochs/0003.png")
+    write_image(frames[3], np.zeros((4 * 64, 80, 3), np.uint8))
+    assert draw_filmstrip(frames, samples).shape[1] == 3 * strip.shape[1] // 2
 
 
 def test_a_folds_pictures_are_named_after_it():

@@ -1,6 +1,7 @@
 """Names of one's own: several runs of a job side by side."""
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, page_data, refusal, run_well
+from conftest import ROOT, make_folders, make_nerve, page_data, refusal, run_well
 
 import data
 import train
@@ -91,6 +92,7 @@ def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
 
 
 def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
+    """With the arrays that it began with, though there are some of its own name now."""
     before = contents("weights")
     write_files = train.RunFiles.write_files
 
@@ -105,22 +107,39 @@ def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
     monkeypatch.setattr(train.RunFiles, "write_files", write_files)
     with pytest.raises(InputError, match="run python train.py JOB --name wide --resume"):
         read_record("wide")
+    data.prepare(data.Options(job="nerve", name="wide", image_size=(32, 48)))
     options = train.read_options({"job": "nerve", "name": "wide", "resume": True})
     assert options.folds == 2
     train.train_predict(options)
     assert [len(read_record(f"wide.fold{n}")["validation"]) for n in (1, 2)] == [8, 4]
+    names = "wide", "wide.fold1", "wide.fold2"
+    assert {read_record(name)["arrays"] for name in names} == {"nerve"}
     after = contents("weights")
     assert {path: after[path] for path in before} == before
 
 
-@pytest.mark.parametrize("name", ["../x", "a.b", "a/b", "-x", "", "ä", "x" * 65, "a\nb"])
+@pytest.mark.parametrize("name", ["../x", "a.b", "a/b", "-x", "", "ä", "x" * 65, "a\nb", "NUL"])
 def test_a_name_that_cannot_name_files_is_refused(name, place):
     assert "cannot name a run: expected up to 64" in refusal("train.py", "nerve", f"--name={name}")
 
 
 def test_the_name_of_another_job_is_refused(place):
     for script in ("data.py", "train.py"):
-        assert "--name nerve: is a job of its own" in refusal(script, "car", "--name", "nerve")
+        assert "--name Nerve: is a job of its own" in refusal(script, "car", "--name", "Nerve")
+
+
+def test_a_name_in_the_wrong_place_is_answered_with_the_right_one(place):
+    assert "a run of another name: JOB --name NAME" in refusal("train.py", "roads")
+    assert "a run's name stands alone" in refusal("test.py", "--name", "roads")
+
+
+def test_pictures_of_images_whose_names_meet_are_all_there():
+    spec = importlib.util.spec_from_file_location("script", ROOT / "test.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    taken = set()
+    names = [script.picture_name(id, taken) for id in ("a/b", "a_b", "A_B", "curves", "x")]
+    assert names == ["a_b", "image a_b 2", "image A_B 3", "image curves 2", "x"]
 
 
 def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
@@ -192,6 +211,13 @@ def test_runs_that_no_image_is_new_to_are_refused(nerve):
     line = refusal("test.py", "nerve", "--compare", "last")
     assert "nerve and last held out no image in common" in line
     assert not Path("vis/nerve+last/index.html").exists()
+
+
+def test_a_run_is_compared_with_another_on_the_same_masks(nerve):
+    assert "is the same run" in refusal("test.py", "nerve", "--compare", "nerve")
+    copy_run("wide", data="other masks")
+    line = refusal("test.py", "nerve", "--compare", "wide")
+    assert "nerve and wide: output/nerve has changed between their trainings" in line
 
 
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):

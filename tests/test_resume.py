@@ -27,7 +27,7 @@ from callbacks import RunFiles
 from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
 from predict import load_run
 
-DEATHS = int(os.environ.get("DEATHS", "5"))  # of each of two trainings
+DEATHS = int(os.environ.get("DEATHS", "3"))  # of each of two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
 NOISE = f"noise --recipe modern --epochs 3 --steps-per-epoch 12 {NETWORK}".split() + [
     "network.decoder_filters=4,8",

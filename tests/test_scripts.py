@@ -287,7 +287,7 @@ def csv_rows(path):
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "submission.py"])
 def test_a_step_that_comes_too_early_names_the_one_before(script, place):
-    before = {"train.py": "data.py", "test.py": "train.py", "submission.py": "data.py"}[script]
+    before = "data.py" if script == "train.py" else "train.py"
     assert f"first run: python {before} nerve" in refusal(script, "nerve")
     assert not list(place.iterdir())
 

@@ -79,6 +79,13 @@ def test_tiles_do_not_go_with_other_sizes_or_test_images(photos):
         data.prepare(options(test_images="images"))
 
 
+def test_noise_that_cannot_be_cut_stays_as_it_was(place):
+    data.prepare(data.Options(image_size=(64, 64)))
+    with pytest.raises(InputError, match="noise draws images of one size; pass --image-size"):
+        data.prepare(data.Options(tile_size=(32, 32)))
+    assert load_arrays("noise").images.shape[1:3] == (64, 64)
+
+
 def test_photos_of_three_sizes_from_three_commands(place):
     make_folders(place, count=3, size=(90, 130))
     for number, size in ((4, (64, 70)), (5, (140, 90))):

@@ -11,6 +11,7 @@ from conftest import make_folders, make_nerve
 
 import data
 import train
+import training
 from arrays import load_arrays
 from callbacks import RunFiles
 from checkpoint import Progress
@@ -122,7 +123,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays):
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, place, monkeypatch):
     small_run()
     before = (place / "weights/nerve.weights.h5").read_bytes()
-    monkeypatch.setitem(train.LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
+    monkeypatch.setitem(training.LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
     message = "the loss is nan in epoch 1, step 1, at a rate of 0.001; nothing was written; pass"
     with pytest.raises(FloatingPointError, match=message):
         small_run(loss="dice")
@@ -275,7 +276,7 @@ class TestFolds:
         small_run(folds=2, epochs=1)
         before = read_record("nerve")
         nan = lambda y_true, y_pred: keras.ops.log(-y_pred - 1)  # noqa: E731
-        monkeypatch.setitem(train.LOSSES, "dice", nan)
+        monkeypatch.setitem(training.LOSSES, "dice", nan)
         with pytest.raises(FloatingPointError, match="loss is nan in epoch 1"):
             small_run(folds=3, loss="dice")
         assert read_record("nerve") == before
