@@ -80,7 +80,7 @@ def test_its_cells_run_the_four_commands_and_show_pictures(place, monkeypatch):
     names, commands = execute(code_cells(), QUICK=True, TRAINING=SMALL)
     scripts = [command.split()[1] for command in commands if command.startswith("python ")]
     assert scripts == ["data.py", "train.py", "test.py", "submission.py"]
-    assert len(names["plt"].get_fignums()) == 4  # the curves and three images
+    assert len(names["plt"].get_fignums()) == 5  # progress, filmstrip and three images
     names["plt"].close("all")
     assert Path.cwd() == place
     assert len((place / "output/noise/submission.csv").read_text().splitlines()) == 101
