@@ -1,6 +1,7 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+# What others have shown for the most part already, and takes long.
+slow = pytest.mark.skipif("SLOW" not in os.environ, reason="takes long; SLOW=1 runs it")
 
 
 def draw_pair(number, size=(84, 116), channels=1, filled=True):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, make_folders, make_nerve, run_well
+from conftest import ROOT, make_folders, make_nerve, run_well, slow
 
 import data
 import train
@@ -48,6 +48,7 @@ def test_the_noise_study_runs_and_does_not_run_twice(place):
     assert rows_of("noise.tiny.csv") == rows
 
 
+@slow
 def test_the_reasons_of_the_noise_study_run(place):
     run_well("benchmarks/noise.py", "--tiny", "--part", "reasons", "--output", place)
     names = {row["setting"] for row in rows_of("noise.tiny.csv")}

@@ -8,7 +8,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import page_data, refusal, run_well, save
+from conftest import page_data, refusal, run_well, save, slow
 from PIL import Image
 
 import data
@@ -357,6 +357,7 @@ def check_pictures(raw):
         np.testing.assert_array_equal(result.truth, draw_classes(int(result.id))[1])
 
 
+@slow
 def test_folds_of_classes_are_scored_by_the_networks_that_did_not_see_them(raw, capsys):
     data.prepare(options(classes=4))
     small = train.Options(job="cadastre", folds=2, epochs=1, steps_per_epoch=1, set=SMALL)

@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, refusal, run_well
+from conftest import ROOT, refusal, run_well, slow
 
 import export
 import segment
@@ -24,6 +24,7 @@ from runs import Decision
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
+LONG = "grey", "enlarged"  # cases that others contain
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
 
 NETWORK = dict(image_size=(None, None), filters=(6, 8), bottleneck=10, dropout=())
@@ -40,7 +41,10 @@ CASES = {  # job, network, scale, size of the images, array_size where resized, 
     "folds": ("nerve", SHALLOWER, OWN_SCALE, (41, 30), None, 2, "none"),
 }
 EVERY = [
-    *(pytest.param(case, "onnx", marks=needs_onnx) for case in CASES),
+    *(
+        pytest.param(case, "onnx", marks=[needs_onnx, slow] if case in LONG else needs_onnx)
+        for case in CASES
+    ),
     *(  # of these TensorFlow is all they need
         pytest.param(case, format, id=f"{case}-{format}-by-tensorflow")
         for format, cases in {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_nerve, refusal, run, run_well
+from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
 from checkpoint import read_progress
 
@@ -228,8 +228,11 @@ def start_pair(start, folders, *arguments, second=()):
     ]
 
 
+ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=slow)
+
+
 @jax_only
-@pytest.mark.parametrize(("victim", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)])
+@pytest.mark.parametrize(("victim", "number"), ENDS)
 def test_a_host_that_dies_ends_the_others_with_a_line(start, folders, victim, number):
     processes = start_pair(start, folders, "--epochs", "100000")
     for line in processes[0].stdout:

@@ -19,7 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, make_folders, refusal
+from conftest import ROOT, Forks, make_folders, refusal, slow
 
 import data
 import train
@@ -27,7 +27,7 @@ from callbacks import RunFiles
 from checkpoint import Progress, checkpoint_path, read_progress, write_checkpoint
 from predict import load_run
 
-DEATHS = int(os.environ.get("DEATHS", "3"))  # of each of two trainings
+DEATHS = int(os.environ.get("DEATHS", "2"))  # of each of two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
 NOISE = f"noise --recipe modern --epochs 3 --steps-per-epoch 12 {NETWORK}".split() + [
     "network.decoder_filters=4,8",
@@ -303,7 +303,7 @@ class TestOptions:
         assert "no training of car was interrupted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=slow)])
 def test_a_signal_ends_the_step_and_a_second_run_is_refused(place, number):
     data.prepare(data.Options(image_size=(64, 64)))
     command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]
