@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, slow
 
 from files import resize
 from jobs import JOBS
@@ -23,8 +23,8 @@ needed = all(find_spec(name) for name in ("torch", "skimage"))
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
 @pytest.mark.parametrize(
     ("part", "num_rows"),
-    [("step", 1), ("predict", 1), ("data", 2), ("submission", 1), ("tiles", 2), ("memory", 2)]
-    + [("start", 2)],
+    [("step", 1), ("predict", 1), ("data", 2), ("submission", 1), ("tiles", 2), ("start", 2)]
+    + [pytest.param("memory", 2, marks=slow)],
 )
 def test_a_part_prints_its_rows(part, num_rows, tmp_path):
     command = [sys.executable, ROOT / "benchmarks/speed.py", "--tiny", "--repeats", "1"]
@@ -38,7 +38,9 @@ def test_a_part_prints_its_rows(part, num_rows, tmp_path):
 
 
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
-@pytest.mark.parametrize(("case", "backend"), [("nerve-32", "jax"), ("document", "torch")])
+@pytest.mark.parametrize(
+    ("case", "backend"), [("nerve-32", "jax"), pytest.param("document", "torch", marks=slow)]
+)
 def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monkeypatch):
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
