@@ -47,7 +47,8 @@ def replace_file(path, need=0):
             error = OSError(error.errno, f"{reason}; what stood there is untouched", str(path))
         raise error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not in place of the error that is on its way
+            temporary.unlink(missing_ok=True)
 
 
 def check_room(path, need):

@@ -604,6 +604,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(place):
     with replace_file(path) as temporary:
         temporary.write_text("new")
     assert (path.read_text(), os.listdir()) == ("new", ["weights.txt"])
+    with pytest.raises(FileExistsError) as failed, replace_file(path / "x.txt"):
+        pass
+    assert failed.value.filename == str(path)  # what is in the way
 
 
 # ---- reading back
