@@ -2,8 +2,9 @@
 
 python benchmarks/examples.py nerve
 
-Draws the images (scenes.py; noise draws its own), runs data.py and train.py --recipe modern on
-them, and of the held-out images that have a foreground shows the best, the middle and the worst.
+Draws the images (scenes.py), runs data.py and train.py --recipe modern on them, and of the
+held-out images that have a foreground shows the best, the middle and the worst. Not of noise,
+which draws its own: docs/noise.png is what python train.py and python test.py make.
 """
 
 import sys
@@ -16,10 +17,12 @@ sys.path.insert(0, str(FOLDER.parent))
 from jobs import JOBS, MODERN, InputError
 from options import one_line_errors, option, parse_options
 
+DRAWN = tuple(name for name in JOBS if name != "noise")
+
 
 @dataclass(frozen=True)
 class Options:
-    job: str = option("all", "which job", choices=("all", *JOBS))
+    job: str = option("all", "which job", choices=("all", *DRAWN))
     seed: int = option(1, "of the images and of the training", least=0, most=2**32 - 1)
     work: str | None = option(
         None,
@@ -65,14 +68,13 @@ class Example:
     groups: int  # patients, cars; tiles, slices
     views: int  # images of each
     image_size: tuple[int, int] | None
-    first_filters: int  # doubled at each level; 0: the recipe's
+    first_filters: int  # doubled at each level
     epochs: int
     steps: int  # of an epoch
     changes: tuple[str, ...] = ()
 
 
 EXAMPLES = {  # a row a job
-    "noise": Example(1, 1, None, 0, 4, 100),
     "nerve": Example(60, 6, (96, 128), 8, 12, 40, ("recipe.batch_size=8",)),
     "car": Example(24, 6, (160, 256), 8, 6, 50),
     "cadastre": Example(120, 1, (256, 256), 8, 8, 50, ("recipe.window=128,128",)),
@@ -86,28 +88,24 @@ TINY = dict(groups=4, views=2, first_filters=2, epochs=1, steps=2)
 # ---- files as the jobs' data.py expects them
 
 
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, pixels)
-
-
 def write_nerve(folder, example, seed):
     """Kaggle's tree: train/S_N.tif with its mask, frames of a patient being much alike."""
-    for subject in range(1, example.groups + 1):
-        for frame in range(1, example.views + 1):
-            image, mask = scenes.draw_nerve(seed, subject, frame)
-            save(folder / f"train/{subject}_{frame}.tif", image)
-            save(folder / f"train/{subject}_{frame}_mask.tif", mask)
-    return dict(raw=str(folder))
+    names = "train/{}_{}.tif", "train/{}_{}_mask.tif"
+    return write_views(folder, example, seed, scenes.draw_nerve, names)
 
 
 def write_car(folder, example, seed):
     """Kaggle's tree, its masks as PNG: OpenCV's GIF has more grey values than two."""
-    for car in range(1, example.groups + 1):
+    names = "train/car{:03}_{:02}.jpg", "train_masks/car{:03}_{:02}_mask.png"
+    return write_views(folder, example, seed, scenes.draw_car, names)
+
+
+def write_views(folder, example, seed, draw_view, names):
+    """Image and mask of each view of each group, under names with the numbers of both."""
+    for group in range(1, example.groups + 1):
         for view in range(1, example.views + 1):
-            image, mask = scenes.draw_car(seed, car, view)
-            save(folder / f"train/car{car:03}_{view:02}.jpg", image)
-            save(folder / f"train_masks/car{car:03}_{view:02}_mask.png", mask)
+            for name, pixels in zip(names, draw_view(seed, group, view)):
+                write_image(folder / name.format(group, view), pixels)
     return dict(raw=str(folder))
 
 
@@ -115,8 +113,8 @@ def write_cadastre(folder, example, seed):
     """A folder of tiles and one of masks."""
     for number in range(1, example.groups + 1):
         image, mask = scenes.draw_cadastre(seed, number)
-        save(folder / f"images/{number}.png", image)
-        save(folder / f"masks/{number}.png", mask)
+        write_image(folder / f"images/{number}.png", image)
+        write_image(folder / f"masks/{number}.png", mask)
     return dict(images=str(folder / "images"), masks=str(folder / "masks"))
 
 
@@ -130,7 +128,7 @@ def write_membrane(folder, example, seed):
     return dict(raw=str(folder))
 
 
-WRITERS = {  # noise has none: data.py draws it
+WRITERS = {
     "nerve": write_nerve,
     "car": write_car,
     "cadastre": write_cadastre,
@@ -143,8 +141,6 @@ WRITERS = {  # noise has none: data.py draws it
 
 def changes_of(job, example):
     """What --set is given, for a network as narrow as the example says."""
-    if not example.first_filters:
-        return example.changes
     levels = len(MODERN[job].network.filters)
     filters = [example.first_filters * 2**level for level in range(levels)]
     texts = f"filters={','.join(map(str, filters))}", f"bottleneck={2 * filters[-1]}"
@@ -160,8 +156,7 @@ def train_example(job, example, seed):
     for path in (Path("raw", job), Path("output", job)):
         if path.exists():
             raise InputError(f"{path.resolve()}: is there already; pass another --work")
-    write = WRITERS.get(job)
-    given = write(Path("raw", job), example, seed) if write else {}
+    given = WRITERS[job](Path("raw", job), example, seed)
     data.prepare(data.Options(job=job, seed=seed, image_size=example.image_size, **given))
     clocks = time.perf_counter, time.process_time
     start = [clock() for clock in clocks]

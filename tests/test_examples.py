@@ -187,13 +187,16 @@ def test_a_folder_that_has_the_job_already_is_left_as_it_is(place):
     assert not (place / "out").exists()
 
 
-@pytest.mark.parametrize("job", JOBS)
+def test_every_job_but_noise_has_a_row_and_a_writer():
+    assert set(examples.EXAMPLES) == set(examples.WRITERS) == set(JOBS) - {"noise"}
+
+
+@pytest.mark.parametrize("job", examples.EXAMPLES)
 def test_each_job_has_a_row_that_the_modern_recipe_can_train(job):
     example = examples.EXAMPLES[job]
     changed = MODERN[job].change(examples.changes_of(job, example))
     levels = len(changed.network.filters)
     assert levels == len(MODERN[job].network.filters)
-    if example.first_filters:
-        assert changed.network.filters[-1] == example.first_filters * 2 ** (levels - 1)
+    assert changed.network.filters[-1] == example.first_filters * 2 ** (levels - 1)
     size = changed.recipe.window or example.image_size or changed.image_size
     changed.network.check_size(*size)
