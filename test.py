@@ -62,8 +62,7 @@ from predict import load_run
 from runs import HeldOut, count_pixels
 from scoring import SCORES, folder_images, held_out, predict_again, score, unseen_by
 
-
-OF_TRAINING = ("curves", "progress", "filmstrip")
+OF_TRAINING = ("curves", "progress", "filmstrip")  # pictures in vis/NAME that are train.py's
 
 
 def main(options):
@@ -223,11 +222,11 @@ def compare(run, other, options):
             shown.append(
                 dict(name=first.id, dice=rows[-1][3], picture=picture, facts=facts, **sizes)
             )
-    if not rows:
-        raise InputError(
-            f"{names[0]} and {names[1]} held out no image in common; train both with the same "
-            "--seed, --validation-split and --folds"
-        )
+        if not rows:  # a page of before stays
+            raise InputError(
+                f"{names[0]} and {names[1]} held out no image in common; train both with the same "
+                "--seed, --validation-split and --folds"
+            )
     write_text(vis / "scores.csv", csv_text(("image", *names, "difference"), rows))
     about = describe(names[1], other.record, len(other.networks))
     about["title"] = f"{names[1]} against {names[0]}"

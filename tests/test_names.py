@@ -210,7 +210,7 @@ def test_runs_that_no_image_is_new_to_are_refused(nerve):
     copy_run("last", validation=[id for id in ids if id not in read_record("nerve")["validation"]])
     line = refusal("test.py", "nerve", "--compare", "last")
     assert "nerve and last held out no image in common" in line
-    assert not Path("vis/nerve+last/index.html").exists()
+    assert not Path("vis/nerve+last").exists()
 
 
 def test_a_run_is_compared_with_another_on_the_same_masks(nerve):
