@@ -1,4 +1,4 @@
-"""Raw files, or shapes drawn on noise, become the arrays in output/JOB/.
+"""Raw files, or shapes drawn on noise, become the arrays in output/NAME/.
 
 python data.py nerve --raw raw
 """

@@ -19,7 +19,7 @@ from predict import standardize
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
 NUM_SAMPLES = 4  # images whose prediction is shown after each epoch
-NEARBY = 8  # rows that are looked at for each
+NEARBY = 8  # rows that are looked at for each, at the most
 LARGEST_SAMPLE = 256  # pixels of their longer side in the pictures
 DRAWING_SHARE = 0.05  # of the time of a training, at the most, goes to its pictures
 MOST_FRAMES = 10  # epochs in a filmstrip
@@ -106,8 +106,12 @@ def choose_samples(arrays, rows, sizes, scale):
             arrays.images[row], arrays.masks[row], sizes[0], has_classes=bool(arrays.classes)
         )
 
+    def first_shown(part):
+        found = (one for one in map(pair, part[:NEARBY]) if one[1].any())
+        return next(found, None) or pair(part[0])
+
     parts = np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows)))
-    pairs = [max(map(pair, part[:NEARBY]), key=lambda pair: pair[1].any()) for part in parts]
+    pairs = [first_shown(part) for part in parts]
     images, masks = (np.stack(part) for part in zip(*pairs))
     middle = np.s_[:, top : top + sizes[1][0], left : left + sizes[1][1]]
     truths = [show(mask, arrays.classes) for mask in masks[middle]]
@@ -117,9 +121,7 @@ def choose_samples(arrays, rows, sizes, scale):
 
 def show(mask, classes):
     """RGB uint8 (H, W, 3) of a mask of grey values 0..255 or of class numbers, (H, W, 1)."""
-    if classes:
-        return colors_of(classes)[mask[..., 0]]
-    return np.repeat(mask, 3, axis=-1)
+    return colors_of(classes)[mask[..., 0]] if classes else as_rgb(mask)
 
 
 class Monitor(keras.callbacks.Callback):

@@ -77,13 +77,9 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message):
         if message.startswith("argument job: invalid"):
             message += "; a run of another name: JOB --name NAME"
-        if re.search("unrecognized arguments:.*--name", message) and "--name" not in self.names:
+        if re.search(r"unrecognized arguments:.*--name\b", message):
             message += "; here a run's name stands alone"
         raise InputError(f"{message}; see {self.prog} --help")
-
-    @property
-    def names(self):
-        return self._option_string_actions
 
 
 def make_parser(options_class, prog, documentation):

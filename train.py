@@ -203,7 +203,7 @@ from training import (
 
 def train_network(name, job, options, arrays, split, devices, progress):
     """Train one network on some Devices, from its Progress on; the first process writes
-    weights/NAME.* and its curves in vis/JOB/. Returns its record.
+    weights/NAME.* and its pictures in vis/NAME/. Returns its record.
     """
     recipe, seed = job.recipe, options.seed
     scale = find_scale(arrays.images, split[0], recipe.standardize)
