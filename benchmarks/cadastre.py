@@ -150,16 +150,16 @@ def table(rows):
     """Lines of a Markdown table, one a combination: what its runs had come to at their end."""
     groups = {}
     for row in rows:
-        groups.setdefault((*(row[name] for name in FACTORS), row["precision"]), []).append(row)
-    names = (*FACTORS, "constant at the end", "first step", "logit std", "dead", "saturated")
-    yield from (f"| {' | '.join((*names, 'Dice'))} |", "|---" * (len(names) + 1) + "|")
+        groups.setdefault(tuple(row[name] for name in (*FACTORS, "precision")), []).append(row)
+    names = (*FACTORS, "precision", "constant at the end", "first step", *MEASURES[2:])
+    yield from (f"| {' | '.join(names)} |", "|---" * len(names) + "|")
     for key, some in groups.items():
         runs = {seed: [r for r in some if r["seed"] == seed] for seed in {r["seed"] for r in some}}
         ends = [run[-1] for run in runs.values()]
         constant = [run for run in runs.values() if float(run[-1]["spread"]) < CONSTANT]
         first = [since_constant(run) for run in constant]
         means = [np.mean([float(end[name]) for end in ends]) for name in MEASURES[2:]]
-        cells = [*key[:-1], f"{len(constant)} of {len(runs)}", min(first, default="")]
+        cells = [*key, f"{len(constant)} of {len(runs)}", min(first, default="")]
         numbers = [
             f"{mean:.3f}" if mean >= 0.0005 or not mean else f"{mean:.0e}" for mean in means
         ]

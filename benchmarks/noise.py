@@ -45,6 +45,7 @@ from matplotlib.figure import Figure
 import data
 from arrays import Arrays
 from batches import find_scale
+from devices import find_precision
 from disk import csv_text, replace_file, write_text
 from files import read_numbers
 from losses import dice_per_image
@@ -53,7 +54,7 @@ from predict import Network, Run, predict_arrays
 from runs import Decision
 from training import compile_model, make_batches
 
-COLUMNS = ("setting", "shape", "fill", "seed", "step", "seconds", "radius", "border")
+COLUMNS = ("setting", "shape", "fill", "precision", "seed", "step", "seconds", "radius", "border")
 COLUMNS += ("train", "mean", "worst", "near", "far")
 NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters=4,8,8,8,8"
 
@@ -121,7 +122,8 @@ def run(name, shape, fill, seed, options):
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    precision, _ = find_precision()
+    keras.config.set_dtype_policy(precision)
     model = build_unet(replace(network, image_size=(None, None)))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, seed, sizes)
@@ -152,7 +154,7 @@ def run(name, shape, fill, seed, options):
                 for value in (train, dice.mean(), dice.min(), dice[near].mean())
             )
             far = dice[~near].mean() if (~near).any() else np.nan
-            yield (name, shape, fill, seed, *row, round(float(far), 4))
+            yield (name, shape, fill, precision, seed, *row, round(float(far), 4))
 
 
 def score(trained, images, masks, margin):
@@ -233,7 +235,7 @@ def main(options):
     if options.tiny:
         options = replace(options, seeds=1, steps=2, num_images=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_numbers(path, COLUMNS, COLUMNS[3:])
+    rows = read_numbers(path, COLUMNS, COLUMNS[4:])
     done = {(r["setting"], r["shape"], r["fill"], r["seed"], r["step"]) for r in rows}
     for name, shape, fill, seeds in settings(options):
         for seed in seeds:
