@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+# For the tests and what they start: compiling is most of what JAX does with small networks.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What others have shown for the most part already, and takes long.
 slow = pytest.mark.skipif("SLOW" not in os.environ, reason="takes long; SLOW=1 runs it")
 
