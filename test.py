@@ -231,9 +231,10 @@ def compare(run, other, options):
     about = describe(names[1], other.record, len(other.networks))
     about["title"] = f"{names[1]} against {names[0]}"
     views = ["truth", *(f"error of {name}" for name in names)]
+    about["summary"] = describe_gain(names, np.array([row[1:] for row in rows]))
     write_page(vis, about, shown, None, classes, views)
     print(f"{len(shown)} pictures in {vis}/, all of them on one page: {vis}/index.html")
-    print_gain(names, np.array([row[1:] for row in rows]))
+    print(about["summary"])
 
 
 def check_comparable(run, other, options):
@@ -259,12 +260,12 @@ def check_comparable(run, other, options):
         )
 
 
-def print_gain(names, dice):
-    """Print the mean Dice of two runs and their difference, (N, 3), with its standard error."""
+def describe_gain(names, dice):
+    """The mean Dice of two runs and their difference, (N, 3), with its standard error, a line."""
     first, second, gain = dice.mean(axis=0)
     error = dice[:, 2].std(ddof=1) / np.sqrt(len(dice)) if len(dice) > 1 else np.nan
     better, worse = (np.count_nonzero(sign * dice[:, 2] > 0) for sign in (1, -1))
-    print(
+    return (
         f"Dice {first:.3f} {names[0]}, {second:.3f} {names[1]}: {gain:+.3f} ± {error:.3f} "
         f"(standard error) over {len(dice)} images, {better} better, {worse} worse"
     )

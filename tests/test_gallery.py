@@ -486,7 +486,8 @@ def test_of_two_runs_the_page_shows_both_errors_and_the_difference(browser, tmp_
         (0, 0, 0, 0),
     ]
     assert tuple(masks[-15, 0]) == (230, 60, 20, 255)
-    write_page(tmp_path, ABOUT, shown, views=["truth", "error of old", "error of new"])
+    about = {**ABOUT, "summary": "old and <new>"}
+    write_page(tmp_path, about, shown, views=["truth", "error of old", "error of new"])
     visit(browser, tmp_path / "index.html")
     wait_for(browser, IN_VIEW)
     assert names(browser) == ["img1", "img2", "img3"]  # the worst difference first
@@ -501,3 +502,4 @@ def test_of_two_runs_the_page_shows_both_errors_and_the_difference(browser, tmp_
     assert names(browser) == ["img1"]
     find(browser, ".card").click()
     assert "old 0.667 · new 0.800" in find(browser, "#facts").text
+    assert find(browser, "#summary").get_attribute("textContent") == "old and <new>"

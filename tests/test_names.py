@@ -196,6 +196,7 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
     assert printed[-1].startswith(f"Dice {means[0]:.3f} nerve, {means[1]:.3f} wide: ")
     assert "over 4 images" in printed[-1]
     page = page_data(folder / "index.html")
+    assert page["about"]["summary"] == printed[-1]
     assert page["views"] == ["truth", "error of nerve", "error of wide"]
     assert [image["facts"] for image in page["images"]] == [
         [f"{name} {float(row[name]):.3f}" for name in ("nerve", "wide")] for row in rows[:3]
