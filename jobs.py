@@ -485,6 +485,7 @@ MODERN = {
         network=replace(JOBS["car"].network, **NARROW),
         recipe=replace(
             SHORT,
+            epochs=15,
             augmentation=Augmentation(
                 "mirror", shift=0.05, rotation=5.0, scale=0.1, contrast=0.1, brightness=0.05
             ),

@@ -2,8 +2,8 @@
 
 python benchmarks/cadastre.py
 
-Trains on random windows of the tiles in output/cadastre/ (python data.py cadastre ...). Runs that
-benchmarks/cadastre.csv has already are not run again.
+Trains on random windows of the tiles in output/cadastre/, which keep their own size (data.py
+cadastre --image-size 0 0 ...). Runs that benchmarks/cadastre.csv has already are not run again.
 """
 
 import itertools

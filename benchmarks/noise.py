@@ -225,7 +225,7 @@ def draw(rows, path):
         axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Dice of new images, all seeds")
-    figure.axes[0].legend(loc="lower right")
+    figure.axes[0].legend(loc=(0.4, 0.1))  # between the lines
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
