@@ -290,26 +290,30 @@ def read_csv(path, columns):
             rows, names = list(reader), reader.fieldnames or ["none"]
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    if not set(columns) <= set(names):
-        raise InputError(f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}")
+    if missing := [name for name in columns if name not in names]:
+        raise InputError(
+            f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}, so it lacks "
+            f"{', '.join(missing)}"
+        )
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in columns):
             raise InputError(f"{path}: line {number} is cut short; expected {', '.join(columns)}")
     return rows
 
 
-def read_numbers(path, columns, names):
+def read_numbers(path, columns, names, whole=()):
     """Rows of a CSV file, dicts of text, [] where there is none yet; raises InputError where one
-    of `columns` is missing, or a number in those of `names`.
+    of `columns` is missing, or a number in those of `names`, a whole one in those of `whole`.
     """
     rows = read_csv(path, columns) if os.path.exists(path) else []
     for number, row in enumerate(rows, 2):
         for name in names:
             try:
-                float(row[name])
+                int(row[name]) if name in whole else float(row[name])
             except ValueError as error:
+                expected = "a whole number" if name in whole else "a number"
                 raise InputError(
-                    f"{path}: line {number}: {name} is {row[name]!r}, expected a number; "
+                    f"{path}: line {number}: {name} is {row[name]!r}, expected {expected}; "
                     "delete the line, or the file"
                 ) from error
     return rows

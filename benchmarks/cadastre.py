@@ -182,7 +182,7 @@ def main(options):
         options = replace(options, seeds=1, steps=2)
     arrays = load_arrays("cadastre")
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_numbers(path, COLUMNS, COLUMNS[len(FACTORS) + 1 :])
+    rows = read_numbers(path, COLUMNS, COLUMNS[len(FACTORS) + 1 :], whole=("seed", "step"))
     key_names = (*FACTORS, "precision", "seed", "step")
     done = {tuple(row[name] for name in key_names) for row in rows}
     settings = list(combinations(options))[: 2 if options.tiny else None]

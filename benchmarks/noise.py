@@ -3,7 +3,7 @@
 python benchmarks/noise.py
 
 Runs that benchmarks/noise.csv has already are not run again; the table is printed and the plot
-drawn, benchmarks/noise.png, from that file.
+drawn, benchmarks/noise.png, from that file. --output DIR starts a file of your own.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from jobs import RECIPES
+from jobs import RECIPES, InputError
 from options import one_line_errors, option, parse_options
 
 
@@ -235,7 +235,13 @@ def main(options):
     if options.tiny:
         options = replace(options, seeds=1, steps=2, num_images=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_numbers(path, COLUMNS, COLUMNS[4:])
+    rows = read_numbers(path, COLUMNS, COLUMNS[4:], whole=("seed", "step"))
+    last = max((int(row["step"]) for row in rows), default=options.steps)
+    if last != options.steps:  # a rate that falls to 0 is another after as many steps
+        raise InputError(
+            f"{path}: has runs of {last} steps; pass --steps {last}, or another --output for "
+            f"those of {options.steps}"
+        )
     done = {(r["setting"], r["shape"], r["fill"], r["seed"], r["step"]) for r in rows}
     for name, shape, fill, seeds in settings(options):
         for seed in seeds:

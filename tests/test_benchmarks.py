@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from conftest import ROOT, make_folders, make_nerve, run_well, slow
 
 import data
 import train
+from devices import find_precision
 from disk import csv_text, write_text
 from jobs import JOBS, InputError
 from runs import Decision, HeldOut
@@ -46,6 +48,25 @@ def test_the_noise_study_runs_and_does_not_run_twice(place):
     output = run_well("benchmarks/noise.py", "--tiny", "--part", "target", "--output", place)
     assert "seed 1" not in output
     assert rows_of("noise.tiny.csv") == rows
+    assert {row["precision"] for row in rows} == {find_precision()[0]}
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        ("5.5", "step is '5.5', expected a whole number"),
+        ("9", "has runs of 9 steps; pass --steps 9, or another --output for those of 400"),
+        (None, "so it lacks step"),
+    ],
+)
+def test_a_table_of_other_runs_is_left_alone(place, step, text):
+    noise = load("noise")
+    columns = [name for name in noise.COLUMNS if step or name != "step"]
+    table = csv_text(columns, [[step if name == "step" else "1" for name in columns]])
+    write_text("noise.csv", table)
+    with pytest.raises(InputError, match=text):
+        noise.main(noise.Options(output="."))
+    assert Path("noise.csv").read_text() == table
 
 
 @slow
