@@ -1,21 +1,32 @@
 """One grey value everywhere: which cadastre recipes come to predict a constant, how soon, and why.
 
-python benchmarks/cadastre.py
+python -m benchmarks.cadastre
 
 Trains on random windows of the tiles in output/cadastre/, which keep their own size (data.py
 cadastre --image-size 0 0 ...). Runs that benchmarks/cadastre.csv has already are not run again.
 """
 
 import itertools
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent))
+import keras
+import numpy as np
 
-from jobs import RECIPES
-from options import one_line_errors, option, parse_options
+from benchmarks.measure import read_numbers
+from model import build_unet
+from train import compile_unet
+from unet.data.arrays import load_arrays
+from unet.data.batches import make_batches
+from unet.data.split import split_rows
+from unet.errors import one_line_errors
+from unet.jobs import RECIPES
+from unet.jobs.settings import THRESHOLD
+from unet.machine.disk import csv_text, write_text
+from unet.options import option, parse_options
+from unet.training.monitor import CONSTANT
+
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -34,22 +45,6 @@ class Options:
     output: str = option(str(FOLDER), "folder for cadastre.csv")
     tiny: bool = option(False, "two short runs, to see that this script works")
 
-
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/cadastre.py", __doc__)
-
-import keras
-import numpy as np
-
-from arrays import load_arrays
-from batches import split_rows
-from monitor import CONSTANT
-from disk import csv_text, write_text
-from files import read_numbers
-from jobs import THRESHOLD
-from model import build_unet
-from training import compile_model, make_batches
 
 FACTORS = {
     "rate": (1e-2, 1e-3, 1e-4),
@@ -115,7 +110,7 @@ def run(setting, seed, arrays, options):
     channels = arrays.images.shape[3]
     model = build_unet(replace(job.network, channels=channels, image_size=size))
     training, held_out = make_batches(arrays, split, recipe, (0.0, 255.0), seed, (size, size))
-    compile_model(model, recipe, options.steps)
+    compile_unet(model, recipe, options.steps)
     images, masks = map(np.concatenate, zip(*map(held_out.__getitem__, range(len(held_out)))))
     last_relu = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-2]
     logits = model.get_layer(job.network.head_name)
@@ -200,4 +195,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.cadastre", __doc__))

@@ -1,21 +1,37 @@
-"""A picture and a result of each job, from images that this project draws: docs/JOB.png.
+"""A picture and a result of each job, from images that this project draws, docs/JOB.png, and one
+of all of them, docs/overview.png.
 
-python benchmarks/examples.py nerve
+python -m benchmarks.examples nerve
 
 Draws the images (scenes.py), runs data.py and train.py --recipe modern on them, and of the
 held-out images that have a foreground shows the best, the middle and the worst. Not of noise,
 which draws its own: docs/noise.png is what python train.py and python test.py make.
 """
 
-import sys
+import contextlib
+import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER.parent))
+import cv2
+import numpy as np
 
-from jobs import JOBS, MODERN, InputError
-from options import one_line_errors, option, parse_options
+import data
+import train
+from benchmarks import scenes
+from benchmarks.measure import head
+from model import load_run
+from unet.data.augment import crop_middle
+from unet.data.pixels import write_image
+from unet.errors import InputError, one_line_errors
+from unet.jobs import JOBS, MODERN
+from unet.machine.disk import replace_file
+from unet.options import option, parse_options
+from unet.pictures.panels import as_rgb, draw, draw_outlines
+from unet.prediction.scoring import HeldOutImages, score
+
+FOLDER = Path(__file__).resolve().parent
 
 DRAWN = tuple(name for name in JOBS if name != "noise")
 
@@ -36,29 +52,10 @@ class Options:
     tiny: bool = option(False, "a few small images and steps, to see that this script works")
 
 
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/examples.py", __doc__)
-
-import contextlib
-import tempfile
-import time
-
-import cv2
-import numpy as np
-
-import data
-import scenes
-import train
-from disk import replace_file
-from files import write_image
-from measure import head
-from pictures import draw
-from predict import load_run
-from scoring import held_out, score
-
 WIDEST = 1064  # pixels of a picture: four panels of 256 with their frames
 MOST_BYTES = 290_000  # of a picture's file
+TILE = 256  # pixels of an image in the picture of all jobs
+MARK = (255, 190, 0)  # RGB of what is predicted there
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,6 @@ EXAMPLES = {  # a row a job
 COLUMNS = ("job", "steps", "seconds", "of the processor", "mean Dice", "worst Dice")
 COLUMNS += ("held-out images",)
 TINY = dict(groups=4, views=2, first_filters=2, epochs=1, steps=2)
-
-
-# ---- files as the jobs' data.py expects them
 
 
 def write_nerve(folder, example, seed):
@@ -136,9 +130,6 @@ WRITERS = {
 }
 
 
-# ---- a run and its picture
-
-
 def changes_of(job, example):
     """What --set is given, for a network as narrow as the example says."""
     levels = len(MODERN[job].network.filters)
@@ -171,7 +162,7 @@ def train_example(job, example, seed):
         )
     )
     seconds = [clock() - before for clock, before in zip(clocks, start)]
-    return [(score(result)[0][0], result) for result in held_out(load_run(job))[1]], seconds
+    return [(score(result)[0][0], result) for result in HeldOutImages(load_run(job))], seconds
 
 
 def choose(scored):
@@ -192,6 +183,30 @@ def draw_rows(chosen):
         size = WIDEST, round(height * WIDEST / width)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return picture
+
+
+def draw_overview(of_jobs):
+    """RGB picture: of each job the middle image, and under it the same with what was predicted on
+    it. of_jobs: [(dice, Result)] of each.
+    """
+    columns = []
+    for scored in of_jobs:
+        result = choose(scored)[1][1]
+        image = as_rgb(result.image)
+        shown = image.copy()
+        inside = result.prediction > 0
+        shown[inside] = image[inside] * 0.55 + np.array(MARK) * 0.45
+        outlined = draw_outlines(shown, result.prediction, ())
+        columns.append(np.concatenate([square(image), square(outlined)]))
+    return np.concatenate(columns, axis=1)
+
+
+def square(pixels):
+    """The middle of RGB pixels as a square of TILE pixels in a white frame."""
+    side = min(pixels.shape[:2])
+    middle = crop_middle(pixels, (side, side))
+    small = cv2.resize(middle, (TILE, TILE), interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(small, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
 def write_small(path, picture):
@@ -220,7 +235,8 @@ def row(job, example, scored, seconds):
 
 def main(options):
     names = EXAMPLES if options.job == "all" else (options.job,)
-    output, rows = Path(options.output).resolve(), []
+    output, rows, of_jobs = Path(options.output).resolve(), [], []
+    kind = ".tiny.png" if options.tiny else ".png"
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(options.work or temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -228,13 +244,15 @@ def main(options):
             for job in names:
                 example = replace(EXAMPLES[job], **TINY) if options.tiny else EXAMPLES[job]
                 scored, seconds = train_example(job, example, options.seed)
-                name = f"{job}.tiny.png" if options.tiny else f"{job}.png"
-                write_small(output / name, draw_rows(choose(scored)))
+                write_small(output / f"{job}{kind}", draw_rows(choose(scored)))
+                of_jobs.append(scored)
                 rows.append(row(job, example, scored, seconds))
+    if options.job == "all":
+        write_small(output / f"overview{kind}", draw_overview(of_jobs))
     print(head(*COLUMNS))
     print("\n".join(rows))
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.examples", __doc__))

@@ -2,16 +2,36 @@
 channels last) on the same card in one run, with what limits them; and the nerve document's whole
 training.
 
-pip install -r requirements-bench.txt && KERAS_BACKEND=jax python benchmarks/gpu.py
+pip install -r requirements-bench.txt && KERAS_BACKEND=jax python -m benchmarks.gpu
 """
 
+import os
+import statistics
+import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+import keras
+import numpy as np
+import torch
 
-from options import one_line_errors, option, parse_options
+from benchmarks import plain
+from benchmarks.measure import (
+    alternate,
+    compiled_unet,
+    count_bytes,
+    count_operations,
+    describe_machine,
+    head,
+    matrix_rate,
+    memory_rate,
+    random_arrays,
+)
+from unet.data.batches import Batches
+from unet.errors import one_line_errors
+from unet.jobs import JOBS
+from unet.options import option, parse_options
 
 CASES = {
     f"{name}-{batch_size}": (name, batch_size)
@@ -40,36 +60,6 @@ class Options:
     repeats: int = option(5, "timed runs of each way, after one untimed", least=1)
     tiny: bool = option(False, "small sizes and no compiling, to see that this script works")
 
-
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/gpu.py", __doc__)
-
-import os
-import statistics
-import subprocess
-import time
-
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory, too
-
-import keras
-import numpy as np
-import plain
-import torch
-from measure import (
-    alternate,
-    compiled_unet,
-    count_bytes,
-    count_operations,
-    describe_machine,
-    head,
-    matrix_rate,
-    memory_rate,
-    random_arrays,
-)
-
-from batches import Batches
-from jobs import JOBS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 COLUMNS = ("network, batch", "", "ours, images/s", "PyTorch", "ratio", "share of the limit")
@@ -201,6 +191,8 @@ def measure_document(options):
 
 
 def main(options):
+    # Before JAX looks for devices: PyTorch needs memory, too.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     precisions = PRECISIONS if options.precision == "all" else (options.precision,)
     if options.case != "all" and len(precisions) == 1:
         if options.case == "document":
@@ -211,7 +203,7 @@ def main(options):
     card = torch.cuda.get_device_name() if DEVICE == "cuda" else "no graphics card"
     print(f"{card}; PyTorch {torch.__version__}; {describe_machine()}\n")
     print(head(*COLUMNS), flush=True)
-    again = [sys.executable, __file__, "--repeats", str(options.repeats)]
+    again = [sys.executable, "-m", "benchmarks.gpu", "--repeats", str(options.repeats)]
     again += ["--tiny"] if options.tiny else []
     for case in (*CASES, "document") if options.case == "all" else (options.case,):
         if case == "document":
@@ -224,4 +216,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.gpu", __doc__))

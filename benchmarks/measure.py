@@ -13,9 +13,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from arrays import Arrays
 from model import build_unet
-from training import compile_model
+from train import compile_unet
+from unet.data.arrays import Arrays
+from unet.errors import InputError
+from unet.machine.disk import read_csv
+from unet.runs import Record
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,7 +67,7 @@ def compiled_unet(network, recipe, precision, steps):
     keras.config.set_dtype_policy(precision)
     model = build_unet(network)
     keras.config.set_dtype_policy("float32")
-    compile_model(model, recipe, steps)
+    compile_unet(model, recipe, steps)
     return model
 
 
@@ -128,3 +131,26 @@ def describe_machine():
         f"{platform.python_version()}, Keras {keras.__version__}, {backend} "
         f"{sys.modules[backend].__version__}; commit {commit}"
     )
+
+
+def read_numbers(path, columns, names, whole=()):
+    """Rows of a CSV file, dicts of text, [] where there is none yet; raises InputError where one
+    of `columns` is missing, or a number in those of `names`, a whole one in those of `whole`.
+    """
+    rows = read_csv(path, columns) if os.path.exists(path) else []
+    for number, row in enumerate(rows, 2):
+        for name in names:
+            try:
+                int(row[name]) if name in whole else float(row[name])
+            except ValueError as error:
+                expected = "a whole number" if name in whole else "a number"
+                raise InputError(
+                    f"{path}: line {number}: {name} is {row[name]!r}, expected {expected}; "
+                    "delete the line, or the file"
+                ) from error
+    return rows
+
+
+def scale_record(mean, std):
+    """A Record that knows nothing but what images are standardized with."""
+    return Record("", "noise", "", recipe={}, options={}, command="", mean=mean, std=std)

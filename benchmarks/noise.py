@@ -1,20 +1,37 @@
 """One image is enough? Train the noise network on one image, score 100 others as it learns.
 
-python benchmarks/noise.py
+python -m benchmarks.noise
 
 Runs that benchmarks/noise.csv has already are not run again; the table is printed and the plot
 drawn, benchmarks/noise.png, from that file. --output DIR starts a file of your own.
 """
 
-import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent))
+import keras
+import numpy as np
+from matplotlib.figure import Figure
 
-from jobs import RECIPES, InputError
-from options import one_line_errors, option, parse_options
+import data
+from benchmarks.measure import read_numbers, scale_record
+from model import build_unet
+from train import compile_unet
+from unet.data.arrays import Arrays
+from unet.data.batches import make_batches
+from unet.data.scale import find_scale
+from unet.errors import InputError, one_line_errors
+from unet.jobs import RECIPES
+from unet.losses import dice_per_image
+from unet.machine.disk import csv_text, replace_file, write_text
+from unet.machine.precision import find_precision
+from unet.options import option, parse_options
+from unet.prediction.predict import predict_arrays
+from unet.prediction.run import Network, Run
+from unet.runs import Decision
+
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -31,28 +48,6 @@ class Options:
     output: str = option(str(FOLDER), "folder for noise.csv and noise.png")
     tiny: bool = option(False, "one small run of each setting, to see that this script works")
 
-
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/noise.py", __doc__)
-
-import time
-
-import keras
-import numpy as np
-from matplotlib.figure import Figure
-
-import data
-from arrays import Arrays
-from batches import find_scale
-from devices import find_precision
-from disk import csv_text, replace_file, write_text
-from files import read_numbers
-from losses import dice_per_image
-from model import build_unet
-from predict import Network, Run, predict_arrays
-from runs import Decision
-from training import compile_model, make_batches
 
 COLUMNS = ("setting", "shape", "fill", "precision", "seed", "step", "seconds", "radius", "border")
 COLUMNS += ("train", "mean", "worst", "near", "far")
@@ -127,9 +122,9 @@ def run(name, shape, fill, seed, options):
     model = build_unet(replace(network, image_size=(None, None)))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, seed, sizes)
-    compile_model(model, recipe, options.steps)
+    compile_unet(model, recipe, options.steps)
     trained = Run(
-        (Network(model, {"mean": scale[0], "std": scale[1]}),),
+        (Network(model, scale_record(*scale)),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )
@@ -177,9 +172,6 @@ def border(mask):
     """Pixels between the shape in a mask (H, W, 1) and the image's nearest side."""
     inside = np.argwhere(mask[..., 0])
     return float(min(inside.min(), (np.array(mask.shape[:2]) - 1 - inside).min()))
-
-
-# ---- table and plot
 
 
 def table(rows):
@@ -259,4 +251,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.noise", __doc__))

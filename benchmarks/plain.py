@@ -1,9 +1,9 @@
 """What a user would run instead, for benchmarks/speed.py: the ways of the documents with today's
 Keras, scikit-image and NumPy, and a U-Net in PyTorch.
 
-python benchmarks/plain.py data RAW OUTPUT
-python benchmarks/plain.py submission PROBABILITIES CSV
-python benchmarks/plain.py noise
+python -m benchmarks.plain data RAW OUTPUT
+python -m benchmarks.plain submission PROBABILITIES CSV
+python -m benchmarks.plain noise
 """
 
 import sys
@@ -58,9 +58,6 @@ def noise():
     model = unet("noise")
     model.compile(keras.optimizers.SGD(1e-3), LOSSES["noise"])
     model.fit(images.repeat(100, 0), mask[None, ..., None].repeat(100, 0), batch_size=1)
-
-
-# ---- the networks in Keras
 
 
 def unet(job, dtype="float32"):
@@ -133,9 +130,6 @@ def dice_loss(y_true, y_pred):
 
 LOSSES = {"noise": dice_loss, "nerve": dice_loss}
 LOSSES |= {"car": "binary_crossentropy", "cadastre": "binary_crossentropy"}
-
-
-# ---- the networks in PyTorch
 
 
 def torch_unet(job):

@@ -1,19 +1,29 @@
 """Score the held-out images of a trained job by the measures of its field.
 
-python train.py nerve --recipe modern --folds 5 && python benchmarks/results.py nerve
+python train.py nerve --recipe modern --folds 5 && python -m benchmarks.results nerve
 
 Each image is predicted by the network that did not see it. `0.5` takes what is above a
 probability of 0.5; `chosen` takes for each fold the threshold and smallest area that are best on
 the other folds, and is left out where there is one network only.
 """
 
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+import cv2
+import numpy as np
 
-from options import job_option, one_line_errors, option, parse_options
+from benchmarks.measure import read_numbers
+from model import load_run
+from unet.data.arrays import load_arrays
+from unet.data.pixels import decode_mask, resize
+from unet.errors import InputError, one_line_errors
+from unet.jobs.settings import THRESHOLD
+from unet.options import job_option, option, parse_options
+from unet.prediction.predict import predict_held_out
+from unet.prediction.scores import THRESHOLDS, HeldOut
+from unet.prediction.scoring import measure_held_out
+from unet.runs import Decision, read_record
 
 
 @dataclass(frozen=True)
@@ -26,20 +36,6 @@ class Options:
     segments: bool = option(
         False, "also the Rand and information scores of the cells, as the ISBI 2012 challenge has"
     )
-
-
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/results.py", __doc__)
-
-import cv2
-import numpy as np
-
-from arrays import load_arrays
-from files import decode_mask, read_numbers, resize
-from jobs import THRESHOLD, InputError
-from predict import load_run, measure_held_out, predict_held_out
-from runs import THRESHOLDS, Decision, HeldOut, read_record
 
 
 def mean_class_dice(probability, truth):
@@ -180,9 +176,9 @@ def read_seconds(name):
 
 def main(options):
     run, arrays = load_run(options.job), load_arrays(options.job)
-    names = [network.record["name"] for network in run.networks]
+    names = [network.record.name for network in run.networks]
     seconds = [read_seconds(name) for name in names]
-    print(f"{options.job}: {read_record(options.job)['command']}")
+    print(f"{options.job}: {read_record(options.job).command}")
     seen = {"soft": [], "segments": [], "full": []}
     predictions = watch(predict_held_out(run, arrays), arrays, options, seen)
     measured = measure_held_out(run, arrays, predictions)
@@ -192,4 +188,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.results", __doc__))

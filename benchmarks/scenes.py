@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shapes import (
+from benchmarks.shapes import (
     as_uint8,
     bent,
     blend,
@@ -22,9 +22,6 @@ from shapes import (
     rounded,
     stroke,
 )
-
-
-# ---- nerve: ultrasound
 
 
 def draw_nerve(seed, subject, frame, size=(192, 256)):
@@ -66,9 +63,6 @@ def draw_tissue(rng, own, depth):
         inside = oval(size, place, radii, rng.uniform(-30, 30)) < 1
         echo *= 1 - rng.uniform(0.35, 0.9) * cv2.GaussianBlur(np.float32(inside), (0, 0), 2.5)
     return echo
-
-
-# ---- car: photos in a studio
 
 
 @dataclass(frozen=True)
@@ -120,6 +114,7 @@ def draw_car(seed, car, view, size=(320, 512)):
 
 
 def choose_pose(rng, width, floor):
+    """A random Pose of a car on the floor of an image of some width."""
     length, turn = width * rng.uniform(0.56, 0.72), rng.uniform(0.1, 0.7)  # 0: from the side
     scale, sweep = length * np.array([[1 - 0.4 * turn, 1], [0.3 * turn, -0.08 * turn]])
     rear = (width - scale[0] - sweep[0]) / 2 + rng.normal(0, 12)
@@ -184,9 +179,6 @@ def car_shape(rng):
     panes = [[(trunk + 0.06, low), (back + 0.02, top), (post - 0.01, top), (post - 0.01, low)]]
     panes += [[(post + 0.01, low), (post + 0.01, top), (front - 0.01, top), (hood - 0.04, low)]]
     return np.array(outline), panes
-
-
-# ---- cadastre: fields, houses and roads from above
 
 
 FIELDS = [(92, 120, 62), (120, 138, 74), (150, 146, 88), (168, 150, 108), (74, 104, 58)]
@@ -284,9 +276,6 @@ def draw_tree(image, rng, place):
     for share in (1, 0.8, 0.6, 0.4):
         clump = place + rng.normal(0, 0.25, 2) * radius
         fill(image, ellipse(clump, radius * share), green * (1.35 - 0.35 * share))
-
-
-# ---- membrane: cells in an electron microscope
 
 
 def draw_membrane(seed, number, size=(256, 256)):

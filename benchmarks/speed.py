@@ -1,20 +1,51 @@
 """What the user waits for, against what one would run instead (benchmarks/plain.py): alternating
 runs, medians, ratios, as lines of Markdown tables.
 
-pip install -r requirements-bench.txt && python benchmarks/speed.py
+pip install -r requirements-bench.txt && python -m benchmarks.speed
 
 benchmarks/SPEED.md keeps what it measured. Linux only: it reads /proc.
 """
 
+import os
+import statistics
+import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
+import keras
+import numpy as np
+
+from benchmarks import plain
+from benchmarks.measure import (
+    alternate,
+    compiled_unet,
+    count_operations,
+    describe_machine,
+    head,
+    matrix_rate,
+    random_arrays,
+    row,
+    scale_record,
+)
+from model import get_unet
+from unet.data.arrays import FILES, FILES_HEADER
+from unet.data.batches import Batches
+from unet.errors import one_line_errors
+from unet.jobs import JOBS
+from unet.losses import dice_per_image
+from unet.machine.disk import create_array, csv_text
+from unet.machine.precision import find_precision
+from unet.options import option, parse_options
+from unet.prediction.predict import TILE, predict_arrays, predict_image
+from unet.prediction.run import Network, Run
+from unet.runs import Decision
+
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-sys.path.insert(0, str(ROOT))
-
-from options import one_line_errors, option, parse_options
 
 PARTS = ("step", "predict", "data", "submission", "tiles", "start", "memory")
 
@@ -34,46 +65,8 @@ class Options:
     tiny: bool = option(False, "small sizes, to see that this script works")
 
 
-if __name__ == "__main__":
-    with one_line_errors():
-        OPTIONS = parse_options(Options, "benchmarks/speed.py", __doc__)
-
-import os
-import statistics
-import subprocess
-import tempfile
-import time
-
-import cv2
-import keras
-import numpy as np
-import plain
-
-from arrays import FILES, FILES_HEADER
-from batches import Batches
-from devices import find_precision
-from disk import create_array, csv_text
-from jobs import JOBS
-from losses import dice_per_image
-from measure import (
-    alternate,
-    compiled_unet,
-    count_operations,
-    describe_machine,
-    head,
-    matrix_rate,
-    random_arrays,
-    row,
-)
-from model import get_unet
-from predict import TILE, Network, Run, predict_arrays, predict_image
-from runs import Decision
-
 BATCHES = {"nerve": 32, "car": 16, "cadastre": 16, "noise": 1}
 TORCH = {False: ("PyTorch", "compiled"), True: ("PyTorch",)}  # compiling takes a minute
-
-
-# ---- measuring
 
 
 # A process of its own, for the kernel counts the memory of the one that starts another to it.
@@ -105,9 +98,6 @@ def _memory(field):
         if line.startswith(field):
             return int(line.split()[1]) / 1000
     raise RuntimeError(f"no {field} in /proc/self/status")
-
-
-# ---- the training step
 
 
 def measure_step(options):
@@ -184,9 +174,6 @@ def torch_ways(name, images, masks, steps, precision, ours, tiny):
     return ways
 
 
-# ---- predicting
-
-
 def measure_predict(options):
     """Seconds to predict and score 100 images: as test.py does it, and image after image."""
     print("\nPredicting and scoring 100 images\n")
@@ -197,7 +184,7 @@ def measure_predict(options):
         rng = np.random.default_rng(1)
         images = rng.integers(0, 256, (count, *network.image_size, network.channels), np.uint8)
         truths = rng.random((count, *network.image_size, 1)) > 0.5
-        run = Run((Network(get_unet(name), {"mean": 0.0, "std": 255.0}),), Decision())
+        run = Run((Network(get_unet(name), scale_record(0.0, 255.0)),), Decision())
         model = plain.unet(name)
 
         def ours(run=run, images=images, truths=truths):
@@ -228,9 +215,6 @@ def measure_tiles(options):
     memory = [peak_memory(way) for way in ways.values()]
     print(row("seconds", alternate(ways, min(options.repeats, 3)), digits=1))
     print(f"| memory, MB | {memory[0]:.0f} | {memory[1]:.0f} |", flush=True)
-
-
-# ---- whole scripts
 
 
 def link_images(folder, num_train, num_test):
@@ -346,9 +330,6 @@ def first_step(command, folder):
     process.wait()
 
 
-# ---- larger than memory
-
-
 def measure_memory(options):
     """The most memory of a training on sparse arrays of 256x256x3, and its seconds."""
     counts = (32, 64) if options.tiny else (2048, 20480, 204800)
@@ -388,4 +369,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(OPTIONS)
+        main(parse_options(Options, "-m benchmarks.speed", __doc__))

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet.runs import Record
+
 ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -68,6 +70,12 @@ def make_folders(root, count=5, size=(80, 100), channels=3, suffix="", kind=".pn
         save(root / f"masks/{number}{suffix}.png", mask)
 
 
+def make_record(**fields):
+    """A Record of a nerve run with some fields."""
+    given = dict(name="nerve", job="nerve", arrays="nerve", recipe={}, options={}, command="")
+    return Record(**{**given, **fields})
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working directory."""
@@ -76,9 +84,22 @@ def place(tmp_path, monkeypatch):
 
 
 def run(script, *arguments):
-    """Run a script as a user would; returns the finished process with its output as text."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    """Run a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
+    its output as text.
+    """
+    environment = dict(os.environ)
+    command = [str(ROOT / script)]
+    if script.startswith("-m "):  # from any folder, the project's being on the path
+        environment["PYTHONPATH"] = str(ROOT)
+        command = script.split()
+    return subprocess.run(
+        [sys.executable, *command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=environment,
+    )
 
 
 def run_well(script, *arguments):

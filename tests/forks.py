@@ -17,11 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import options
+from unet.errors import one_line_errors
+from unet.options import parse_given
 
 SCRIPT = importlib.import_module(sys.argv[1])
 if sys.argv[1] == "train":
-    import callbacks
+    from unet.training import callbacks
 
     callbacks.INTERVAL = 0.3
 
@@ -30,8 +31,8 @@ def run(arguments):
     """What python SCRIPT does, but for what it does before its imports."""
     name = f"{SCRIPT.__name__}.py"
     sys.argv = [name, *arguments]
-    with options.one_line_errors():
-        given = options.parse_given(SCRIPT.Options, name, SCRIPT.__doc__, arguments)
+    with one_line_errors():
+        given = parse_given(SCRIPT.Options, name, SCRIPT.__doc__, arguments)
         read_options = getattr(SCRIPT, "read_options", lambda given: SCRIPT.Options(**given))
         SCRIPT.main(read_options(given))
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import options
+from unet.errors import one_line_errors
+from unet.options import option, parse_options
 
 TARGETS = ("rle", "csv", "record", "stack")
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(
@@ -26,30 +27,33 @@ os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(
 
 @dataclass(frozen=True)
 class Options:
-    target: str = options.option(
+    target: str = option(
         "rle",
         "run-length codes, CSV files (tables and true masks), weights/JOB.json, or stacks of "
         "tif and gif pictures",
         choices=TARGETS,
     )
-    minutes: float = options.option(10.0, "how long", least=0.01)
+    minutes: float = option(10.0, "how long", least=0.01)
 
 
 if __name__ == "__main__":
-    with options.one_line_errors():
-        OPTIONS = options.parse_options(Options, "tests/fuzz.py", __doc__)
+    with one_line_errors():
+        OPTIONS = parse_options(Options, "tests/fuzz.py", __doc__)
 
 import atheris
 
-with atheris.instrument_imports(include=["files", "frames", "runs", "submission", "jobs"]):
-    import files
-    import frames
-    import jobs
-    import runs
-    import submission
+with atheris.instrument_imports(include=["unet.data", "unet.runs", "unet.prediction"]):
+    from unet import runs
+    from unet.data import files, frames, pixels
+    from unet.machine import disk
+    from unet.prediction import run_length
 
 import numpy as np
 from PIL import Image
+
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.jobs.settings import Submission
 
 
 def rle(content):
@@ -62,28 +66,28 @@ def rle(content):
     code = data.ConsumeUnicode(200)
     mask = np.frombuffer(content.ljust(height * width, b"\0"), np.uint8)[: height * width] > 127
     mask = mask.reshape(height, width)
-    again = submission.run_length_enc(mask, columns_first)
-    assert (submission.run_length_dec(again, height, width, columns_first) == mask).all()
-    with contextlib.suppress(jobs.InputError):
-        mask = submission.run_length_dec(code, height, width, columns_first)
+    again = run_length.run_length_enc(mask, columns_first)
+    assert (run_length.run_length_dec(again, height, width, columns_first) == mask).all()
+    with contextlib.suppress(InputError):
+        mask = run_length.run_length_dec(code, height, width, columns_first)
         assert mask.shape == (height, width)
-        again = submission.run_length_enc(mask, columns_first)
-        assert (submission.run_length_dec(again, height, width, columns_first) == mask).all()
+        again = run_length.run_length_enc(mask, columns_first)
+        assert (run_length.run_length_dec(again, height, width, columns_first) == mask).all()
         assert mask.sum() == sum(map(int, code.split()[1::2]))
 
 
 def tables(content):
     """What is taken has the columns, and names no file outside its folder."""
     Path("data/table.csv").write_bytes(content)
-    with contextlib.suppress(jobs.InputError):
-        for row in files.read_csv("data/table.csv", ("image", "mask")):
+    with contextlib.suppress(InputError):
+        for row in disk.read_csv("data/table.csv", ("image", "mask")):
             assert isinstance(row["image"], str) and isinstance(row["mask"], str)
-    with contextlib.suppress(jobs.InputError):
+    with contextlib.suppress(InputError):
         for frame in frames.read_table("data/table.csv", "train"):
             assert Path(os.path.abspath(frame.image.path)).is_relative_to(Path("data").absolute())
-    for rules in (jobs.Submission(), jobs.JOBS["nerve"].submission):
-        with contextlib.suppress(jobs.InputError):
-            assert all(isinstance(k, str) for k in submission.read_truth("data/table.csv", rules))
+    for rules in (Submission(), JOBS["nerve"].submission):
+        with contextlib.suppress(InputError):
+            assert all(isinstance(k, str) for k in run_length.read_truth("data/table.csv", rules))
 
 
 def record(content):
@@ -102,24 +106,27 @@ def record(content):
                 part = part[key]
         content = json.dumps(changed).encode()
     Path("weights/nerve.json").write_bytes(content)
-    with contextlib.suppress(jobs.InputError):
+    with contextlib.suppress(InputError):
         found = runs.read_record("nerve")
-        runs.Decision(**found["decision"]).mask(np.zeros((4, 4, 1), np.float32))
-        if "folds" in found:
-            assert all("/" not in fold["name"] for fold in found["folds"])
+        found.decision.mask(np.zeros((4, 4, 1), np.float32))
+        if found.folds:
+            assert all("/" not in name for name in found.network_names)
         else:
-            runs.read_network(found)
+            found.network_of_any_size()
 
 
 def stack(content):
     """Pages are counted alike, and decoded to pixels of the promised kind."""
-    count = files.count_tif_pages(content)
+    Path("data/stack").write_bytes(content)
+    count = 0
+    with contextlib.suppress(InputError):
+        count = len(files.list_pages(files.ImageFile("data/stack", "", "")))
     for page in range(min(count, 3) or 1):
-        with contextlib.suppress(jobs.InputError):
-            pixels = files.decode_image(content, "x", 1 + 2 * (page % 2), page)
-            assert pixels.dtype == np.uint8 and pixels.ndim == 3
-        with contextlib.suppress(jobs.InputError):
-            mask = files.decode_mask(content, "x", page, None if page else 127)
+        with contextlib.suppress(InputError):
+            image = pixels.decode_image(content, "x", 1 + 2 * (page % 2), page)
+            assert image.dtype == np.uint8 and image.ndim == 3
+        with contextlib.suppress(InputError):
+            mask = pixels.decode_mask(content, "x", page, None if page else 127)
             assert set(np.unique(mask)) <= {0, 255}
 
 
@@ -128,14 +135,14 @@ RECORD = json.dumps(
         "format": runs.FORMAT,
         "name": "nerve",
         "job": "nerve",
-        "network": asdict(jobs.JOBS["nerve"].network),
+        "network": asdict(JOBS["nerve"].network),
         "mean": 90.0,
         "std": 50.0,
         "array_size": [64, 80],
         "is_resized": True,
         "validation": ["1_1"],
         "decision": asdict(runs.Decision()),
-        "recipe": asdict(jobs.JOBS["nerve"].recipe),
+        "recipe": asdict(JOBS["nerve"].recipe),
         "command": "python train.py nerve",
     }
 )

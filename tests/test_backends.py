@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, run_well
 
-from jobs import RECIPES
 from model import build_unet
-from runs import read_network
+from unet.jobs import RECIPES
 
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason="not installed"))
@@ -22,14 +22,15 @@ BACKENDS = [
 UNPADDED = (204, 220)  # height and width, for the paper's network
 SIZE = (64, 96)
 PREDICT = """
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from jobs import RECIPES
-from model import build_unet, load_weights
-from runs import read_network
+from model import build_unet
+from unet.jobs import RECIPES
+from unet.weights import load_weights
 for path in Path().glob("*.weights.h5"):
     recipe, name = path.name.split(".")[:2]
-    model = build_unet(read_network({"network": vars(RECIPES[recipe][name].network)}))
+    model = build_unet(replace(RECIPES[recipe][name].network, image_size=(None, None)))
     load_weights(model, path)
     predicted = model.predict_on_batch(np.load(f"{recipe}.{name}.npy"))
     np.save(f"{recipe}.{name}.predicted.npy", predicted)
@@ -47,7 +48,7 @@ def predictions(tmp_path_factory):
     recipes = ("document", "modern") if "SLOW" in os.environ else ("document",)
     for recipe, jobs in ((recipe, RECIPES[recipe]) for recipe in recipes):
         for name, job in jobs.items():
-            model = build_unet(read_network({"network": vars(job.network)}))
+            model = build_unet(replace(job.network, image_size=(None, None)))
             for weight in model.weights:
                 if len(weight.shape) == 1:
                     lowest, highest = (-0.2, 0.2) if weight.name == "bias" else (0.5, 1.5)

@@ -22,10 +22,10 @@ from PIL import Image
 
 import data
 import train
-from arrays import load_arrays
-from checkpoint import Progress, read_progress, write_checkpoint
-from jobs import InputError
-from predict import load_run
+from model import load_run
+from unet.data.arrays import load_arrays
+from unet.errors import InputError
+from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
 SECONDS, MEGABYTES = 2, 1000  # more than what a good input takes
 IMAGE, MASK = draw_pair(1, (80, 100), 3)

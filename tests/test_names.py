@@ -1,7 +1,6 @@
 """Names of one's own: several runs of a job side by side."""
 
 import csv
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,17 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, make_folders, make_nerve, page_data, refusal, run_well
+from conftest import make_folders, make_nerve, page_data, refusal, run_well
 
 import data
 import train
-from arrays import load_arrays
-from checkpoint import read_progress
-from jobs import InputError, command
-from options import Stopped
-from predict import load_run
-from runs import read_record
-from scoring import held_out, score
+from model import load_run
+from unet.data.arrays import load_arrays
+from unet.errors import InputError, Stopped
+from unet.prediction.report import picture_name
+from unet.prediction.scoring import HeldOutImages, score
+from unet.runs import command, read_record
+from unet.training.callbacks import RunFiles
+from unet.training.checkpoint import read_progress
 
 SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
 
@@ -74,8 +74,8 @@ def test_a_run_without_arrays_of_its_name_trains_on_the_jobs(nerve):
     small_run(name="wide")
     after = contents("weights", "output/nerve")
     assert {path: after[path] for path in before} == before
-    assert read_record("wide")["arrays"] == "nerve"
-    assert read_record("wide")["job"] == "nerve"
+    assert read_record("wide").arrays == "nerve"
+    assert read_record("wide").job == "nerve"
     assert Path("output/wide/imgs_mask_test.npy").exists()
     assert load_run("wide").name == "wide"
 
@@ -84,36 +84,36 @@ def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
     make_nerve(nerve / "more", subjects=2, frames=2)
     data.prepare(data.Options(job="nerve", name="wide", raw="more"))
     small_run(name="wide", folds=2)
-    assert read_record("wide")["arrays"] == "wide"
-    names = [fold["name"] for fold in read_record("wide")["folds"]]
+    assert read_record("wide").arrays == "wide"
+    names = [fold["name"] for fold in read_record("wide").folds]
     assert names == ["wide.fold1", "wide.fold2"]
-    assert {id.split("_")[0] for n in names for id in read_record(n)["validation"]} == {"1", "2"}
-    assert held_out(load_run("wide"))[0] == 4
+    assert {id.split("_")[0] for n in names for id in read_record(n).validation} == {"1", "2"}
+    assert len(HeldOutImages(load_run("wide"))) == 4
 
 
 def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
     """With the arrays that it began with, though there are some of its own name now."""
     before = contents("weights")
-    write_files = train.RunFiles.write_files
+    write_files = RunFiles.write_files
 
     def stop(files, history, is_best):
         write_files(files, history, is_best)
-        files.signal = 2
+        files.signals.number = 2
 
-    monkeypatch.setattr(train.RunFiles, "write_files", stop)
+    monkeypatch.setattr(RunFiles, "write_files", stop)
     with pytest.raises(Stopped, match="python train.py nerve --name wide --resume goes on after"):
         small_run(name="wide", folds=2)
     assert read_progress(Path("weights/wide.checkpoint.h5")).options["name"] == "wide"
-    monkeypatch.setattr(train.RunFiles, "write_files", write_files)
+    monkeypatch.setattr(RunFiles, "write_files", write_files)
     with pytest.raises(InputError, match="run python train.py JOB --name wide --resume"):
         read_record("wide")
     data.prepare(data.Options(job="nerve", name="wide", image_size=(32, 48)))
     options = train.read_options({"job": "nerve", "name": "wide", "resume": True})
     assert options.folds == 2
     train.train_predict(options)
-    assert [len(read_record(f"wide.fold{n}")["validation"]) for n in (1, 2)] == [8, 4]
+    assert [len(read_record(f"wide.fold{n}").validation) for n in (1, 2)] == [8, 4]
     names = "wide", "wide.fold1", "wide.fold2"
-    assert {read_record(name)["arrays"] for name in names} == {"nerve"}
+    assert {read_record(name).arrays for name in names} == {"nerve"}
     after = contents("weights")
     assert {path: after[path] for path in before} == before
 
@@ -134,11 +134,8 @@ def test_a_name_in_the_wrong_place_is_answered_with_the_right_one(place):
 
 
 def test_pictures_of_images_whose_names_meet_are_all_there():
-    spec = importlib.util.spec_from_file_location("script", ROOT / "test.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     taken = set()
-    names = [script.picture_name(id, taken) for id in ("a/b", "a_b", "A_B", "curves", "x")]
+    names = [picture_name(id, taken) for id in ("a/b", "a_b", "A_B", "curves", "x")]
     assert names == ["a_b", "image a_b 2", "image A_B 3", "image curves 2", "x"]
 
 
@@ -182,9 +179,9 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
     printed = run_well("test.py", "nerve", "--compare", "wide", "--num-images", 3).splitlines()
     folder = Path("vis/nerve+wide")
     rows = read_scores(folder / "scores.csv")
-    assert {row["image"] for row in rows} == set(read_record("nerve")["validation"])
+    assert {row["image"] for row in rows} == set(read_record("nerve").validation)
     alone = {
-        name: {result.id: score(result)[0][0] for result in held_out(load_run(name))[1]}
+        name: {result.id: score(result)[0][0] for result in HeldOutImages(load_run(name))}
         for name in ("nerve", "wide")
     }
     for row in rows:
@@ -208,7 +205,7 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
 
 def test_runs_that_no_image_is_new_to_are_refused(nerve):
     ids = [row["id"] for row in load_arrays("nerve").files]
-    copy_run("last", validation=[id for id in ids if id not in read_record("nerve")["validation"]])
+    copy_run("last", validation=[id for id in ids if id not in read_record("nerve").validation])
     line = refusal("test.py", "nerve", "--compare", "last")
     assert "nerve and last held out no image in common" in line
     assert not Path("vis/nerve+last").exists()

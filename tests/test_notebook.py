@@ -50,7 +50,8 @@ def execute(cells, **settings):
 
 def copy_project(folder):
     (folder / "docs").mkdir(parents=True)
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("*.html"), *ROOT.glob("requirements*.txt")):
+    shutil.copytree(ROOT / "unet", folder / "unet")
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("requirements*.txt")):
         shutil.copy(path, folder)
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from callbacks import RunFiles
-from checkpoint import checkpoint_path, read_progress
-from jobs import JOBS
-from model import build_unet
-from predict import load_run, predict_file
-from runs import THRESHOLDS, Decision, HeldOut, read_network, read_record
-from training import compile_model
+from model import build_unet, load_run
+from train import compile_unet
+from unet.jobs import JOBS
+from unet.prediction.predict import predict_file
+from unet.prediction.scores import THRESHOLDS, HeldOut
+from unet.runs import Decision, Paths, read_record
+from unet.training.callbacks import RunFiles
+from unet.training.checkpoint import read_progress
 
 NUM_PIXELS = 100
 
@@ -123,7 +124,7 @@ def write_record(name="nerve", **changes):
 
 def test_a_record_gives_its_network_back(place):
     write_record()
-    network = read_network(read_record("nerve"))
+    network = read_record("nerve").network_of_any_size()
     assert network.image_size == (None, None)
     assert network.filters == JOBS["nerve"].network.filters
 
@@ -195,11 +196,11 @@ class TestFilesOfThisVersion:
         assert found == pytest.approx(PREDICTED, abs=1e-5)
 
     def test_a_checkpoint_still_gives_its_variables(self, kept):
-        progress = read_progress(checkpoint_path("nerve"))
+        progress = read_progress(Paths("nerve").checkpoint)
         assert (progress.name, progress.epoch, progress.step) == ("nerve", 1, 0)
-        files = RunFiles(progress, {"job": "nerve"})
-        model = build_unet(read_network(progress.record))
-        compile_model(model, JOBS["nerve"].recipe, 2)
+        files = RunFiles(progress, None)
+        model = build_unet(files.record.network_of_any_size())
+        compile_unet(model, JOBS["nerve"].recipe, 2)
         files.set_model(model)
         files.restore()
         assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out

@@ -2,11 +2,9 @@
 
 import ast
 import csv
-import importlib.util
 import json
 import os
 import re
-import shlex
 from pathlib import Path
 
 import cv2
@@ -27,12 +25,12 @@ from conftest import (
 )
 
 import submission
-from arrays import load_arrays
-from jobs import JOBS
-from options import make_parser, parse_options
-from submission import run_length_dec, run_length_enc
+from submission import run_length_enc
+from unet.data.arrays import load_arrays
+from unet.jobs import JOBS
+from unet.options import make_parser, parse_options
+from unet.prediction.run_length import run_length_dec
 
-STUDIES = ("noise", "cadastre", "results", "speed", "gpu", "measure", "plain")
 SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
 
 
@@ -309,10 +307,11 @@ def test_help_states_every_option_and_loads_no_keras(script, place):
         assert option in ("job", "run") or "--" + option.replace("_", "-") in done.stdout
 
 
-MODULES = sorted(path.name for path in ROOT.glob("*.py"))
+FILES = (*ROOT.glob("*.py"), *ROOT.glob("unet/**/*.py"), *ROOT.glob("benchmarks/*.py"))
+MODULES = [str(path.relative_to(ROOT)) for path in sorted(FILES) if path.stat().st_size]
 
 
-@pytest.mark.parametrize("script", [*MODULES, *(f"benchmarks/{n}.py" for n in STUDIES)])
+@pytest.mark.parametrize("script", MODULES)
 def test_every_public_function_says_what_it_does(script):
     tree = ast.parse((ROOT / script).read_text())
     assert ast.get_docstring(tree)
@@ -322,32 +321,6 @@ def test_every_public_function_says_what_it_does(script):
         small = isinstance(node, ast.FunctionDef) and len(node.body) <= 2  # its name says it
         if not small and not node.name.startswith("_") and node.name not in ("Options", "main"):
             assert ast.get_docstring(node), f"{script}: {node.name}"
-
-
-def readme_commands():
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
-    lines = [line for kind, block in blocks if kind == "bash" for line in block.splitlines()]
-    for line in lines:
-        for command in line.split("#")[0].split("&&"):
-            words = shlex.split(command)
-            while words and "=" in words[0]:  # KERAS_BACKEND=jax python ...
-                words = words[1:]
-            if len(words) > 1 and words[0] == "python" and words[1] in SCRIPTS:
-                yield words[1:]
-
-
-@pytest.mark.parametrize("words", list(readme_commands()), ids=" ".join)
-def test_a_command_in_the_readme_is_one_that_its_script_takes(words):
-    script, *arguments = words
-    spec = importlib.util.spec_from_file_location("script", ROOT / script)  # `test` is taken
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    parse_options(module.Options, script, module.__doc__, arguments)
-
-
-def test_the_readme_has_commands():
-    assert len(list(readme_commands())) > 15
 
 
 def test_fields_are_set_by_one_option_or_by_several():

@@ -1,0 +1,175 @@
+"""Images of any size: padding by mirroring, tiles, resizing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_record
+
+from model import get_unet
+from unet.data.arrays import Arrays
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.prediction.predict import predict_arrays, predict_file, predict_held_out, predict_image
+from unet.prediction.run import Network, Run
+from unet.prediction.scores import THRESHOLDS
+from unet.prediction.scoring import measure_held_out
+from unet.runs import Decision
+
+SMALL = dict(image_size=(None, None), filters=(6, 8, 10), bottleneck=12, dropout=())
+
+
+def unpadded():
+    return get_unet("membrane", **SMALL)
+
+
+def padded():
+    return get_unet("nerve", **SMALL)
+
+
+def noise(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(97, 130), (64, 64), (31, 200), (1, 1)])
+@pytest.mark.parametrize("tile", [92, 108, 140])
+def test_tiles_of_an_unpadded_network_equal_the_whole(size, tile):
+    model, image = unpadded(), noise(*size, 1)
+    whole = predict_image(model, image, tile=1000)
+    tiled = predict_image(model, image, tile=tile)
+    assert whole.shape == (*size, 1)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_the_whole_of_an_unpadded_network_is_the_networks_own_output():
+    model, image = unpadded(), noise(60, 76, 1)
+    # Two convolutions lose 2 pixels of their level: 2 + 4 + 8 down, 16 below, 8 + 4 + 2 up.
+    mirrored = np.pad(image, ((44, 44), (44, 44), (0, 0)), mode="reflect")
+    expected = model.predict(mirrored[None], verbose=0)[0, ..., 1:]
+    np.testing.assert_allclose(predict_image(model, image), expected[:60, :76], atol=1e-5)
+
+
+def test_a_padded_network_gets_an_image_that_fits_as_it_is():
+    model, image = padded(), noise(64, 80, 1)
+    expected = model.predict(image[None], verbose=0)[0]
+    np.testing.assert_allclose(predict_image(model, image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (50, 61), (33, 8)])
+def test_a_padded_network_gets_other_images_mirrored_to_the_next_size(size):
+    model, image = padded(), noise(*size, 1)
+    fill = [(0, -length % 8) for length in size]
+    mirrored = np.pad(image, [*fill, (0, 0)], mode="reflect")
+    expected = model.predict(mirrored[None], verbose=0)[0, : size[0], : size[1]]
+    np.testing.assert_allclose(predict_image(model, image), expected, atol=1e-6)
+
+
+def test_tiles_of_a_padded_network_equal_the_whole_where_they_overlap_by_its_reach():
+    model, image = padded(), noise(200, 264, 1)
+    whole = predict_image(model, image, tile=1000)
+    tiled = predict_image(model, image, tile=144, overlap=56)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_a_network_for_rgb_takes_rgb():
+    model = get_unet("cadastre", **SMALL)
+    assert predict_image(model, noise(30, 45, 3)).shape == (30, 45, 1)
+
+
+RECORD = make_record(mean=100.0, std=50.0, array_size=(32, 40))
+
+
+def alone(model, record, symmetry="none"):
+    return Run((Network(model, record),), Decision(), symmetry)
+
+
+def test_a_batch_of_arrays_is_predicted_as_each_image_alone():
+    run = alone(padded(), RECORD)
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 1), dtype=np.uint8)
+    together = list(predict_arrays(run, images))
+    for image, probability in zip(images, together):
+        one = predict_image(run.networks[0].model, (image - np.float32(100)) / 50)
+        np.testing.assert_allclose(probability, one, atol=1e-5)
+    some = list(predict_arrays(run, images, [3, 1]))
+    np.testing.assert_allclose(some, [together[3], together[1]], atol=1e-5)
+
+
+def test_a_file_is_resized_as_the_training_images_were_and_its_mask_back():
+    run = alone(padded(), replace(RECORD, is_resized=True))
+    image = np.random.default_rng(0).integers(0, 256, (96, 120, 1), dtype=np.uint8)
+    small = image.reshape(32, 3, 40, 3).mean(axis=(1, 3))  # area averaging, a third of each length
+    small = (np.floor(small + 0.5)[..., None] - 100) / 50
+    expected = predict_image(run.networks[0].model, small.astype(np.float32))
+    got = predict_file(run, image)
+    assert got.shape == (96, 120, 1)
+    # linear enlarging by 3 leaves the value of each small pixel in the middle of its 3x3 block
+    np.testing.assert_allclose(got[1::3, 1::3], expected, atol=1e-3)
+
+
+def test_predictions_are_averaged_over_turns_and_flips():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 1), dtype=np.uint8)
+    model = padded()
+    run = alone(model, RECORD, "turns")
+    expected = 0
+    for flip in (False, True):
+        for turns in range(4):
+            moved = np.rot90(images[:, :, ::-1] if flip else images, turns, (1, 2))
+            p = np.stack(list(predict_arrays(alone(model, RECORD), moved)))
+            p = np.rot90(p, -turns, (1, 2))
+            expected = expected + (p[:, :, ::-1] if flip else p) / 8
+    got = np.stack(list(predict_arrays(run, images)))
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    # and so the prediction of a turned image is the image's prediction, turned
+    turned = np.stack(list(predict_arrays(run, np.rot90(images, 1, (1, 2)))))
+    np.testing.assert_allclose(np.rot90(turned, -1, (1, 2)), got, atol=1e-5)
+
+
+def test_folds_are_averaged_each_with_its_own_scale():
+    networks = [Network(padded(), RECORD), Network(padded(), replace(RECORD, mean=90.0, std=40.0))]
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 40, 1), dtype=np.uint8)
+    each = [np.stack(list(predict_arrays(Run((n,), Decision()), images))) for n in networks]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    both = np.stack(list(predict_arrays(Run(tuple(networks), Decision()), images)))
+    np.testing.assert_allclose(both, np.mean(each, axis=0), atol=1e-6)
+
+
+@pytest.fixture
+def two_folds():
+    """A run of two folds, and the arrays of five images that it was trained on."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 32, 40, 1), dtype=np.uint8)
+    masks = np.where(rng.random((5, 32, 40, 1)) < 0.4, np.uint8(255), np.uint8(0))
+    masks[3] = 0
+    files = [{"id": name} for name in "abcde"]
+    record = replace(RECORD, network=JOBS["nerve"].network)
+    held_out = (["b", "e"], ["a", "c", "d"])
+    networks = tuple(Network(padded(), replace(record, validation=ids)) for ids in held_out)
+    return Run(networks, Decision()), Arrays(images, masks, images[:0], files, [])
+
+
+def test_each_held_out_image_is_predicted_by_the_network_that_did_not_see_it(two_folds):
+    run, arrays = two_folds
+    got = dict(predict_held_out(run, arrays))
+    assert sorted(got) == [0, 1, 2, 3, 4]
+    for row, fold in ((1, 0), (4, 0), (0, 1), (2, 1), (3, 1)):
+        one = Run((run.networks[fold],), Decision())
+        expected = next(iter(predict_arrays(one, arrays.images, [row])))
+        np.testing.assert_allclose(got[row], expected, atol=1e-6)
+
+
+def test_the_counts_of_held_out_images_are_those_of_each_threshold(two_folds):
+    run, arrays = two_folds
+    measured = measure_held_out(run, arrays)
+    predicted = dict(predict_held_out(run, arrays))
+    for number, row in enumerate(predicted):
+        truth = arrays.masks[row] > 0
+        assert measured.fold[number] == (0 if row in (1, 4) else 1)
+        assert measured.truth[number] == truth.sum()
+        for column, threshold in enumerate(THRESHOLDS):
+            mask = predicted[row] > threshold
+            assert measured.predicted[number, column] == mask.sum()
+            assert measured.right[number, column] == (mask & truth).sum()
+
+
+def test_an_input_error_is_a_value_error():
+    assert issubclass(InputError, ValueError)

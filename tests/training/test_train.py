@@ -1,0 +1,369 @@
+"""What a training does: the recipe, its files, folds, averages, warnings."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_folders, make_nerve
+
+import data
+import train
+from model import build_unet, load_run
+from train import Options
+from unet.data.arrays import load_arrays
+from unet.jobs import JOBS
+from unet.jobs.settings import Augmentation
+from unet.losses import LOSSES
+from unet.options import parse_options
+from unet.prediction.predict import predict_arrays
+from unet.prediction.scoring import measure_held_out
+from unet.runs import Decision, read_record
+from unet.training.callbacks import RunFiles
+from unet.training.checkpoint import Progress
+from unet.training.monitor import Monitor, Samples
+from unet.training.plan import choose_job
+
+
+@pytest.fixture
+def arrays(place):
+    make_nerve(place / "raw")
+    data.prepare(data.Options(job="nerve"))
+    return load_arrays("nerve")
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [  # optimizer, rate, momentum, loss, batch, epochs, steps, validation steps, repeats
+        ("noise", ("sgd", 1e-3, 0.0, "dice", 1, 20, None, None, 100)),
+        ("membrane", ("sgd", 1e-3, 0.99, "weighted_cross_entropy", 1, 20, None, None, 1)),
+        ("nerve", ("adam", 1e-5, 0.0, "negative_dice", 32, 20, None, None, 1)),
+        ("car", ("adam", 1e-3, 0.0, "binary_cross_entropy", 16, 100, 100, 50, 1)),
+        ("cadastre", ("adam", 1e-3, 0.0, "binary_cross_entropy", 8, 50, None, None, 1)),
+    ],
+)
+def test_the_recipe_is_the_documents(job, expected):
+    recipe = chosen_job(Options(job=job)).recipe
+    assert recipe == JOBS[job].recipe
+    assert (recipe.optimizer, recipe.learning_rate, recipe.momentum, recipe.loss,
+            recipe.batch_size, recipe.epochs, recipe.steps_per_epoch, recipe.validation_steps,
+            recipe.repeats) == expected  # fmt: skip
+
+
+def test_options_change_the_recipe():
+    recipe = chosen_job(Options(job="car", epochs=3, loss="dice", validation_split=0.0)).recipe
+    expected = replace(JOBS["car"].recipe, epochs=3, loss="dice", validation_split=0.0)
+    assert recipe == expected
+
+
+@pytest.mark.parametrize(
+    ("job", "loss"), [("membrane", "dice"), ("nerve", "weighted_cross_entropy")]
+)
+def test_a_loss_for_another_number_of_classes_is_refused(job, loss):
+    with pytest.raises(ValueError, match=f"--loss {loss} does not fit"):
+        chosen_job(Options(job=job, loss=loss))
+
+
+def test_the_command_line_knows_every_loss():
+    for loss in LOSSES:
+        assert parse_options(Options, "train.py", train.__doc__, ["--loss", loss]).loss == loss
+    with pytest.raises(ValueError, match="invalid choice: 'hinge'"):
+        parse_options(Options, "train.py", train.__doc__, ["--loss", "hinge"])
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
+    recipe = JOBS[job].recipe
+    train.compile_unet(model, recipe, 10)
+    assert type(model.optimizer).__name__.lower() == recipe.optimizer
+    assert float(model.optimizer.learning_rate) == pytest.approx(recipe.learning_rate)
+    if recipe.optimizer == "sgd":
+        assert model.optimizer.momentum == recipe.momentum
+
+
+def chosen_job(options, classes=()):
+    """The job that a training with some options has."""
+    return choose_job(options.job, options.recipe, options.set, vars(options), classes)
+
+
+SMALL = ("network.filters=4,6", "network.bottleneck=8")
+
+
+def small_run(set=(), **options):
+    """Train a small nerve network on the arrays here."""
+    defaults = dict(job="nerve", epochs=2, batch_size=4, learning_rate=1e-3)
+    train.train_predict(Options(**{**defaults, **options}, set=(*SMALL, *set)))
+
+
+def read_weights(path):
+    from unet.weights import load_weights
+
+    model = build_unet(replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8))
+    load_weights(model, path)
+    return [np.asarray(weight) for weight in model.weights]
+
+
+def test_a_run_can_start_from_the_weights_of_another(arrays, place):
+    small_run()
+    first = read_weights("weights/nerve.last.weights.h5")
+    (place / "weights/nerve.last.weights.h5").rename("start.weights.h5")
+    small_run(weights="start.weights.h5", learning_rate=1e-12, epochs=1)
+    for old, new in zip(first, read_weights("weights/nerve.last.weights.h5")):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays):
+    small_run(epochs=6, learning_rate=0.3)  # so high that the loss goes up and down
+    record = json.loads(Path("weights/nerve.json").read_text())
+    with open("weights/nerve.csv") as file:
+        rows = [line.split(",") for line in file.read().splitlines()]
+    column = rows[0].index("val_loss")
+    losses = [float(row[column]) for row in rows[1:]]
+    assert len(losses) == 6
+    assert record["best"]["epoch"] == 1 + int(np.argmin(losses))
+    assert record["best"]["val_loss"] == pytest.approx(min(losses))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, place, monkeypatch):
+    small_run()
+    before = (place / "weights/nerve.weights.h5").read_bytes()
+    monkeypatch.setitem(LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
+    message = "the loss is nan in epoch 1, step 1, at a rate of 0.001; nothing was written; pass"
+    with pytest.raises(FloatingPointError, match=message):
+        small_run(loss="dice")
+    assert (place / "weights/nerve.weights.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("filters=4", "expected network.FIELD=VALUE, recipe.FIELD=VALUE or augmentation.FIELD"),
+        ("network.filter=4", "FIELD one of filters, bottleneck, decoder_filters, top_conv"),
+        ("network.channels=1", "FIELD one of filters, bottleneck"),
+        ("recipe.window=32", "expected a value of type tuple.int, int"),
+        ("recipe.window=32,30", "recipe.window 32,30: image width 30 does not fit"),
+        ("recipe.steps_per_epoch=0", "recipe.steps_per_epoch 0: expected at least 1"),
+        ("recipe.validation_split=nan", "recipe.validation_split nan: expected 0 to 0.9"),
+        ("network.initializer=foo", "initializer 'foo': not one of Keras's"),
+        ("network.padding=foo", "padding 'foo': expected same or valid"),
+        ("network.dropout=2,2,2", "network.dropout 2.0: expected 0 to 0.999"),
+        ("network.bottleneck=-5", "network.bottleneck -5: expected at least 0"),
+        ("augmentation.shift=2", "augmentation.shift 2.0: expected 0 to 1"),
+        ("network.filters=4,x", "expected a value of type tuple.int"),
+        ("recipe.cosine=yes", "expected a value of type bool"),
+        ("recipe.batch_size", "expected a value of type int"),
+        ("network.upsample=cubic", "upsample 'cubic': expected one of nearest"),
+        ("network.filters=", "filters .*: expected one number above 0 a level"),
+        ("recipe.batch_size=0", "recipe.batch_size 0: expected at least 1"),
+        ("augmentation.gamma=-1", "augmentation.gamma -1.0: expected 0 to 1000"),
+        ("recipe.loss=hinge", "loss 'hinge': expected one of dice, "),
+        ("augmentation.symmetry=all", "symmetry 'all': expected one of none, mirror, flips"),
+    ],
+)
+def test_a_field_or_value_that_there_is_not_is_refused(arrays, assignment, message):
+    with pytest.raises(ValueError, match=message):
+        small_run([assignment])
+
+
+def test_every_field_can_be_set():
+    job = chosen_job(
+        Options(
+            job="car",
+            set=(
+                "network.filters=8,16",
+                "network.batch_normalization=true",
+                "network.momentum=0.8",
+                "recipe.window=64,96",
+                "recipe.steps_per_epoch=none",
+                "recipe.optimizer=sgd",
+                "augmentation.rotation=7.5",
+                "augmentation.wrap=true",
+            ),
+        )
+    )
+    expected = replace(
+        JOBS["car"],
+        network=replace(
+            JOBS["car"].network, filters=(8, 16), batch_normalization=True, momentum=0.8
+        ),
+        recipe=replace(
+            JOBS["car"].recipe,
+            window=(64, 96),
+            steps_per_epoch=None,
+            optimizer="sgd",
+            augmentation=Augmentation(rotation=7.5, wrap=True),
+        ),
+    )
+    assert job == expected
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing():
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
+    recipe = replace(JOBS["nerve"].recipe, cosine=True, learning_rate=0.1)
+    train.compile_unet(model, recipe, 100)
+    rate = model.optimizer._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 55, 100)] == pytest.approx(
+        [0, 0.05, 0.1, 0.05, 0], abs=1e-6
+    )
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="traces nothing")
+@pytest.mark.parametrize("job", ["nerve", "membrane", "cadastre"])
+def test_the_first_step_makes_no_variables(job, monkeypatch):
+    """With new variables TensorFlow traces it twice."""
+    network = replace(JOBS[job].network, filters=(4,), bottleneck=4, dropout=())
+    model = build_unet(replace(network, image_size=(20, 20)))
+    train.compile_unet(model, JOBS[job].recipe, 10)
+    calls, train_step = [], type(model).train_step
+    monkeypatch.setattr(
+        type(model), "train_step", lambda *a: calls.append(0) or train_step(*a), raising=True
+    )
+    side = network.output_length(20) if network.padding == "valid" else 20
+    batch = np.zeros((2, 20, 20, network.channels)), np.zeros((2, side, side, 1))
+    model.fit(*batch, batch_size=1, verbose=0)
+    assert len(calls) == 1
+
+
+class TestFolds:
+    def test_each_fold_leaves_its_files_and_the_run_their_mean(self, arrays, capsys):
+        small_run(folds=3, epochs=1)
+        record = read_record("nerve")
+        assert [fold["name"] for fold in record.folds] == [f"nerve.fold{n}" for n in (1, 2, 3)]
+        assert record.decision == Decision(threshold=0.5, min_area=0.0)
+        means = [fold["dice"] for fold in record.folds]
+        assert record.dice == pytest.approx(np.mean(means))
+        assert record.spread == pytest.approx(np.std(means) * np.sqrt(3 / 2))
+        assert f"{record.dice:.4f} ± {record.spread:.4f}" in capsys.readouterr().out
+        assert keras.config.dtype_policy().name == "float32"
+        held_out = [read_record(f"nerve.fold{n}").validation for n in (1, 2, 3)]
+        assert sorted(sum(held_out, [])) == sorted(file["id"] for file in arrays.files)
+        weights = [Path(f"weights/nerve.fold{n}.weights.h5").read_bytes() for n in (1, 2, 3)]
+        assert len(set(weights)) == 3
+        assert Path("vis/nerve/curves.fold2.png").exists()
+        assert np.load("output/nerve/imgs_mask_test.npy").shape == (3, 64, 80, 1)
+
+    def test_test_images_get_the_mean_of_the_folds(self, arrays):
+        small_run(folds=2, epochs=1)
+        run = load_run("nerve")
+        each = [
+            np.stack(list(predict_arrays(replace(run, networks=(n,)), arrays.test_images)))
+            for n in run.networks
+        ]
+        predicted = np.load("output/nerve/imgs_mask_test.npy")
+        np.testing.assert_allclose(predicted, np.mean(each, axis=0), atol=1e-6)
+
+    def test_weights_of_one_network_do_not_fit_folds(self, arrays):
+        small_run(folds=2, epochs=1)
+        with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
+            load_run("nerve", "weights/nerve.fold1.weights.h5")
+
+    def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
+        small_run(folds=3, epochs=1)
+        calls = []
+
+        def stop(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return train_network(*arguments)
+
+        train_network = train.train_network
+        monkeypatch.setattr(train, "train_network", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small_run(folds=2, epochs=1)
+        with pytest.raises(
+            ValueError, match="nerve.json: missing, its training was interrupted; run"
+        ):
+            load_run("nerve")
+
+    def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
+        small_run(folds=2, epochs=1)
+        before = read_record("nerve")
+        nan = lambda y_true, y_pred: keras.ops.log(-y_pred - 1)  # noqa: E731
+        monkeypatch.setitem(LOSSES, "dice", nan)
+        with pytest.raises(FloatingPointError, match="loss is nan in epoch 1"):
+            small_run(folds=3, loss="dice")
+        assert read_record("nerve") == before
+        assert len(load_run("nerve").networks) == 2
+
+    @pytest.mark.parametrize("option", [{"weights": "a.h5"}, {"validation_split": 0.5}])
+    def test_options_that_do_not_go_with_folds_are_refused(self, arrays, option):
+        with pytest.raises(ValueError, match="does not go with --folds"):
+            small_run(folds=2, **option)
+
+    def test_a_run_without_folds_takes_their_place(self, arrays):
+        small_run(folds=2, epochs=1)
+        small_run(epochs=1)
+        assert read_record("nerve").folds is None
+
+
+def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(arrays):
+    small_run(["recipe.decide=true"], epochs=1)
+    decision = read_record("nerve").decision
+    measured = measure_held_out(load_run("nerve"), arrays)
+    assert decision == measured.choose()
+    assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
+
+
+def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsys):
+    model = build_unet(replace(JOBS["nerve"].network, filters=(4, 6), bottleneck=8))
+    learned = model.get_weights()
+    images = np.random.default_rng(0).normal(0, 1, (2, 64, 80, 1)).astype(np.float32)
+    recipe = replace(JOBS["nerve"].recipe, learning_rate=0.5)
+    monitor = make_monitor(images, recipe, "nerve")
+    for epoch, factor in enumerate((1, 0, 0, 1, 0)):
+        model.set_weights([10 * factor * weight for weight in learned])
+        monitor.warn(epoch, model.predict_on_batch(images))
+    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in lines if line]
+    assert [line.partition(" every pixel")[0] for line in lines] == [
+        "warning: after epoch 2",
+        "warning: after epoch 5",
+    ]
+    advice = "lower --learning-rate (it is 0.5), or --set network.batch_normalization=true"
+    assert f"the same probability, 0.500: {advice}" in lines[0]
+    assert not make_monitor(images, recipe, "cadastre").advice
+
+
+def make_monitor(images, recipe, name):
+    files = RunFiles(Progress({}, "", name), None)
+    truths = np.zeros((*images.shape[:3], 3), np.uint8)
+    samples = Samples(images, images.astype(np.uint8), truths)
+    return Monitor(files, samples, recipe, JOBS[name].network)
+
+
+def test_a_network_that_learns_is_not_called_constant(arrays, capsys):
+    small_run(epochs=1)
+    assert "same probability" not in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights(arrays):
+    runs = []
+    for seed in (3, 3, 4):
+        small_run(seed=seed, validation_split=0.0)
+        runs.append(read_weights("weights/nerve.last.weights.h5"))
+    for first, again in zip(*runs[:2]):
+        np.testing.assert_array_equal(first, again)
+    assert not np.allclose(runs[0][0], runs[2][0])
+
+
+def test_a_network_takes_the_channels_of_its_arrays(place):
+    make_folders(place, size=(64, 96))
+    data.prepare(data.Options(job="nerve", images="images", masks="masks", channels=3))
+    small_run(epochs=1)
+    assert json.loads(Path("weights/nerve.json").read_text())["network"]["channels"] == 3
+
+
+def test_arrays_of_a_size_that_does_not_fit_are_refused_with_the_sizes_that_do(place):
+    make_nerve(place / "raw")
+    data.prepare(data.Options(job="nerve", image_size=(60, 80)))
+    with pytest.raises(ValueError, match="height 60 .* multiple of 16; nearest: 48 and 64"):
+        train.train_predict(Options(job="nerve"))
+
+
+def test_a_wide_top_that_has_one_convolution_is_loaded_again(arrays):
+    small_run(["network.top_convolutions=1", "network.decoder_filters=256,4"], epochs=1)
+    assert load_run("nerve").record.network.decoder_filters == (256, 4)

@@ -1,0 +1,10 @@
+"""What the five scripts are made of, in rooms by subject; a room imports only those below it:
+
+errors, lazy < jobs, machine < runs, options, losses, layers, weights < data < pictures <
+prediction < training.
+"""
+
+import os
+
+LARGEST_IMAGE = 2**28  # pixels; a file of a few bytes may say that it has more
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))  # read by OpenCV on import

@@ -1,0 +1,155 @@
+"""The .npy arrays of a job, read row by row, so that they may be larger than memory."""
+
+import os
+import threading
+import tokenize
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from unet import LARGEST_IMAGE
+from unet.data.classes import find_classes
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.machine.disk import read_csv
+from unet.runs import Paths, command
+
+IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
+TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
+FILES_HEADER = ("split", "id", "subject", "image", "mask", "height", "width")
+
+
+def split_test(items, split_of):
+    """Two lists: the items for training or validation, and those of the split "test"."""
+    others = [item for item in items if split_of(item) != "test"]
+    return others, [item for item in items if split_of(item) == "test"]
+
+
+class Rows:
+    """The rows of a .npy file, (N, ...), indexed as its array would be; what comes back is a copy.
+
+    They are read from the file, not through a memory map: its pages would count as memory, and
+    rows in random order that the system has not cached took 30 times as long. The file stays
+    open, and so the same one if data.py replaces it meanwhile.
+    path: of the file; remedy: what the InputError for a missing or damaged one says to do.
+    """
+
+    def __init__(self, path, remedy):
+        try:
+            self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (as long as rows are read)
+            array = np.lib.format.open_memmap(path, mode="r")  # checks header and length
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: missing; {remedy}") from error
+        except (ValueError, EOFError, OverflowError, TypeError, tokenize.TokenError) as error:
+            raise InputError(f"{path}: not a whole .npy file ({error}); {remedy}") from error
+        self.map = None if array.flags.c_contiguous else array  # Fortran order scatters a row
+        self.shape, self.dtype, self.offset = array.shape, array.dtype, array.offset
+        self.remedy, self.lock = remedy, threading.Lock()
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        if self.map is not None:
+            return np.array(self.map[index])
+        rows, *rest = index if isinstance(index, tuple) else (index,)
+        if rows is ...:
+            rows, rest = slice(None), [..., *rest]
+        numbers = np.arange(len(self))[rows]
+        result = np.empty((*numbers.shape, *self.shape[1:]), self.dtype)
+        for number, row in zip(numbers.ravel(), result.reshape(-1, *self.shape[1:])):
+            with self.lock:
+                self.file.seek(self.offset + int(number) * row.nbytes)
+                if self.file.readinto(row) != row.nbytes:
+                    name = self.file.name
+                    raise InputError(f"{name}: was cut short while it was read; {self.remedy}")
+        return result[(*[slice(None)] * numbers.ndim, *rest)]
+
+    def is_replaced(self):
+        """Whether another file has taken the place of this one since."""
+        try:
+            return not os.path.samestat(os.fstat(self.file.fileno()), os.stat(self.file.name))
+        except FileNotFoundError:
+            return True
+
+    def checksum(self):
+        """CRC-32 of about 64 rows, evenly spread, for there may be many."""
+        value = 0
+        for row in range(0, len(self), max(1, len(self) // 64)):
+            value = zlib.crc32(self[row], value)
+        return value
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C), masks 0 and
+    255, or class numbers where there are classes.
+
+    files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
+    classes: SegmentClass, more than two, or (); is_colored: whether the files' masks were in their
+    colours; name: of the folder in output/.
+    """
+
+    images: Rows
+    masks: Rows
+    test_images: Rows
+    files: list
+    test_files: list
+    classes: tuple = ()
+    is_colored: bool = False
+    name: str = ""
+
+    @property
+    def is_resized(self):
+        """Whether a training image had another size before it became a row here."""
+        size = self.images.shape[1:3]
+        return any((row["height"], row["width"]) != size for row in self.files)
+
+
+def find_arrays(name, job):
+    """Which arrays a run of a job trains on: those of its own name where data.py wrote any, else
+    the job's.
+    """
+    folder = Paths(name).arrays
+    return name if any((folder / file).exists() for file in (FILES, IMAGES)) else job
+
+
+def load_arrays(name, job=None):
+    """The Arrays in output/NAME, a job's or those of a name of one's own; raises InputError naming
+    the command that writes them.
+    """
+    folder, again = Paths(name).arrays, f"run {command('data.py', name, job or name)} again"
+    if not (folder / FILES).exists():
+        first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}".rstrip()
+        if (folder / IMAGES).exists():
+            raise InputError(
+                f"{folder}: data.py was interrupted there; run {first} again, with the options "
+                "of before"
+            )
+        raise InputError(f"{folder}: no arrays there yet; first run: {first}")
+    rows = read_csv(folder / FILES, FILES_HEADER)
+    sizes = [row[name] for row in rows for name in ("height", "width")]
+    if not all(size.isdecimal() and len(size) < 10 for size in sizes):
+        raise InputError(f"{folder / FILES}: sizes that are no numbers; {again}")
+    for row in rows:
+        row.update(height=int(row["height"]), width=int(row["width"]))
+        if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
+            size = f"{row['height']}x{row['width']}"
+            raise InputError(f"{folder / FILES}: a size of {size}; {again}")
+    files, test_files = split_test(rows, lambda row: row["split"])
+    arrays = [Rows(folder / file, again) for file in (IMAGES, MASKS, TEST_IMAGES)]
+    images, masks, test_images = arrays
+    expected = [
+        (len(files), *images.shape[1:]),
+        (len(files), *images.shape[1:3], 1),
+        (len(test_files), *images.shape[1:]),
+    ]
+    for file, array, shape in zip((IMAGES, MASKS, TEST_IMAGES), arrays, expected):
+        if (array.dtype, array.shape, len(shape)) != (np.uint8, shape, 4):
+            raise InputError(
+                f"{folder / file}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
+                f"{FILES} and {IMAGES}; {again}"
+            )
+    classes, is_colored = find_classes(name)
+    return Arrays(images, masks, test_images, files, test_files, classes, is_colored, name)

@@ -1,0 +1,156 @@
+"""The batches that a network sees."""
+
+import math
+
+import keras
+import numpy as np
+
+from unet.data.augment import border_weights, crop_middle, sample_window
+from unet.data.scale import standardize
+from unet.errors import InputError
+from unet.jobs.settings import Augmentation
+from unet.machine.devices import ONE_DEVICE
+
+NUM_THREADS = 2  # that make the next batches during a step; see Batches
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
+    (B, H', W', 1) 0 or 1, or class numbers; `count` images an epoch, the last batch short if they
+    do not divide.
+
+    With a seed the rows come in a new order each epoch, all of them before one comes again in it,
+    and windows as the recipe's augmentation has them; without one the images' middle.
+    Where the recipe's loss is weighted, a third part is the border weights float32 (B, H', W').
+    On TensorFlow they are made by several threads at a time. Several devices share each batch
+    equally: for JAX a short one is padded with its last image, for TensorFlow it loses what is
+    left over. Of several hosts each makes its own part of a batch. Raises ValueError for batches
+    that the devices cannot share.
+    """
+
+    def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None, devices=ONE_DEVICE):
+        # From two threads on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits
+        # at the end of each epoch until the autotuning's thread wakes, for seconds (RESULTS.md,
+        # Feeding). But MirroredStrategy waits forever for the only thread that Keras then leaves
+        # it, and on JAX and PyTorch Keras 3.15 keeps what the threads had made before the first
+        # epoch for the epochs after it, so that these see batches of another order.
+        has_threads = keras.backend.backend() == "tensorflow" and len(devices) == 1
+        super().__init__(workers=NUM_THREADS if has_threads else 1)
+        self.devices = devices
+        if recipe.batch_size % len(devices):
+            least = max(recipe.batch_size // len(devices), 1) * len(devices)
+            raise InputError(
+                f"{len(devices)} devices cannot share batches of {recipe.batch_size} images "
+                f"equally; pass --batch-size {least}"
+            )
+        if count < len(devices) and not devices.pads_batches:
+            what = "training" if seed is not None else "validation"
+            raise InputError(
+                f"{len(devices)} devices cannot share {count} {what} images; pass fewer --devices"
+            )
+        if not devices.pads_batches:
+            count -= count % len(devices)
+        self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
+        self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
+        self.window, self.mask_size = sizes
+        self.mask_unit = np.float32(1 if arrays.classes else 255)
+        self.is_plain = (
+            self.window == self.mask_size == arrays.images.shape[1:3]
+            and (seed is None or recipe.augmentation == Augmentation())
+            and not recipe.is_weighted
+        )
+        self.epoch, self.first_step = -1, 0
+        self.on_epoch_end()
+
+    def __len__(self):
+        return self.num_steps - self.first_step
+
+    @property
+    def num_steps(self):
+        """Steps of a whole epoch."""
+        return math.ceil(self.count / self.batch_size)
+
+    def go_to(self, epoch, step):
+        """Have the next fit begin with this epoch, behind its first steps."""
+        self.epoch, self.first_step = epoch, step  # Keras calls on_epoch_end at the start, too
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        order = [self.rows] * math.ceil(self.count / len(self.rows))
+        if self.seed is not None:
+            rng = np.random.default_rng((self.seed, self.epoch))
+            order = [rng.permutation(rows) for rows in order]
+        self.order = np.concatenate(order)[: self.count]
+
+    def padded_size(self, images):
+        """How many images a batch of so many is padded to, for the devices to share it. No whole
+        batch has as many as a padded one.
+        """
+        num_devices = len(self.devices)
+        if not self.devices.pads_batches or images % num_devices == 0:
+            return images
+        padded = math.ceil(images / num_devices) * num_devices
+        return padded + num_devices * (padded == self.batch_size)
+
+    @property
+    def short_batch(self):
+        """{padded: images} of the last batch where it is padded, {} else."""
+        images = self.count % self.batch_size
+        padded = self.padded_size(images)
+        return {padded: images} if padded > images else {}
+
+    def places(self, step):
+        """Numbers of the images of a step in the epoch's order: of this process's part of it."""
+        step += self.first_step
+        places = range(self.count)[step * self.batch_size : (step + 1) * self.batch_size]
+        if self.devices.pads_batches:
+            size = self.padded_size(len(places)) // self.devices.num_processes
+            first = size * self.devices.process_id
+            places = [min(places[0] + n, places[-1]) for n in range(first, first + size)]
+        return list(places)
+
+    def __getitem__(self, step):
+        places = self.places(step)
+        if not self.is_plain:
+            return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
+        rows = self.order[places]
+        masks = self.arrays.masks[rows].astype(np.float32) / self.mask_unit
+        return standardize(self.arrays.images[rows], *self.scale), masks
+
+    def sample(self, place):
+        """Image and mask of one window, and its weights where the loss has them."""
+        rng = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, place))
+        row = self.order[place]
+        image, mask = sample_window(
+            self.arrays.images[row],
+            self.arrays.masks[row],
+            self.window,
+            self.recipe.augmentation,
+            rng,
+            bool(self.arrays.classes),
+        )
+        mask = crop_middle(mask, self.mask_size)
+        pair = standardize(image, *self.scale), mask.astype(np.float32) / self.mask_unit
+        return (*pair, border_weights(mask)) if self.recipe.is_weighted else pair
+
+
+def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
+    """Batches for training and for validation (None where the split holds nothing out); sizes: of
+    their windows and of the masks in those.
+    """
+    rows, validation_rows = split
+    size, count = recipe.batch_size, len(rows) * recipe.repeats
+    if recipe.steps_per_epoch:
+        count = recipe.steps_per_epoch * size
+    training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices)
+    if not len(validation_rows):
+        return training, None
+    count = len(validation_rows)
+    if recipe.validation_steps:
+        count = min(count, recipe.validation_steps * size)
+    return training, Batches(arrays, validation_rows, count, recipe, scale, sizes, devices=devices)
+
+
+def short_batches(training, validation):
+    """The short_batch of Batches for training and of those for validation, or None."""
+    return training.short_batch, validation.short_batch if validation else {}

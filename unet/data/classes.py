@@ -1,0 +1,141 @@
+"""More than two classes: their names and colours, and masks of class numbers."""
+
+import colorsys
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from unet.data.pixels import decode_pixels, png_palette
+from unet.errors import InputError
+from unet.jobs.settings import MOST_CLASSES
+from unet.machine.disk import csv_text, read_csv
+from unet.runs import Paths
+
+CLASSES = "classes.csv"  # in output/NAME, where there are more than two
+HEADER = ("name", "r", "g", "b")
+MASKS = {False: "numbers", True: "colors"}  # what masks hold: a column more in output/NAME
+
+
+@dataclass(frozen=True)
+class SegmentClass:
+    """One class of a mask; class 0 is the background."""
+
+    name: str
+    color: tuple[int, int, int]  # RGB, 0..255
+
+
+TWO_CLASSES = (SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 190, 0)))
+
+
+def colors_of(classes):
+    """RGB uint8 (K, 3)."""
+    return np.array([label.color for label in classes], np.uint8)
+
+
+def number_classes(count):
+    """So many classes without names: the background black, the others in colours far apart."""
+    colors = [(0, 0, 0)]
+    for number in range(1, count):
+        hue, light = 0.618034 * number % 1, (0.95, 0.7)[number % 2]
+        colors.append(tuple(round(255 * x) for x in colorsys.hsv_to_rgb(hue, 0.75, light)))
+    return tuple(SegmentClass(f"class {n}", color) for n, color in enumerate(colors))
+
+
+def read_classes(path):
+    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each,
+    the background first. Raises InputError.
+    """
+    rows = read_csv(path, HEADER)
+    if not 3 <= len(rows) <= MOST_CLASSES:
+        raise InputError(f"{path}: {len(rows)} classes, expected 3 to {MOST_CLASSES}, one a line")
+    classes = []
+    for number, row in enumerate(rows, 2):
+        color = tuple(row[c].strip() for c in "rgb")
+        if not all(c.isdecimal() and len(c) < 4 and int(c) < 256 for c in color):
+            raise InputError(f"{path}: line {number}: colour {' '.join(color)}, expected 0 to 255")
+        classes.append(SegmentClass(row["name"].strip(), tuple(map(int, color))))
+    for what in ("name", "color"):
+        values = [getattr(label, what) for label in classes]
+        twin = next((value for value in values if values.count(value) > 1), None)
+        if twin is not None:
+            raise InputError(f"{path}: two classes of {what} {twin!r}; make them differ")
+    return tuple(classes)
+
+
+def find_classes(name):
+    """The classes of the arrays in output/NAME, () where their masks are foreground or not, and
+    whether the files' masks were in their colours.
+    """
+    path = Paths(name).arrays / CLASSES
+    if not path.exists():
+        return (), False
+    return read_classes(path), read_csv(path, HEADER)[0].get("masks") == MASKS[True]
+
+
+def classes_text(classes, is_colored):
+    """What find_classes reads."""
+    rows = [(label.name, *label.color, MASKS[is_colored]) for label in classes]
+    return csv_text((*HEADER, "masks"), rows)
+
+
+def decode_classes(data, path, classes, page=0, is_colored=False):
+    """An encoded mask as class numbers, uint8 (H, W, 1): its grey values or, of a PNG with a
+    palette, the numbers of its colours in that; with is_colored its colours looked up in those of
+    the classes. What is transparent is of class 0. Raises InputError.
+    """
+    pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
+    table = colors_of(classes) if is_colored else png_palette(data)
+    if pixels.ndim == 3 or is_colored:
+        if pixels.dtype != np.uint8:
+            raise InputError(f"{path}: a mask of {pixels.dtype} colours; expected 8 bit")
+        if table is None:
+            raise InputError(
+                f"{path}: mask has colours, expected class numbers 0 to {len(classes) - 1} as "
+                "grey values or in a PNG's palette; masks of colours are for data.py --colors FILE"
+            )
+        numbers = _look_up(pixels, table, path)
+    else:
+        numbers = pixels
+    if numbers.max() >= len(classes):
+        raise InputError(
+            f"{path}: mask has value {numbers.max()}, expected class numbers 0 to "
+            f"{len(classes) - 1}; data.py takes another --classes, and masks of colours with "
+            "--colors FILE"
+        )
+    return numbers.astype(np.uint8)[..., None]
+
+
+def _look_up(pixels, table, path):
+    """The number that each pixel's colour has in a table of RGB colours, uint8 (H, W)."""
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
+    keys = np.dot(pixels[..., :3].astype(np.int32), (1, 256, 65536))
+    table_keys = np.dot(np.asarray(table, np.int32), (65536, 256, 1))
+    if pixels.shape[2] == 4:
+        keys[pixels[..., 3] == 0] = table_keys[0]
+    known, first = np.unique(table_keys, return_index=True)
+    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    wrong = known[place] != keys
+    if wrong.any():
+        blue, green, red = pixels[wrong][0][:3]
+        raise InputError(
+            f"{path}: colour {red} {green} {blue} in {np.count_nonzero(wrong)} pixels is of no "
+            "class; add it to the table, or save masks as PNG (JPEG changes colours)"
+        )
+    return first[place]
+
+
+def resize_classes(numbers, image_size):
+    """Class numbers (H, W, 1) at another (H, W): of each new pixel the class with the largest
+    share of its area.
+    """
+    if numbers.shape[:2] == tuple(image_size):
+        return numbers
+    shrinks = image_size[0] < numbers.shape[0] or image_size[1] < numbers.shape[1]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    found = np.unique(numbers)
+    shares = [
+        cv2.resize((numbers == n).astype(np.float32), image_size[::-1], interpolation=kind)
+        for n in found
+    ]
+    return found[np.argmax(shares, axis=0)][..., None]

@@ -1,0 +1,83 @@
+"""One file to rows of an array: at one size, or cut into tiles."""
+
+import itertools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from unet.data.classes import decode_classes, resize_classes
+from unet.data.frames import check_sizes
+from unet.data.pixels import decode_image, decode_mask, resize
+from unet.errors import InputError, error_text
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the arrays are to look like, and how files are read into them."""
+
+    image_size: tuple[int, int]  # (H, W) in pixels
+    channels: int
+    threshold: int | None = None  # mask values above it are foreground; None: 0 and 255 only
+    white_level: int = 65535  # value of a 16-bit image that becomes 255
+    keep_size: bool = False  # every file has to have that size already
+    classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
+    is_colored: bool = False  # masks are in the classes' colours
+    is_tiled: bool = False  # files of any size are cut into rows of image_size
+
+
+def decode(file, is_mask, data, form):
+    """The size (H, W) of an image or a mask and its rows (N, H, W, C) of the array."""
+    if is_mask and form.classes:
+        pixels = decode_classes(data, file.path, form.classes, file.page, form.is_colored)
+    elif is_mask:
+        pixels = decode_mask(data, file.path, file.page, form.threshold)
+    else:
+        pixels = decode_image(data, file.path, form.channels, file.page, form.white_level)
+    size = pixels.shape[:2]
+    if form.is_tiled:
+        return size, cut_tiles(pixels, form.image_size)
+    if form.keep_size and size != form.image_size:
+        raise InputError(
+            f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
+            f"{form.image_size[1]}; pass --image-size H W to make them one size"
+        )
+    if is_mask and form.classes:
+        return size, resize_classes(pixels, form.image_size)[None]
+    pixels = resize(pixels, form.image_size)
+    if is_mask:
+        pixels = cv2.compare(pixels, 127, cv2.CMP_GT).reshape(pixels.shape)
+    return size, pixels[None]
+
+
+def why_bad(frame, form):
+    """What is wrong with the files of a frame, a text; None where they can become rows."""
+    try:
+        files = [(frame.image, False), *([(frame.mask, True)] if frame.mask else [])]
+        sizes = [decode(file, is_mask, file.read(), form)[0] for file, is_mask in files]
+        if frame.mask:
+            check_sizes(frame, *sizes)
+    except (InputError, OSError) as error:
+        return error_text(error)
+    return None
+
+
+def tile_places(size, tile_size):
+    """Row and column where the tiles of an image of a size (H, W) begin: they cover it side by
+    side, the last ones aligned with its end.
+    """
+    rows, columns = (
+        [*range(0, length - tile, tile), max(length - tile, 0)]
+        for length, tile in zip(size, tile_size)
+    )
+    return list(itertools.product(rows, columns))
+
+
+def cut_tiles(pixels, tile_size):
+    """The tiles (N, H, W, C) of pixels, in the order of tile_places; an image that is smaller is
+    mirrored out.
+    """
+    places = tile_places(pixels.shape[:2], tile_size)
+    missing = [max(tile - length, 0) for tile, length in zip(tile_size, pixels.shape)]
+    pixels = np.pad(pixels, [*((0, n) for n in missing), (0, 0)], mode="symmetric")
+    return np.stack([pixels[y : y + tile_size[0], x : x + tile_size[1]] for y, x in places])

@@ -1,0 +1,219 @@
+"""Frames to the .npy arrays of a job, all of them or none."""
+
+import contextlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unet.data.arrays import FILES, FILES_HEADER, IMAGES, MASKS, TEST_IDS, TEST_IMAGES, split_test
+from unet.data.classes import CLASSES, classes_text, number_classes, read_classes
+from unet.data.files import ImageFile
+from unet.data.form import Form, decode, tile_places, why_bad
+from unet.data.frames import Frame, check_sizes
+from unet.data.pixels import decode_image
+from unet.data.shapes import check_shape_size, create_data
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.machine.disk import create_array, csv_text, lock, replace_file
+from unet.machine.terminal import map_in_threads, quiet, with_progress
+from unet.runs import Paths
+
+ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size is known
+NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
+
+
+def prepare_noise(
+    name, image_size=None, channels=None, num_images=1, shape="circle", fill="noise", seed=1
+):
+    """Draw the images of the noise job and write its arrays to output/NAME/.
+
+    Image 1 is for training, 2 to 21 for validation, 22 to 121 for the test, whatever num_images
+    is: more training images are numbered from 122.
+    """
+    size, folder = image_size or JOBS["noise"].image_size, Paths(name).arrays
+    check_shape_size(size)
+    first_test, end = 2 + NOISE_VALIDATION, 2 + NOISE_VALIDATION + NOISE_TEST
+    numbers = {
+        "train": [1, *range(end, end + num_images - 1)],
+        "validation": range(2, first_test),
+        "test": range(first_test, end),
+    }
+    with lock(Paths(name).arrays_lock):
+        (folder / FILES).unlink(missing_ok=True)  # from here on the old ones are of other pictures
+        frames = []
+        for split in numbers:
+            for number in numbers[split]:
+                create_data(1, size, shape, fill, seed=seed, first=number, folder=folder)
+                x, y = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
+                frames.append(Frame(f"X_{number}", x, y, split, subject=f"X_{number}"))
+        write_arrays(folder, frames, Form(size, channels or JOBS["noise"].network.channels))
+
+
+def prepare_frames(name, frames, form, skip_bad=False):
+    """Write the arrays of some frames to output/NAME/; a form without an image size has that of
+    the first image. skip_bad: leave out what cannot be read. Raises InputError, OSError.
+    """
+    paths = Paths(name)
+    with lock(paths.arrays_lock):
+        if form.keep_size:
+            form = replace(form, image_size=first_size(frames, form, skip_bad))
+        if skip_bad:
+            frames = leave_out_bad(frames, form)
+        write_arrays(paths.arrays, frames, form)
+
+
+def choose_classes(count, colors):
+    """The SegmentClass of each class that --classes and --colors speak of, () for foreground and
+    background; raises InputError.
+    """
+    if not colors:
+        return number_classes(count) if count else ()
+    classes = read_classes(colors)
+    if count not in (None, len(classes)):
+        raise InputError(
+            f"{colors}: {len(classes)} classes, --classes says {count}; one line for each"
+        )
+    return classes
+
+
+def first_size(frames, form, skip_bad):
+    """The size (H, W) of the first image; with skip_bad of the first frame that is not bad."""
+    first = frames[0]
+    if skip_bad:
+        form = replace(form, image_size=ANY_SIZE, keep_size=False)
+        first = next((frame for frame in frames if not why_bad(frame, form)), first)
+    return decode_image(
+        first.image.read(), first.image.path, form.channels, first.image.page
+    ).shape[:2]
+
+
+def leave_out_bad(frames, form):
+    """The frames that can become rows; prints why the others cannot. Raises InputError where none
+    can for training.
+    """
+    reasons = map_in_threads(why_bad, ((frame, form) for frame in frames))
+    reasons = list(quiet(with_progress(reasons, len(frames), "checked")))
+    for reason in filter(None, reasons):
+        print(f"left out: {reason}")
+    good = [frame for frame, reason in zip(frames, reasons) if not reason]
+    print(f"{len(frames) - len(good)} of {len(frames)} images left out")
+    if all(frame.split != "train" for frame in good):
+        raise InputError("no training image is left; see above why")
+    return good
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file that becomes a row of an array or, cut into tiles, several."""
+
+    array: str
+    row: int
+    file: ImageFile
+    frame: Frame
+
+
+def write_arrays(folder, frames, form):
+    """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
+    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, and of more
+    than two classes classes.csv: all of them, or after an error those of before. Raises
+    InputError, OSError.
+    """
+    train, test = split_test(frames, lambda frame: frame.split)
+    if form.is_tiled and test:
+        raise InputError(
+            f"{test[0].image.path}: a test image does not go with --tile-size; take such images "
+            "away here, and predict them with test.py --images"
+        )
+    places = find_places(train, form)
+    first = np.cumsum([0, *map(len, places)]).tolist()
+    tasks = []
+    for frame, row in zip(train, first):
+        tasks.append(Task(IMAGES, row, frame.image, frame))
+        tasks.append(Task(MASKS, row, frame.mask, frame))
+    tasks += [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
+    shapes = {
+        IMAGES: (first[-1], *form.image_size, form.channels),
+        MASKS: (first[-1], *form.image_size, 1),
+        TEST_IMAGES: (len(test), *form.image_size, form.channels),
+    }
+    names = [FILES, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
+    with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
+        new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
+        write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
+        sizes = fill_arrays(write, tasks, form)
+        np.save(new[TEST_IDS], ids_as_array([frame.id for frame in test]))
+        listed = []
+        for frame, of_frame in zip(train, places):
+            listed += [file_row(frame, sizes, form, place) for place in of_frame]
+        listed += [file_row(frame, sizes, form) for frame in test]
+        new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+        if form.classes:
+            new[CLASSES].write_text(classes_text(form.classes, form.is_colored), encoding="utf-8")
+        (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none
+        if not form.classes:
+            (folder / CLASSES).unlink(missing_ok=True)
+
+
+def find_places(frames, form):
+    """Where each frame's tiles begin, as tile_places has them; [None] where there are none."""
+    if not form.is_tiled:
+        return [[None] for _ in frames]
+
+    def places(frame):
+        image = frame.image
+        pixels = decode_image(image.read(), image.path, form.channels, image.page)
+        return tile_places(pixels.shape[:2], form.image_size)
+
+    found = map_in_threads(places, ((frame,) for frame in frames))
+    return list(quiet(with_progress(found, len(frames), "sizes")))
+
+
+def ids_as_array(ids):
+    """The ids of the test images as an array, of numbers where all of them are."""
+    is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
+    return np.array(ids, np.int32 if is_number else str)
+
+
+def file_row(frame, sizes, form, place=None):
+    """A line of files.csv, in the order of FILES_HEADER, of a frame or of its tile at a place.
+
+    sizes: of fill_arrays.
+    """
+    id, size = frame.id, sizes[frame.split == "test", frame.id]
+    if place:
+        id, size = f"{id}_{place[0]}_{place[1]}", form.image_size
+    mask = frame.mask.path if frame.mask else ""
+    return (frame.split, id, frame.subject, frame.image.path, mask, *size)
+
+
+def fill_arrays(write, tasks, form):
+    """Put each file in its rows with write[array](row, pixels); returns the images' sizes, (H, W),
+    by (whether it is a test image, id).
+    """
+    sizes, mask_sizes = {}, {}
+    decoded = decode_tasks(tasks, form)
+    for task, size, rows in quiet(with_progress(decoded, len(tasks), "files")):
+        key = task.array == TEST_IMAGES, task.frame.id
+        (mask_sizes if task.array == MASKS else sizes)[key] = size
+        if key in sizes and key in mask_sizes:
+            check_sizes(task.frame, sizes[key], mask_sizes[key])
+        for row, pixels in enumerate(rows, task.row):
+            write[task.array](row, pixels)
+    return sizes
+
+
+def decode_tasks(tasks, form):
+    """Yield (task, size of its file, its rows (N, H, W, C)). Bytes are read one after the other in
+    the order in which they lie in a zip, and decoded by several threads.
+    """
+
+    def read():
+        last, data = None, b""
+        for task in sorted(tasks, key=lambda task: task.file.place):
+            if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
+                last, data = (task.file.path, task.file.member), task.file.read()
+            yield task, data
+
+    return map_in_threads(
+        lambda task, data: (task, *decode(task.file, task.array == MASKS, data, form)), read()
+    )

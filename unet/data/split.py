@@ -1,0 +1,87 @@
+"""Which rows of the arrays a network is trained on, and which it is scored on."""
+
+import math
+
+import numpy as np
+
+from unet.errors import InputError
+from unet.runs import fold_name
+
+
+def split_rows(files, share, by_subject, seed):
+    """Numbers of the training and of the validation rows of files.csv, two int arrays.
+
+    A split that the files state (noise, tables) stands. Else subjects are drawn and held out whole
+    as long as that brings their images nearer to the share; or, not by subject, the last rows are,
+    as Keras's validation_split does. Raises ValueError where a side would stay empty.
+    """
+    rows = np.arange(len(files))
+    held_out = np.array([row["split"] == "validation" for row in files])
+    if held_out.any() or share == 0:
+        return rows[~held_out], rows[held_out]
+    count = math.ceil(share * len(rows))
+    if by_subject:
+        subjects = np.array([row["subject"] for row in files])
+        held_out = np.isin(subjects, draw_subjects(subjects, count, seed))
+    else:
+        held_out = rows >= len(rows) - count
+    if held_out.all():
+        what = "image; pass"
+        if by_subject and len(rows) > 1:
+            what = "subject; pass --no-split-by-subject or"
+        raise InputError(f"a validation split needs more than one {what} --validation-split 0")
+    return rows[~held_out], rows[held_out]
+
+
+def draw_subjects(subjects, count, seed):
+    """Some of the subjects of `subjects` (N,), drawn so that they have about `count` rows; at
+    least one, and not all if there are several.
+    """
+    names, sizes = np.unique(subjects, return_counts=True)
+    drawn, total = [], 0
+    for number in np.random.default_rng(seed).permutation(len(names)):
+        nearer = abs(total + sizes[number] - count) < abs(total - count)
+        if nearer and len(drawn) < len(names) - 1:
+            drawn, total = [*drawn, names[number]], total + sizes[number]
+    return drawn or [names[np.argmin(sizes)]]
+
+
+def fold_rows(files, num_folds, by_subject, seed):
+    """The (training, validation) rows of each fold of a cross-validation: every row is held out
+    once, and the folds are as equal as whole subjects allow; or, not by subject, blocks of
+    neighbouring rows. Raises ValueError where there are fewer subjects (or rows) than folds.
+    """
+    rows = np.arange(len(files))
+    if any(row["split"] == "validation" for row in files):
+        raise InputError(
+            f"--folds {num_folds}: these images come with a validation share of their own; "
+            "train without --folds"
+        )
+    subjects = np.array([row["subject"] for row in files]) if by_subject else rows
+    names, sizes = np.unique(subjects, return_counts=True)
+    if len(names) < num_folds:
+        what = "subjects" if by_subject else "images"
+        remedy = "fewer, or --no-split-by-subject" if by_subject else "fewer"
+        raise InputError(f"--folds {num_folds}: there are only {len(names)} {what}; pass {remedy}")
+    if by_subject:
+        held_out = [[] for _ in range(num_folds)]
+        counts = [0] * num_folds
+        order = np.random.default_rng(seed).permutation(len(names))
+        for number in order[np.argsort(-sizes[order], kind="stable")]:  # largest first
+            smallest = counts.index(min(counts))
+            held_out[smallest].append(names[number])
+            counts[smallest] += sizes[number]
+    else:
+        held_out = np.array_split(rows, num_folds)
+    inside = [np.isin(subjects, of_fold) for of_fold in held_out]
+    return [(rows[~mask], rows[mask]) for mask in inside]
+
+
+def split_networks(name, files, share, num_folds, by_subject, seed):
+    """{name of a network: its training and its validation rows} of a run: one network, or one a
+    fold. Raises ValueError as split_rows and fold_rows do.
+    """
+    if not num_folds:
+        return {name: split_rows(files, share, by_subject, seed)}
+    folds = fold_rows(files, num_folds, by_subject, seed)
+    return {fold_name(name, number): rows for number, rows in enumerate(folds, 1)}

@@ -1,0 +1,136 @@
+"""What a user can mend: the error, checks that raise it, and how a script ends in one line."""
+
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+import re
+import signal
+import sys
+import threading
+
+BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that the project runs on
+
+
+class InputError(ValueError):
+    """What a user can mend; it names the file, what it has, what is allowed, what to do."""
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGINT (Ctrl-C) or SIGTERM asked a script to end; the text says what is kept."""
+
+    def __init__(self, number=signal.SIGINT, message="stopped"):
+        super().__init__(message)
+        self.status = 128 + number  # as shells have it
+
+
+def check_range(name, value, least, most=math.inf):
+    """Raise InputError for a number outside least..most; None passes."""
+    if value is not None and not least <= value <= most:  # not a number, too
+        allowed = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise InputError(f"{name} {value}: expected {allowed}")
+
+
+def check_name(name):
+    """Raise InputError for a run's name that cannot name files; None passes."""
+    if name is None:
+        return
+    is_device = re.fullmatch("con|prn|aux|nul|com[0-9]|lpt[0-9]", name.lower())  # of Windows
+    if is_device or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise InputError(
+            f"{name!r} cannot name a run: expected up to 64 letters, digits, - and _, a letter or "
+            "a digit first"
+        )
+
+
+def check_backend():
+    """Raise InputError where KERAS_BACKEND names none that the project runs on, or one that is not
+    installed.
+    """
+    backend = os.environ.get("KERAS_BACKEND")
+    if not backend:
+        return
+    if backend not in BACKENDS:
+        raise InputError(f"KERAS_BACKEND={backend}: expected {', '.join(BACKENDS)}")
+    if not importlib.util.find_spec(backend):
+        raise InputError(
+            f"KERAS_BACKEND={backend}: the package {backend} is not installed; pip install "
+            f"{backend}, or take another of {', '.join(BACKENDS)}"
+        )
+
+
+def error_text(error):
+    """An error in one line; an OSError with its file's name."""
+    if isinstance(error, OSError) and error.filename:
+        error = f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def import_text(error):
+    """What an ImportError says to a user: a package that is not there, or cannot be loaded."""
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError):
+        text = f"the package {package} is not installed"
+    else:
+        text = f"a package cannot be loaded ({error_text(error)})"
+    return f"{text}; activate the virtual environment, or pip install -r requirements.txt"
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Turn a user's mistake inside the block, and a package that is missing, into one line and
+    exit status 2, a training that computed no number into status 1, SIGINT and SIGTERM into 130
+    and 143.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and its hints about retracing
+    status = 2
+    try:
+        with stop_signals():
+            yield
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = error_text(error)
+    except ImportError as error:
+        if (error.name or "").startswith("unet"):  # ours, not the user's
+            raise
+        message = import_text(error)
+    except FloatingPointError as error:
+        message, status = str(error), 1
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
+        sys.exit(getattr(stop, "status", 130))
+    else:
+        return
+    line = " ".join(message.split())
+    print("error: " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """Context in which SIGINT and SIGTERM raise Stopped; while modules are imported, which may
+    swallow that, they end the process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number, frame):
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"\nstopped\n")
+            os._exit(128 + number)
+        frame = frame.f_back
+    raise Stopped(number)

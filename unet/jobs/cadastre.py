@@ -1,0 +1,42 @@
+"""Satellite cadastre, "why does mine not converge?".
+
+Not stated in the document: the number of epochs, the momentum of the normalization. Keras's 0.99
+had not forgotten its start after 300 steps: Dice 0.94 in training, 0.01 in validation.
+"""
+
+from dataclasses import replace
+
+from unet.jobs.settings import NARROW, SHORT, Augmentation, Job, Recipe, UNetConfig
+
+DOCUMENT = Job(  # 1,947,277 parameters
+    UNetConfig(
+        (256, 256),
+        3,
+        (16, 32, 64, 128),
+        256,
+        upsample="nearest_convolution",
+        batch_normalization=True,
+        momentum=0.9,
+        dropout=(0, 0, 0, 0.2, 0.5),
+        head_filters=2,
+        head_dropout=0.2,
+        head_name="MLP_layer",
+    ),
+    Recipe(
+        "adam",
+        1e-3,
+        "binary_cross_entropy",
+        batch_size=8,
+        epochs=50,
+        metrics=("accuracy", "iou_loss", "dice_per_image"),
+        standardize="none",
+    ),
+    image_size=(256, 256),
+)
+MODERN = replace(  # 1,968,513 parameters
+    DOCUMENT,
+    network=UNetConfig((256, 256), 3, **NARROW),
+    recipe=replace(
+        SHORT, epochs=14, window=(256, 256), augmentation=Augmentation("turns", color=0.3)
+    ),
+)

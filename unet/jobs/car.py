@@ -1,0 +1,45 @@
+"""Cars against their background, Carvana.
+
+Not stated in the document: Adam's rate, so Keras's default.
+"""
+
+from dataclasses import replace
+
+from unet.jobs.settings import NARROW, SHORT, Augmentation, Job, Recipe, UNetConfig
+
+DOCUMENT = Job(  # 3,707,873 parameters
+    UNetConfig(
+        (256, 256),
+        3,
+        (32, 64, 128, 256),
+        0,
+        top_convolutions=1,
+        upsample="bilinear",
+        separate_relu=True,
+        head_kernel=3,
+    ),
+    Recipe(
+        "adam",
+        1e-3,
+        "binary_cross_entropy",
+        batch_size=16,
+        epochs=100,
+        steps_per_epoch=100,
+        validation_steps=50,
+        metrics=("accuracy", "dice_per_image"),
+        standardize="none",
+    ),
+    image_size=(256, 256),
+    raw="--raw DIR|ZIP with train/ID_VV.jpg, train_masks/ID_VV_mask.gif and test/ID_VV.jpg",
+)
+MODERN = replace(  # 1,966,257 parameters
+    DOCUMENT,
+    network=replace(DOCUMENT.network, **NARROW),
+    recipe=replace(
+        SHORT,
+        epochs=15,
+        augmentation=Augmentation(
+            "mirror", shift=0.05, rotation=5.0, scale=0.1, contrast=0.1, brightness=0.05
+        ),
+    ),
+)

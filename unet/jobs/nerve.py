@@ -1,0 +1,41 @@
+"""Kaggle's ultrasound nerve segmentation."""
+
+from dataclasses import replace
+
+from unet.jobs.settings import NORMALIZED, SHORT, Augmentation, Job, Recipe, Submission, UNetConfig
+
+DOCUMENT = Job(  # 7,846,081 parameters
+    UNetConfig((64, 80), 1, (32, 64, 128, 256), 512, skip_first=False),
+    Recipe(
+        "adam",
+        1e-5,
+        "negative_dice",
+        batch_size=32,
+        epochs=20,
+        metrics=("dice_coef", "dice_per_image"),
+    ),
+    image_size=(64, 80),
+    raw="--raw DIR|ZIP with train/S_N.tif, train/S_N_mask.tif and test/N.tif",
+    submission=Submission(("img", "pixels"), columns_first=True, min_pixels=10, extension=False),
+)
+MODERN = replace(  # 7,857,857 parameters
+    DOCUMENT,
+    network=replace(DOCUMENT.network, **NORMALIZED),
+    recipe=replace(
+        SHORT,
+        loss="bce_image_dice",
+        batch_size=16,
+        epochs=30,
+        steps_per_epoch=None,
+        standardize="image",
+        augmentation=Augmentation(
+            shift=0.1,
+            rotation=15.0,
+            scale=0.2,
+            elastic=2.0,
+            contrast=0.2,
+            brightness=0.1,
+            gamma=0.3,
+        ),
+    ),
+)

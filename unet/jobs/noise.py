@@ -1,0 +1,35 @@
+"""Segment shapes on noise, after training on one image."""
+
+from dataclasses import replace
+
+from unet.jobs.settings import SHORT, Augmentation, Job, Recipe, UNetConfig
+
+DOCUMENT = Job(  # 13,360,593 parameters
+    UNetConfig(
+        (160, 160),
+        1,
+        (32, 64, 128, 256, 512),
+        512,
+        decoder_filters=(16, 32, 64, 128, 256),
+        skip_first=False,
+        initializer="he_normal",
+    ),
+    Recipe("sgd", 1e-3, "dice", batch_size=1, epochs=20, repeats=100),
+    image_size=(160, 160),
+    raw="",
+)
+MODERN = replace(  # 836,865 parameters
+    DOCUMENT,
+    network=replace(
+        DOCUMENT.network,
+        filters=(8, 16, 32, 64, 128),
+        bottleneck=128,
+        decoder_filters=(8, 8, 16, 32, 64),
+    ),
+    recipe=replace(
+        SHORT,
+        epochs=4,
+        augmentation=Augmentation(symmetry="turns", shift=0.5, wrap=True),
+        decide=False,  # its validation images are there to be looked at, not to be fitted
+    ),
+)

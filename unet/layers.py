@@ -1,0 +1,134 @@
+"""What build_unet is made of: the model's class, normalization, ways up, initial weights."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from unet.errors import InputError
+from unet.machine.devices import num_replicas
+
+
+@keras.saving.register_keras_serializable("unet")
+class UNet(keras.Model):
+    """A functional model that, given an image that does not fit, names the sizes that do.
+
+    num_devices: among which a batch is split. short_batches: how many images the epoch's last
+    batch has and to how many it was padded so that it can be split, {padded: images}, of training
+    and of validation.
+    """
+
+    unet_config = None
+    num_devices = 1
+    short_batches = ({}, {})
+
+    def check(self, images):
+        if self.unet_config and len(getattr(images, "shape", ())) == 4:
+            self.unet_config.check_size(*images.shape[1:3])
+
+    def call(self, inputs, training=None, mask=None):
+        self.check(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    def predict(self, x, *args, **kwargs):
+        self.check(x)  # here too: a graph that was traced for any size does not ask call again
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        self.check(x)
+        if self.num_devices == 1:
+            return super().predict_on_batch(x)
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % self.num_devices, axis=0)])
+        return super().predict(padded, batch_size=len(padded), verbose=0)[: len(x)]
+
+    def train_step(self, *state_and_data):
+        return super().train_step(*_without_padding(state_and_data, self.short_batches[0]))
+
+    def test_step(self, *state_and_data):
+        return super().test_step(*_without_padding(state_and_data, self.short_batches[1]))
+
+
+def _without_padding(state_and_data, short_batches):
+    """What Keras hands to a step, with the padding of the data cut off."""
+    *state, data = state_and_data
+    count = short_batches.get(data[0].shape[0])
+    return (*state, tuple(x if x is None else x[:count] for x in data) if count else data)
+
+
+@keras.saving.register_keras_serializable("unet")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras's layer, which on TensorFlow trains with the fused operation: in bfloat16 on a
+    processor the whole training step of a U-Net takes half the time. Its statistics are of the
+    whole batch, where that is split among devices, too.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        self.synchronized = num_replicas() > 1
+        is_of_tensorflow = keras.backend.backend() == "tensorflow"
+        if self.synchronized or not (training and self.trainable and is_of_tensorflow):
+            return super().call(inputs, training=training, mask=mask)
+        from tensorflow.raw_ops import FusedBatchNormV3
+
+        outputs, mean, variance, *_ = FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=self.moving_mean.value,
+            variance=self.moving_variance.value,
+            epsilon=self.epsilon,
+        )
+        count = keras.ops.cast(keras.ops.size(inputs) // inputs.shape[-1], "float32")
+        variance = variance * (count - 1) / count  # of the pixels, as Keras has it
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return outputs
+
+
+def initializer(config, scale=2, inputs="fan_in"):
+    """Initial weights of a kernel: Keras's own by name, or the paper's (section 3), a normal
+    distribution of standard deviation sqrt(scale / N), not truncated, N what Keras counts as the
+    kernel's inputs.
+    """
+    if config.initializer == "he_untruncated":
+        return keras.initializers.VarianceScaling(scale, inputs, "untruncated_normal")
+    return config.initializer
+
+
+def nearest(x, filters, config):
+    return layers.UpSampling2D(2)(x)
+
+
+def bilinear(x, filters, config):
+    return layers.UpSampling2D(2, interpolation="bilinear")(x)
+
+
+def transposed(x, filters, config):
+    """The paper's 2x2 up-convolution. Each output pixel sees one of the four weights of every
+    input channel, which Keras counts as outputs: sqrt(2 / channels) is sqrt(8 / fan_out).
+    """
+    start = initializer(config, 8, "fan_out")
+    return layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer=start)(x)
+
+
+def nearest_convolution(x, filters, config):
+    return layers.Conv2D(
+        filters, 2, padding="same", activation="relu", kernel_initializer=initializer(config)
+    )(nearest(x, filters, config))
+
+
+UPSAMPLE = {
+    "nearest": nearest,
+    "bilinear": bilinear,
+    "transposed": transposed,
+    "nearest_convolution": nearest_convolution,
+}
+
+
+def check_names(config):
+    """Raise InputError for an upsampling or an initializer that there is not."""
+    if config.upsample not in UPSAMPLE:
+        raise InputError(f"upsample {config.upsample!r}: expected one of {', '.join(UPSAMPLE)}")
+    # Not by keras.initializers.get, which draws from the generator that the weights come from.
+    kind = getattr(keras.initializers, config.initializer, None)
+    is_known = isinstance(kind, type) and issubclass(kind, keras.initializers.Initializer)
+    if not is_known and config.initializer != "he_untruncated":
+        raise InputError(f"initializer {config.initializer!r}: not one of Keras's")

@@ -1,0 +1,183 @@
+"""Losses and scores of masks: Dice, IoU and cross-entropy, for training and for reports.
+
+Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy,
+and over the whole batch where it is split among devices.
+"""
+
+import functools
+
+from unet.jobs.settings import THRESHOLD
+from unet.lazy import lazy
+from unet.machine.devices import num_replicas, sum_over_devices
+
+keras = lazy("keras")
+ops = lazy("keras.ops")
+
+
+def dice_coef(y_true, y_pred, smooth=1.0):
+    """Soft Dice overlap over a whole batch, as the nerve document defines it.
+
+        (2 * sum(y_true * y_pred) + smooth) / (sum(y_true) + sum(y_pred) + smooth)
+
+    y_true, y_pred: (B, H, W, C) in [0, 1]. Two empty masks score 1. Returns a scalar in (0, 1].
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection = _sum(y_true * y_pred)
+    return (2 * intersection + smooth) / (_sum(y_true) + _sum(y_pred) + smooth)
+
+
+def dice_coef_loss(y_true, y_pred):
+    """-dice_coef, in [-1, 0): the nerve document's loss."""
+    return -dice_coef(y_true, y_pred)
+
+
+def dice_loss(y_true, y_pred):
+    """1 - dice_coef, in [0, 1): the noise document's loss."""
+    return 1 - dice_coef(y_true, y_pred)
+
+
+def binary_cross_entropy(y_true, y_pred):
+    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
+    and 1.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    return _mean(keras.losses.binary_crossentropy(y_true, y_pred))
+
+
+def bce_dice_loss(y_true, y_pred):
+    """binary_cross_entropy + dice_loss."""
+    return binary_cross_entropy(y_true, y_pred) + dice_loss(y_true, y_pred)
+
+
+def bce_image_dice_loss(y_true, y_pred):
+    """binary_cross_entropy + 1 - the mean of each image's own dice_coef: a small mask counts as
+    much as a large one.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
+    dice = (2 * intersection + 1) / (a + b + 1)
+    return binary_cross_entropy(y_true, y_pred) + 1 - _mean(dice)
+
+
+def softmax_cross_entropy(y_true, y_pred):
+    """-log of the probability of each pixel's class: (B, H, W), for weighting pixel by pixel.
+
+    y_true: (B, H, W, 1), class 0, 1, ... of a pixel; y_pred: (B, H, W, K), a softmax. A map of
+    weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+def cross_entropy(y_true, y_pred):
+    """softmax_cross_entropy averaged over the batch's pixels: of more than two classes."""
+    return _mean(softmax_cross_entropy(y_true, y_pred))
+
+
+def class_dice_loss(y_true, y_pred, smooth=1.0):
+    """1 - the mean over the classes but the background, class 0, of their soft Dice over a batch.
+
+    For each class as dice_coef, its probability against whether it is the pixel's class.
+    y_true, y_pred: as for softmax_cross_entropy. A class that is in no pixel of the batch and is
+    not predicted scores 1.
+    """
+    y_true, y_pred = _one_hot(y_true, y_pred.shape[-1]), ops.cast(y_pred, "float32")
+    pixels = [_sum(x, axis=(0, 1, 2))[1:] for x in (y_true * y_pred, y_true, y_pred)]
+    intersection, a, b = pixels
+    return 1 - ops.mean((2 * intersection + smooth) / (a + b + smooth))
+
+
+def cross_entropy_dice_loss(y_true, y_pred):
+    """cross_entropy + class_dice_loss."""
+    return cross_entropy(y_true, y_pred) + class_dice_loss(y_true, y_pred)
+
+
+def class_dice_per_image(y_true, y_pred):
+    """Dice of each image, (B,) in [0, 1]: the mean over those classes but the background that are
+    in its mask or its prediction, each pixel's class being the most probable; 1 where none is.
+
+    y_true, y_pred: as for softmax_cross_entropy.
+    """
+    count = y_pred.shape[-1]
+    a, b = _one_hot(y_true, count), ops.one_hot(ops.argmax(y_pred, axis=-1), count)
+    both, total = (ops.sum(x, axis=(1, 2))[:, 1:] for x in (a * b, a + b))
+    is_there = ops.cast(total > 0, "float32")
+    dice = ops.sum(2 * both / ops.maximum(total, 1), axis=1)
+    count = ops.sum(is_there, axis=1)
+    return ops.where(count > 0, dice / ops.maximum(count, 1), 1)
+
+
+def _one_hot(y_true, count):
+    return ops.one_hot(ops.cast(y_true[..., 0], "int32"), count)
+
+
+def iou_coef(y_true, y_pred, smooth=1.0):
+    """Soft intersection over union over a whole batch.
+
+        (i + smooth) / (sum(y_true) + sum(y_pred) - i + smooth), i = sum(y_true * y_pred)
+
+    Shapes and degenerate case as dice_coef.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection = _sum(y_true * y_pred)
+    return (intersection + smooth) / (_sum(y_true) + _sum(y_pred) - intersection + smooth)
+
+
+def iou_loss(y_true, y_pred):
+    """1 - iou_coef, in [0, 1): the cadastre document watches it."""
+    return 1 - iou_coef(y_true, y_pred)
+
+
+def dice_per_image(y_true, y_pred, threshold=THRESHOLD):
+    """Dice of each image's foreground, for reports: (B,) in [0, 1].
+
+        2 |A and B| / (|A| + |B|), A and B the pixels above the threshold in y_true and in y_pred
+
+    The foreground is the last channel, of two classes as of one. Empty against empty scores 1.
+    """
+    a, b = _float32(y_true[..., -1] > threshold, y_pred[..., -1] > threshold)
+    total = ops.sum(a, axis=(1, 2)) + ops.sum(b, axis=(1, 2))
+    return ops.where(total > 0, 2 * ops.sum(a * b, axis=(1, 2)) / ops.maximum(total, 1), 1)
+
+
+def _sum(x, axis=None):
+    return sum_over_devices(ops.sum(x, axis=axis))
+
+
+def _mean(x):
+    return sum_over_devices(ops.mean(x)) / num_replicas()  # each has as many images
+
+
+def _float32(*tensors):
+    return [ops.cast(tensor, "float32") for tensor in tensors]
+
+
+def shared(loss):
+    """A loss over the whole batch as one that adds up over the devices: Keras divides only losses
+    of single pixels or images by how many there are.
+    """
+
+    @functools.wraps(loss)
+    def share(y_true, y_pred):
+        return loss(y_true, y_pred) / num_replicas()
+
+    return share
+
+
+LOSSES = {
+    "dice": shared(dice_loss),
+    "negative_dice": shared(dice_coef_loss),
+    "binary_cross_entropy": shared(binary_cross_entropy),
+    "bce_dice": shared(bce_dice_loss),
+    "bce_image_dice": shared(bce_image_dice_loss),
+    "iou": shared(iou_loss),
+    "weighted_cross_entropy": softmax_cross_entropy,
+    "cross_entropy": shared(cross_entropy),
+    "cross_entropy_dice": shared(cross_entropy_dice_loss),
+}
+METRICS = {
+    "dice_coef": dice_coef,
+    "iou_loss": iou_loss,
+    "dice_per_image": dice_per_image,
+    "class_dice_per_image": class_dice_per_image,
+}

@@ -1,0 +1,77 @@
+"""What a network runs on: the device, and the precision that it has instructions for."""
+
+from pathlib import Path
+
+from unet.lazy import lazy
+
+keras = lazy("keras")
+
+CPU_INFO = "/proc/cpuinfo"
+CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
+BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # instructions of Intel and AMD, of Arm
+
+
+def find_precision():
+    """A Keras dtype policy and the reason for it, two strings: half precision where the hardware
+    multiplies it, else, and where it cannot be asked, float32.
+
+    NVIDIA's tensor cores multiply float16 from compute capability 7.0 on, bfloat16 from 8.0 on
+    (CUDA programming guide, "Compute Capabilities").
+    """
+    capability = graphics_capability()
+    if capability:
+        reason = "the graphics card's compute capability is {}.{}".format(*capability)
+        if capability >= (8, 0):
+            return "mixed_bfloat16", reason
+        return ("mixed_float16" if capability >= (7, 0) else "float32"), reason
+    if not Path(CPU_INFO).exists():
+        return "float32", "this system does not say what its processor has"
+    lines = Path(CPU_INFO).read_text().splitlines()
+    words = {word for line in lines if line.startswith(CPU_FIELDS) for word in line.split()}
+    for instruction in BFLOAT16:
+        if instruction in words:
+            return "mixed_bfloat16", f"the processor has {instruction}"
+    return "float32", "the processor has no bfloat16 instructions"
+
+
+def graphics_capability():
+    """CUDA compute capability of the first graphics card that Keras's backend uses, (major,
+    minor), such as (8, 6); None without one, and for a card that has none, as AMD's.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        cards = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
+        return details.get("compute_capability")
+    if backend == "jax":
+        import jax
+
+        version = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+        major, _, minor = version.partition(".")
+        return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+    import torch
+
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+
+
+def device_name():
+    """What one device is called, for a reader, and the backend."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        cards = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
+        name = details.get("device_name", "a graphics card") if cards else "the processor"
+    elif backend == "jax":
+        import jax
+
+        device = jax.local_devices()[0]
+        name = "the processor" if device.platform == "cpu" else device.device_kind
+    else:
+        import torch
+
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the processor"
+    return f"{name}, {backend}"

@@ -1,0 +1,140 @@
+"""What test.py draws of an image, its truth and its prediction."""
+
+import math
+
+import cv2
+import numpy as np
+
+from unet.data.classes import SegmentClass, colors_of
+from unet.data.pixels import resize
+
+TWO_TONES = SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 255, 255))
+MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
+FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
+MISSED = (20, 110, 250)  # and of those not predicted
+CAPTION = 22  # pixels above the panels
+
+
+def error_kinds(truth, prediction):
+    """What each pixel of a prediction is: 0 background rightly, 1 another class rightly, 2 a wrong
+    class, 3 background where there is a class; uint8 (H, W), as the class numbers given.
+    """
+    kinds = np.where(prediction > 0, np.uint8(2), np.uint8(3))
+    kinds[truth == prediction] = 1
+    kinds[(truth == 0) & (prediction == 0)] = 0
+    return kinds
+
+
+def draw(result, caption, classes=()):
+    """RGB picture uint8: image, truth, prediction and error side by side; without a truth the
+    image, the prediction and its outline on the image. The prediction is its probability, or of
+    more than two classes their colours.
+    """
+    image = as_rgb(result.image)
+    if classes:
+        prediction = colors_of(classes)[result.prediction]
+    else:
+        prediction = as_rgb(np.round(result.probability * 255).astype(np.uint8))
+    panels = {caption: image}
+    if result.truth is None:
+        outline = draw_outlines(image.copy(), result.prediction, classes)
+        panels |= {"prediction": prediction, "outline": outline}
+    else:
+        panels |= {
+            "truth": draw_truth(result.truth, classes),
+            "prediction": prediction,
+            "error: red false, blue missed": draw_error(image, result),
+        }
+    return join(panels)
+
+
+def draw_pair(first, second, names, dice, classes=()):
+    """RGB picture uint8: image, truth and the errors of two runs' Results side by side."""
+    image = as_rgb(first.image)
+    panels = {first.id: image, "truth": draw_truth(first.truth, classes)}
+    for result, name, value in zip((first, second), names, dice):
+        panels[f"{name}  Dice {value:.3f}"] = draw_error(image, result)
+    return join(panels)
+
+
+def draw_truth(truth, classes):
+    """Class numbers (H, W) as RGB: in the classes' colours, or the foreground white."""
+    return colors_of(classes or TWO_TONES)[truth]
+
+
+def draw_error(image, result):
+    """The RGB image, dark, with what a Result has right white, false red and missed blue."""
+    kinds = error_kinds(result.truth, result.prediction)
+    error = image // 2
+    for kind, color in ((1, (255, 255, 255)), (2, FALSE), (3, MISSED)):
+        error[kinds == kind] = color
+    return error
+
+
+def draw_outlines(image, numbers, classes):
+    """The RGB image with the outlines of class numbers (H, W) on it, in the classes' colours or in
+    that of what is FALSE.
+    """
+    thickness = max(1, max(numbers.shape) // 300)
+    for number in range(1, max(len(classes), 2)):
+        mask = (numbers == number).astype(np.uint8)
+        outlines = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+        color = classes[number].color if classes else FALSE
+        cv2.drawContours(image, outlines, -1, color, thickness=thickness)
+    return image
+
+
+def show(mask, classes):
+    """RGB uint8 (H, W, 3) of a mask of grey values 0..255 or of class numbers, (H, W, 1)."""
+    return colors_of(classes)[mask[..., 0]] if classes else as_rgb(mask)
+
+
+def join(panels):
+    """Panels {caption: RGB pixels} side by side."""
+    return np.concatenate([panel(pixels, text) for text, pixels in panels.items()], axis=1)
+
+
+def as_rgb(pixels):
+    """A copy of grey or RGB pixels as RGB, (H, W, 3)."""
+    return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
+
+
+def panel(pixels, caption, least=MIN_PANEL, most=MAX_PANEL):
+    """RGB pixels at a size that the eye can judge, on white under a caption; least, most: of their
+    longer side.
+    """
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    if longer < least:
+        factor = math.ceil(least / longer)
+        pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
+    elif longer > most:
+        pixels = resize(
+            pixels, tuple(max(1, round(length * most / longer)) for length in (height, width))
+        )
+    framed = cv2.copyMakeBorder(
+        pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
+    cv2.putText(
+        framed,
+        caption,
+        (4, CAPTION - 6),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.45,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )
+    return framed
+
+
+def draw_channels(result):
+    """The noise document's picture, RGB: the image, with the truth in blue and the prediction in
+    red.
+    """
+    picture = as_rgb(result.image)
+    picture[..., 2] = np.maximum(picture[..., 2], 255 * result.truth)
+    picture[..., 0] = np.maximum(
+        picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)
+    )
+    return picture

@@ -1,0 +1,166 @@
+"""Images of any size to maps of probability."""
+
+import collections
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from unet.data.pixels import resize
+from unet.jobs.settings import SYMMETRIES
+from unet.machine.devices import ONE_DEVICE
+from unet.machine.disk import create_array, replace_file
+from unet.machine.terminal import with_progress
+from unet.prediction.run import check_arrays, validation_rows
+
+TILE = 1536  # pixels; a larger image is predicted tile by tile
+OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
+BATCH_PIXELS = 2**21  # predicted at once: 32 images of 256x256
+
+
+def predict_held_out(run, arrays):
+    """Yield (row, probabilities float32 (H, W, 1)) of each image that the training held out, from
+    the network that did not see it.
+    """
+    for network, rows in zip(run.networks, validation_rows(run, arrays)):
+        alone = replace(run, networks=(network,))
+        yield from zip(rows, predict_arrays(alone, arrays.images, rows))
+
+
+def predict_image(model, image, tile=TILE, overlap=OVERLAP):
+    """Probability of the foreground in each pixel of an image of any size, float32 (H, W, 1), or
+    that of each of more than two classes, (H, W, K).
+
+    image: (H, W, C), standardized. It is mirrored out to a size that fits and cropped back; an
+    unpadded network gets all the context that it needs by mirroring, as in the paper
+    (overlap-tile, figure 2). Where more than `tile` pixels of height or width are needed, tile by
+    tile: equal to the whole for an unpadded network, nearly so for a padded one, which drops
+    `overlap` pixels at each inner edge of a tile.
+    """
+    config = model.unet_config
+    border = config.border
+    if config.padding == "valid":
+        overlap = 0
+    else:  # on the grid of the poolings
+        overlap = math.ceil(overlap / config.divisor) * config.divisor
+    height, width = image.shape[:2]
+    sizes = [config.fit_length(length + 2 * border) for length in (height, width)]
+    tiles = [_tile_length(config, size, tile, border + overlap) for size in sizes]
+    padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
+    image = np.pad(image, [*padding, (0, 0)], mode="reflect")
+
+    maps = config.num_maps
+    result = np.empty((sizes[0] - 2 * border, sizes[1] - 2 * border, maps), np.float32)
+    rows, columns = (
+        _tile_starts(size, length, border + overlap, config.divisor)
+        for size, length in zip(sizes, tiles)
+    )
+    for top in rows:
+        for left in columns:
+            part = image[None, top : top + tiles[0], left : left + tiles[1]]
+            probability = model.predict_on_batch(part)[0, ..., -maps:]
+            y = overlap if top else 0
+            x = overlap if left else 0
+            bottom, right = top + len(probability), left + probability.shape[1]
+            result[top + y : bottom, left + x : right] = probability[y:, x:]
+    return result[:height, :width]
+
+
+def _tile_length(config, size, tile, border):
+    """The length of the tiles, at most about `tile`, that cover `size` pixels with the least of
+    them predicted twice.
+    """
+    inner = max(tile - 2 * border, config.divisor)  # of a tile that has neighbours on both sides
+    count = math.ceil((size - 2 * border) / inner)
+    if count <= 1:
+        return size
+    length = math.ceil((size - 2 * border) / count) + 2 * border
+    return min(size, config.fit_length(length))
+
+
+def _tile_starts(size, tile, border, divisor):
+    """Where tiles start that cover `size` pixels: on the grid of the poolings, so that tiles agree
+    with the whole.
+    """
+    step = max((tile - 2 * border) // divisor, 1) * divisor
+    return [*range(0, size - tile, step), size - tile]
+
+
+def predict_batch(run, images):
+    """Probabilities float32 (B, H, W, 1), of classes (B, H, W, K), of uint8 images (B, H, W, C):
+    their mean over the run's networks and over the turns and flips of its symmetry.
+    """
+    turnings, total = SYMMETRIES[run.symmetry], 0
+    for network in run.networks:
+        batch = network.standardize(images)
+        for turns, flip in turnings:
+            turned = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
+            result = _predict_sizes(network.model, np.ascontiguousarray(turned))
+            result = np.rot90(result, -turns, axes=(1, 2))
+            total = total + (result[:, :, ::-1] if flip else result)
+    return total / np.float32(len(run.networks) * len(turnings))
+
+
+def _predict_sizes(model, batch):
+    """Probabilities (B, H, W, 1) of a standardized batch of any size."""
+    config, size = model.unet_config, batch.shape[1:3]
+    if config.padding == "same" and all(n <= TILE and config.output_length(n) for n in size):
+        return np.asarray(model.predict_on_batch(batch))[..., -config.num_maps :]
+    return np.stack([predict_image(model, image) for image in batch])
+
+
+def predict_arrays(run, images, rows=None):
+    """Yield the probabilities, float32 (H, W, 1), of uint8 images (N, H, W, C), of some rows or of
+    all.
+    """
+    rows = range(len(images)) if rows is None else rows
+    count = batch_size(images)
+    for start in range(0, len(rows), count):
+        yield from predict_batch(run, images[rows[start : start + count]])
+
+
+def batch_size(images):
+    """How many images of an array (N, H, W, C) are predicted at once."""
+    return min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+
+
+def predict_shared(run, images, devices):
+    """predict_arrays of all images, each host of `devices` predicting one batch in turn: the same
+    batches, so the same probabilities, as one host alone.
+    """
+    count = batch_size(images)
+    for start in range(0, len(images), count * devices.num_processes):
+        own = start + count * devices.process_id
+        part = images[own : own + count]
+        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
+        if len(part):
+            batch[: len(part)] = predict_batch(run, part)
+        yield from devices.gather(batch)[: len(images) - start]
+
+
+def predict_file(run, image):
+    """Probabilities float32 (H, W, 1) of a uint8 image (H, W, C) at its own size.
+
+    Where the training images were resized, so is this one, and its probabilities back.
+    """
+    if not run.record.is_resized:
+        return predict_batch(run, image[None])[0]
+    small = resize(image, run.record.array_size)
+    return resize(predict_batch(run, small[None])[0], image.shape[:2])
+
+
+def predict_test(run, arrays, path, devices=ONE_DEVICE):
+    """Write the probabilities of all test images to a .npy file, float32 (N, H, W, 1). Each host
+    predicts its share of the batches, and the first writes the file.
+    """
+    check_arrays(run, arrays)
+    images = arrays.test_images
+    probabilities = predict_shared(run, images, devices)
+    if devices.process_id:
+        collections.deque(probabilities, maxlen=0)  # take part, keep nothing
+        return
+    probabilities = with_progress(probabilities, len(images), "predicted")
+    with replace_file(path) as temporary:
+        write = create_array(temporary, (*images.shape[:3], run.num_maps), np.float32)
+        for row, probability in enumerate(probabilities):
+            write(row, probability)

@@ -1,0 +1,132 @@
+"""A trained run, loaded from its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from unet.data.classes import SegmentClass
+from unet.data.scale import standardize
+from unet.errors import InputError
+from unet.runs import Decision, Paths, Record, command, read_record
+from unet.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network and what train.py noted of it in weights/NAME.json."""
+
+    model: keras.Model
+    record: Record
+
+    def standardize(self, images):
+        """uint8 images as the network was fed with: float32, (x - mean) / std."""
+        return standardize(images, self.record.mean, self.record.std)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The network of a job, or one for each fold of its cross-validation, and the decision."""
+
+    networks: tuple[Network, ...]
+    decision: Decision
+    symmetry: str = "none"  # key of SYMMETRIES: predictions are averaged over these
+
+    @property
+    def record(self):
+        """What all the networks have in common: job, network, array_size, is_resized, arrays."""
+        return self.networks[0].record
+
+    @property
+    def num_maps(self):
+        return self.networks[0].model.unet_config.num_maps
+
+    @property
+    def classes(self):
+        """SegmentClass of each class, () for foreground and background."""
+        return tuple(SegmentClass(c["name"], tuple(c["color"])) for c in self.record.classes)
+
+    @property
+    def name(self):
+        return Paths(self.record.name).run
+
+    @property
+    def again(self):
+        """What an InputError about the run says to do."""
+        return f"run {command('train.py', self.name, self.record.job)} again"
+
+
+def load_run(name, build_unet, weights=None, average=True):
+    """The Run of some name, for images of any size; raises InputError where it was not trained
+    yet.
+
+    build_unet: model.build_unet, for no room imports a script. weights: an HDF5 file in place of
+    the run's own; average: over the turns and flips that were among the training's augmentations.
+    """
+    record = read_record(name)
+    if weights and not Path(weights).is_file():
+        raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
+    if record.folds and weights:
+        raise InputError(
+            f"--weights {weights}: {Paths(name).record} is of {len(record.folds)} folds with "
+            f"weights of their own; run {command('train.py', name, record.job)} without --folds "
+            "first"
+        )
+    networks = tuple(
+        load_network(network, build_unet, weights or Paths(network).weights)
+        for network in record.network_names
+    )
+    symmetry = networks[0].record.symmetry if average else "none"
+    return Run(networks, record.decision, symmetry)
+
+
+def load_network(name, build_unet, weights):
+    """The Network of weights/NAME.json with weights from an HDF5 file."""
+    record, paths = read_record(name), Paths(name)
+    again = f"run {command('train.py', paths.run, record.job)} again, with the options of before"
+    config = record.network_of_any_size()
+    smallest = config.least_bytes
+    if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
+        raise InputError(
+            f"{weights}: smaller than the {smallest:,} bytes of the network that {paths.record} "
+            f"names; {again}"
+        )
+    try:
+        model = build_unet(config, name=record.job)
+    except InputError as error:
+        raise InputError(f"{paths.record}: {error}; {again}") from error
+    try:
+        load_weights(model, weights)
+    except InputError as error:
+        raise InputError(f"{error}; {again}") from error
+    return Network(model, record)
+
+
+def check_arrays(run, arrays):
+    """Raise InputError for arrays of another size than the run's."""
+    size = [*arrays.images.shape[1:3], arrays.images.shape[3]]
+    trained = [*run.record.array_size, run.record.network.channels]
+    if size != trained:
+        raise InputError(
+            f"the arrays are of {size}, the network was trained on {trained} (height, width, "
+            f"channels); {run.again}"
+        )
+
+
+def validation_rows(run, arrays):
+    """Numbers of the rows that the training held out, a list for each network; raises InputError
+    where the arrays are not those of the run.
+    """
+    check_arrays(run, arrays)
+    row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
+    held_out = [network.record.validation for network in run.networks]
+    if not all(id in row_of for ids in held_out for id in ids):
+        raise InputError(f"the arrays are of other images than those of the training; {run.again}")
+    if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
+        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.again}")
+    if not any(held_out):
+        raise InputError(
+            f"{Paths(run.name).record}: training held no image out; {run.again} with a "
+            "--validation-split, or give images: test.py --images, data.py --test-images"
+        )
+    return [sorted(row_of[id] for id in ids) for ids in held_out]

@@ -1,0 +1,90 @@
+"""Dice of predictions and their truths, and the decision that scores best."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unet.jobs.settings import THRESHOLD
+from unet.runs import Decision
+
+THRESHOLDS = np.arange(1, 20) / 20  # of the probability, that HeldOut.choose tries
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pixels of each image that a training held out: what every Decision is scored with."""
+
+    fold: np.ndarray  # (N,) number of the network that did not see it
+    truth: np.ndarray  # (N,) in the true mask
+    predicted: np.ndarray  # (N, 19) above each of THRESHOLDS
+    right: np.ndarray  # (N, 19) in both
+    num_pixels: int | np.ndarray  # of an image, (N,) where their sizes differ
+
+    def dice(self, decision):
+        """Dice of each image with a Decision whose threshold is among THRESHOLDS, (N,); empty
+        against empty 1.
+        """
+        column = int(np.argmin(np.abs(THRESHOLDS - decision.threshold)))
+        is_empty = self.predicted[:, column] < decision.min_area * self.num_pixels
+        total = self.truth + self.predicted[:, column]
+        dice = np.where(total > 0, 2 * self.right[:, column] / np.maximum(total, 1), 1.0)
+        return np.where(is_empty, self.truth == 0, dice)
+
+    def choose(self):
+        """The Decision with the highest mean Dice, the competitions' score; of equal ones that
+        with the threshold nearest to 0.5 and the smallest area.
+        """
+        best, chosen = -1, Decision()
+        for column in np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable"):
+            threshold = float(THRESHOLDS[column])
+            dice = self.dice(Decision(threshold))
+            order = np.argsort(self.predicted[:, column], kind="stable")
+            areas, kept, is_empty = (
+                self.predicted[order, column],
+                dice[order],
+                self.truth[order] == 0,
+            )
+            # what all images score when the n smallest masks become empty, n = 0, 1, ...
+            scores = np.append(0, is_empty.cumsum()) + kept.sum() - np.append(0, kept.cumsum())
+            scores[1:-1][areas[1:] == areas[:-1]] = -1  # no limit lies between equal areas
+            number = int(np.argmax(scores))
+            if scores[number] > best + 1e-9:
+                limits = np.append(areas, areas[-1] + 2)
+                area = (limits[number - 1] + limits[number]) / 2 if number else 0
+                best, chosen = scores[number], Decision(threshold, float(area / self.num_pixels))
+        return chosen
+
+
+def count_pixels(truth, probability):
+    """Pixels of a true mask, bool (H, W, 1), then (19,) of those of its probabilities that are
+    above each of THRESHOLDS, and (19,) of those in both: a row of HeldOut.
+    """
+    level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
+    counts = [np.count_nonzero(truth)]
+    for levels in (level, level[truth]):
+        of_level = np.bincount(levels.ravel(), minlength=len(THRESHOLDS) + 1)
+        counts.append(of_level[::-1].cumsum()[::-1][1:])
+    return counts
+
+
+def count_classes(truth, prediction, num_classes):
+    """Pixels of each class in both of two masks of class numbers, and in the one plus in the
+    other: int (K,) twice.
+    """
+    right = np.bincount(truth[truth == prediction], minlength=num_classes)
+    return right, sum(np.bincount(x.ravel(), minlength=num_classes) for x in (truth, prediction))
+
+
+def class_dice(right, total):
+    """Dice of each class, (K,), 2 * right / total, of the counts of count_classes, which may be
+    sums over images; not a number for a class that is in none of the masks.
+    """
+    return np.divide(2 * right, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def mean_dice(dice):
+    """Mean Dice of the classes that are in one of the masks, the background left out; 1 where none
+    is. dice: (K,), of class_dice.
+    """
+    of_classes = dice[1:][~np.isnan(dice[1:])]
+    return float(of_classes.mean()) if len(of_classes) else 1.0

@@ -1,0 +1,211 @@
+"""Predicted images with their truths, and their scores."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from unet.data.arrays import load_arrays
+from unet.data.classes import decode_classes
+from unet.data.files import list_images
+from unet.data.frames import check_sizes, files_by_id, read_folders, without_masks
+from unet.data.pixels import decode_image, decode_mask
+from unet.errors import InputError, error_text
+from unet.machine.terminal import quiet, with_progress
+from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
+from unet.prediction.run import check_arrays, validation_rows
+from unet.prediction.scores import HeldOut, class_dice, count_classes, count_pixels, mean_dice
+from unet.runs import Paths, command
+
+SCORES = ("dice", "iou", "pixel_error")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1), of classes (H, W, K);
+    prediction and truth (or None): class numbers uint8 (H, W), 0 the background.
+    """
+
+    id: str
+    image: np.ndarray
+    probability: np.ndarray
+    prediction: np.ndarray
+    truth: np.ndarray | None
+
+
+def make_result(run, id, image, probability, truth):
+    """The Result of an image whose probabilities a run gave."""
+    prediction = run.decision.mask(probability).astype(np.uint8)
+    return Result(id, image, probability, prediction, truth)
+
+
+class HeldOutImages:
+    """The Results of the images with a truth that a run's training did not see: of the test images
+    where they have masks (noise), else of the validation share. Raises InputError.
+    """
+
+    def __init__(self, run):
+        self.run, self.arrays = run, load_arrays(run.record.arrays, run.record.job)
+        check_arrays(run, self.arrays)
+        self.are_tested = has_test_masks(self.arrays)
+        self.count = len(self.arrays.test_files)
+        if not self.are_tested:
+            self.count = sum(map(len, validation_rows(run, self.arrays)))
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        run, arrays = self.run, self.arrays
+        if self.are_tested:
+            for row, probability in enumerate(predict_arrays(run, arrays.test_images)):
+                truth = self.read_test_mask(row)
+                id, image = arrays.test_files[row]["id"], arrays.test_images[row]
+                yield make_result(run, id, image, probability, truth)
+            return
+        for row, probability in predict_held_out(run, arrays):
+            mask = arrays.masks[row][..., 0]
+            truth = mask if arrays.classes else mask // 255
+            yield make_result(run, arrays.files[row]["id"], arrays.images[row], probability, truth)
+
+    def read_test_mask(self, row):
+        """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
+        record, path = self.run.record, self.arrays.test_files[row]["mask"]
+        folder = Paths(record.arrays).arrays
+        again = f"run {command('data.py', record.arrays, record.job)} again"
+        if Path(path).parent != folder:  # files.csv names no file from elsewhere
+            raise InputError(f"{path}: not in {folder}; {again}")
+        if not Path(path).is_file():
+            raise InputError(f"{path}: missing; {again}")
+        truth = decode_mask(Path(path).read_bytes(), path)[..., 0] // 255
+        size = self.arrays.test_images.shape[1:3]
+        if truth.shape[:2] != size:
+            sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *size)
+            raise InputError(f"{path}: is {sizes}; {again}")
+        return truth
+
+
+class FolderImages:
+    """The Results of the images in a folder, each at its own size, with the masks of another
+    folder, paired by name, as truths. Raises InputError.
+
+    threshold, white_level: as for data.py; skip_bad: leave out what cannot be read, and say so.
+    """
+
+    def __init__(self, run, images, masks=None, threshold=None, white_level=65535, skip_bad=False):
+        if run.classes and threshold is not None:
+            raise InputError("--threshold is for masks of two classes; leave it out")
+        self.run, self.folder, self.skip_bad = run, images, skip_bad
+        self.threshold, self.white_level = threshold, white_level
+        if masks:
+            self.frames = read_folders(images, masks)
+        else:
+            self.frames = without_masks(files_by_id(list_images(images, recursive=False)))
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __iter__(self):
+        for frame, image, truth in quiet(self.read_all()):
+            probability = predict_file(self.run, image)
+            yield make_result(self.run, frame.id, image, probability, truth)
+
+    def read_all(self):
+        """Yield each frame with its image and its truth, None without a mask."""
+        left_out = 0
+        for frame in self.frames:
+            try:
+                image = self.read_image(frame.image)
+                truth = self.read_truth(frame.mask) if frame.mask else None
+                if frame.mask:
+                    check_sizes(frame, image.shape[:2], truth.shape)
+            except (InputError, OSError) as error:
+                if not self.skip_bad:
+                    raise
+                print(f"left out: {error_text(error)}")
+                left_out += 1
+            else:
+                yield frame, image, truth
+        if self.skip_bad:
+            print(f"{left_out} of {len(self.frames)} images left out")
+        if left_out == len(self.frames):
+            raise InputError(f"{self.folder}: no image is left; see above why")
+
+    def read_image(self, file):
+        channels = self.run.record.network.channels
+        return decode_image(file.read(), file.path, channels, 0, self.white_level)
+
+    def read_truth(self, file):
+        if not self.run.classes:
+            return decode_mask(file.read(), file.path, 0, self.threshold)[..., 0] // 255
+        is_colored = self.run.record.is_colored
+        return decode_classes(file.read(), file.path, self.run.classes, is_colored=is_colored)[
+            ..., 0
+        ]
+
+
+def unseen_by(run):
+    """The network that did not see a held-out image, by the image's id; None where test images,
+    which none has seen, are scored. Raises InputError.
+    """
+    arrays = load_arrays(run.record.arrays, run.record.job)
+    check_arrays(run, arrays)
+    if has_test_masks(arrays):
+        return None
+    return {id: network for network in run.networks for id in network.record.validation}
+
+
+def has_test_masks(arrays):
+    return any(row["mask"] for row in arrays.test_files)
+
+
+def predict_again(run, result):
+    """The Result of another run on the image of a Result."""
+    probability = predict_file(run, result.image)
+    prediction = run.decision.mask(probability).astype(np.uint8)
+    return replace(result, probability=probability, prediction=prediction)
+
+
+def score(result, num_classes=2):
+    """SCORES of one Result with a truth, a tuple of floats, and count_classes of its pixels.
+
+    Dice and IoU are means over the classes but the background that are in the truth or in the
+    prediction, 1 where none is; pixel_error is the share of pixels of another class.
+    """
+    right, total = count_classes(result.truth, result.prediction, num_classes)
+    dice = class_dice(right, total)
+    wrong = 1 - right.sum() / result.truth.size
+    return (mean_dice(dice), mean_dice(dice / (2 - dice)), float(wrong)), (right, total)
+
+
+def measure_held_out(run, arrays, predictions=None):
+    """The HeldOut of a run, from its predictions, those of predict_held_out; raises InputError as
+    validation_rows does.
+    """
+    fold_of = networks_of_rows(run, arrays)
+    rows = []
+    predictions = predictions or predict_held_out(run, arrays)
+    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
+        rows.append((fold_of[row], *count_pixels(arrays.masks[row] > 0, probability)))
+    return HeldOut(*map(np.array, zip(*rows)), num_pixels=arrays.masks[0].size)
+
+
+def measure_classes(run, arrays):
+    """The number of the network that did not see it and the mean_dice of each image that a run of
+    more than two classes held out, int (N,) and float (N,).
+    """
+    fold_of = networks_of_rows(run, arrays)
+    folds, dice = [], []
+    predictions = predict_held_out(run, arrays)
+    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
+        prediction = run.decision.mask(probability)
+        counts = count_classes(arrays.masks[row][..., 0], prediction, run.num_maps)
+        folds.append(fold_of[row])
+        dice.append(mean_dice(class_dice(*counts)))
+    return np.array(folds), np.array(dice)
+
+
+def networks_of_rows(run, arrays):
+    """{held-out row: number of the network that did not see it}."""
+    rows_of = validation_rows(run, arrays)
+    return {row: number for number, rows in enumerate(rows_of) for row in rows}

@@ -1,0 +1,183 @@
+"""What a trained run does with raw pixels, from their scale to the mask, as one Keras layer of any
+image size, in operations that ONNX, LiteRT and SavedModel can express.
+"""
+
+import keras
+from keras import ops
+
+from unet.jobs.settings import SYMMETRIES
+
+BATCH, CLASSES = 0, 3  # axes of images and probabilities
+
+
+class Segment(keras.layers.Layer):
+    """What predict.predict_file and runs.Decision.mask do with an image, as one layer: uint8
+    images (B, H, W, C) to a dict of mask, uint8 (B, H, W, 1), 0 and 255, and probability, float32
+    (B, H, W, 1).
+
+    With K > 2 classes probability is (B, H, W, K) and mask the number of the most probable one.
+    Unlike predict_file it never cuts an image into tiles, and where the training images were
+    resized it averages areas in exact arithmetic and rounds halves to even; OpenCV, which does
+    that there, is off by a grey level here and there.
+    """
+
+    def __init__(self, run, **kwargs):
+        super().__init__(**kwargs)
+        self.records = [network.record for network in run.networks]
+        self.networks = [with_plain_upsampling(network.model) for network in run.networks]
+        self.decision, self.symmetry = run.decision, run.symmetry
+
+    def call(self, images):
+        height, width = ops.shape(images)[1:3]
+        pixels, record = ops.cast(images, "float32"), self.records[0]
+        if record.is_resized:
+            pixels = ops.round(resize(pixels, *record.array_size))
+        total = 0
+        for network, record in zip(self.networks, self.records):
+            standardized = standardize(pixels, record.mean, record.std)
+            total = total + predict(network, standardized, SYMMETRIES[self.symmetry])
+        probability = total / len(self.networks)
+        if record.is_resized:
+            probability = resize(probability, height, width)
+        return {"mask": self.mask(probability, height, width), "probability": probability}
+
+    def mask(self, probability, height, width):
+        if probability.shape[CLASSES] > 1:
+            return ops.cast(ops.argmax(probability, axis=CLASSES, keepdims=True), "uint8")
+        mask = probability > self.decision.threshold
+        area = ops.sum(ops.cast(mask, "int32"), axis=(1, 2, 3), keepdims=True)
+        least = self.decision.min_area * ops.cast(height * width, "float32")
+        is_kept = ops.cast(area, "float32") >= least
+        return ops.cast(ops.where(ops.logical_and(mask, is_kept), 255, 0), "uint8")
+
+
+def standardize(pixels, mean=None, std=None):
+    """data.scale.standardize of images (B, H, W, C), without and with a scale of the training."""
+    if mean is None:
+        mean, std = (f(pixels, axis=(1, 2, 3), keepdims=True) for f in (ops.mean, ops.std))
+        extent = ops.subtract(*(f(pixels, (1, 2, 3), keepdims=True) for f in (ops.max, ops.min)))
+        std = ops.where(extent > 0, std, 1.0)
+    return (pixels - mean) / std
+
+
+def predict(network, images, symmetries):
+    """Mean of a network's probabilities over turns and flips, those of equal size as one batch: a
+    graph with eight copies of the network takes converters a minute.
+    """
+    total = 0
+    for is_upright in (True, False):
+        group = [(turns, flip) for turns, flip in symmetries if (turns % 2 == 0) == is_upright]
+        if not group:
+            continue
+        turned = [turn(ops.flip(images, 2) if flip else images, turns) for turns, flip in group]
+        whole = predict_any_size(network, ops.concatenate(turned, BATCH))
+        for (turns, flip), part in zip(group, ops.split(whole, len(group), BATCH)):
+            part = turn(part, -turns)
+            total = total + (ops.flip(part, 2) if flip else part)
+    return total / len(symmetries)
+
+
+def turn(images, turns):
+    """Images (B, H, W, C) after quarter turns, as numpy.rot90 over height and width does it; that
+    of Keras 3.15 mixes up the pixels of images that are not square.
+    """
+    if turns % 2:
+        images = ops.transpose(images, (0, 2, 1, 3))
+    for axis in ((), (1,), (1, 2), (2,))[turns % 4]:
+        images = ops.flip(images, axis)
+    return images
+
+
+def predict_any_size(network, images):
+    """Probabilities of standardized images that are mirrored out to a size that fits, and cropped
+    back, as predict.predict_image does.
+    """
+    config = network.unet_config
+    smallest, border = config.fit_length(1), config.border
+    height, width = ops.shape(images)[1:3]
+    for axis, length in ((1, height), (2, width)):
+        more = ops.maximum(length + 2 * border - smallest, 0)
+        fitting = smallest + (more + config.divisor - 1) // config.divisor * config.divisor
+        images = ops.take(images, mirrored(length, border, fitting), axis=axis)
+    probability = network(images, training=False)[:, :height, :width]
+    return probability[..., -config.num_maps :]
+
+
+def mirrored(length, border, fitting):
+    """Which of `length` rows each of `fitting` rows shows, the first `border` before row 0:
+    numpy's reflect, also where there are fewer rows than are added.
+    """
+    period = ops.maximum(2 * (length - 1), 1)  # one row: that one everywhere
+    rows = ops.abs(ops.arange(fitting, dtype="int32") - border) % period
+    return ops.minimum(rows, period - rows)
+
+
+def resize(images, height, width):
+    """data.pixels.resize of float32 images (B, H, W, C), each axis by itself: area averaging to
+    shrink, linear to enlarge; two products with matrices, which are made for any size.
+    """
+    for length in (height, width):  # the rows, then the columns that have become rows
+        count, rows, columns, channels = ops.shape(images)
+        flat = ops.reshape(images, (count, rows, columns * channels))
+        images = ops.reshape(
+            ops.matmul(resize_matrix(rows, length), flat), (count, length, columns, channels)
+        )
+        images = ops.transpose(images, (0, 2, 1, 3))
+    return images
+
+
+def resize_matrix(length, new_length):
+    """(new_length, length): what share each old pixel has in each new one."""
+    scale = ops.cast(length, "float32") / ops.cast(new_length, "float32")
+    new = ops.expand_dims(ops.cast(ops.arange(new_length, dtype="int32"), "float32"), 1)
+    old = ops.expand_dims(ops.cast(ops.arange(length, dtype="int32"), "float32"), 0)
+    ends = ops.minimum((new + 1) * scale, old + 1), ops.maximum(new * scale, old)
+    last = ops.cast(length, "float32") - 1
+    centre = ops.minimum(ops.maximum((new + 0.5) * scale - 0.5, 0.0), last)
+    linear = ops.maximum(1 - ops.abs(centre - old), 0.0)
+    return ops.where(scale > 1, ops.maximum(ends[0] - ends[1], 0.0) / scale, linear)
+
+
+class PlainUpsampling(keras.layers.Layer):
+    """Keras's UpSampling2D(2), nearest or bilinear, of images whose size is not known before: with
+    such the bilinear one cannot be traced, and LiteRT loses the number of channels of the other.
+    """
+
+    def __init__(self, interpolation, **kwargs):
+        super().__init__(**kwargs)
+        self.interpolation = interpolation
+
+    def call(self, x):
+        count, height, width, channels = ops.shape(x)
+        x = ops.concatenate(self.pair(x, 1), 2)  # both new rows beside each other
+        x = ops.reshape(x, (count, 2 * height, width, channels))
+        x = ops.concatenate(self.pair(x, 2), 3)
+        return ops.reshape(x, (count, 2 * height, 2 * width, channels))
+
+    def pair(self, x, axis):
+        """The two new pixels of each old one along an axis; beyond the edge the last repeats."""
+        if self.interpolation == "nearest":
+            return [x, x]
+        first, rest, but_last, last = (
+            x[:, part] if axis == 1 else x[:, :, part]
+            for part in (slice(1), slice(1, None), slice(-1), slice(-1, None))
+        )
+        neighbours = ops.concatenate([first, but_last], axis), ops.concatenate([rest, last], axis)
+        return [0.75 * x + 0.25 * neighbour for neighbour in neighbours]
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *(None if n is None else 2 * n for n in shape[1:3]), shape[3])
+
+
+def with_plain_upsampling(model):
+    """A copy of a network with layers that every format can express."""
+
+    def copy(layer):
+        if isinstance(layer, keras.layers.UpSampling2D):
+            return PlainUpsampling(layer.interpolation, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    copied.unet_config = model.unet_config
+    return copied

@@ -1,0 +1,320 @@
+"""A run: its name, where its files lie, what a training notes of it in weights/NAME.json, and how
+its probabilities become a mask.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.jobs.settings import SYMMETRIES, THRESHOLD, UNetConfig
+from unet.machine.disk import write_text
+
+FORMAT = 2  # of weights/*.json; 1 had no decision
+LARGEST_RECORD = 2**28  # bytes of such a file
+# What only a network's own record has, and what only that of a cross-validation has.
+OF_NETWORK = ("network", "mean", "std", "array_size", "is_resized", "validation", "best", "seed")
+OF_NETWORK += ("commit", "versions")
+OF_FOLDS = ("folds", "dice", "spread")
+
+
+def run_name(job, name=None):
+    """The name of the run that a job and --name speak of; raises InputError."""
+    # Some file systems do not tell Nerve from nerve.
+    if (name or "").lower() in JOBS and name != job:
+        raise InputError(f"--name {name}: is a job of its own; take another name")
+    return name or job
+
+
+def fold_name(run, number):
+    """The name of the network of a cross-validation's fold, 1, 2, ..."""
+    return f"{run}.fold{number}"
+
+
+def command(script, name, job="JOB"):
+    """What to type for the run of some name, "python train.py cadastre --name roads"; test.py and
+    submission.py find the job themselves.
+    """
+    if script in ("test.py", "submission.py") or name in JOBS:
+        return f"python {script} {name}"
+    return f"python {script} {job} --name {name}"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every file and folder of a run, seen from the present folder.
+
+    name: of a run, or of the network of a fold, "nerve.fold1", which has weights and pictures of
+    its own; all else belongs to the run.
+    """
+
+    name: str
+
+    @property
+    def run(self):
+        return self.name.partition(".")[0]
+
+    @property
+    def fold(self):
+        """ "fold1" of the network of a fold, "" else."""
+        return self.name.partition(".")[2]
+
+    # weights/: what train.py keeps
+
+    @property
+    def record(self):
+        return Path("weights", f"{self.name}.json")
+
+    @property
+    def weights(self):
+        """Of the best epoch."""
+        return Path("weights", f"{self.name}.weights.h5")
+
+    @property
+    def last_weights(self):
+        return Path("weights", f"{self.name}.last.weights.h5")
+
+    @property
+    def table(self):
+        """Loss and scores of each epoch."""
+        return Path("weights", f"{self.name}.csv")
+
+    @property
+    def checkpoint(self):
+        return Path("weights", f"{self.run}.checkpoint.h5")
+
+    @property
+    def old_checkpoint(self):
+        """An interrupted training's, that another one's has taken the place of."""
+        return Path("weights", f"{self.run}.checkpoint.old.h5")
+
+    @property
+    def weights_lock(self):
+        return Path("weights", f".{self.run}.lock")
+
+    # output/: what data.py writes, and what is predicted of it
+
+    @property
+    def arrays(self):
+        return Path("output", self.run)
+
+    @property
+    def arrays_lock(self):
+        return Path("output", f".{self.run}.lock")
+
+    @property
+    def probabilities(self):
+        """Of the test images."""
+        return self.arrays / "imgs_mask_test.npy"
+
+    @property
+    def masks(self):
+        return self.arrays / "masks"
+
+    @property
+    def submission(self):
+        return self.arrays / "submission.csv"
+
+    # vis/: what is to be looked at
+
+    @property
+    def vis(self):
+        return Path("vis", self.run)
+
+    @property
+    def vis_lock(self):
+        return Path("vis", f".{self.run}.lock")
+
+    @property
+    def tensorboard(self):
+        return self.vis / "tensorboard"
+
+    def picture(self, what):
+        """vis/nerve/WHAT.png, of a fold vis/nerve/WHAT.fold1.png."""
+        return self.vis / (f"{what}.{self.fold}.png" if self.fold else f"{what}.png")
+
+    def versus(self, other):
+        """Where test.py --compare puts what two runs make of the same images."""
+        return Path("vis", f"{self.run}+{other.run}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What makes a mask of probabilities."""
+
+    threshold: float = THRESHOLD  # a probability above it is foreground
+    min_area: float = 0.0  # a smaller mask, as a share of its image, counts as empty
+
+    def mask(self, probability, min_pixels=0):
+        """bool (H, W): the foreground of probabilities (H, W, 1), empty if it is smaller than
+        min_area or min_pixels. Of classes (H, W, K) the number of the most probable, uint8 (H, W).
+        """
+        if probability.shape[-1] > 1:
+            return probability.argmax(axis=-1).astype(np.uint8)
+        mask = probability[..., 0] > self.threshold
+        num_pixels = np.count_nonzero(mask)  # sum takes six times as long
+        return mask & (num_pixels >= max(self.min_area * mask.size, min_pixels))
+
+
+@dataclass
+class Record:
+    """What weights/NAME.json says of a trained network, or of the networks of a cross-validation,
+    of which each has one of its own: how to rebuild, feed and repeat it.
+    """
+
+    name: str
+    job: str
+    arrays: str  # folder in output/ that it was trained on
+    recipe: dict
+    options: dict  # of train.py
+    command: str
+    data: str | None = None  # digest of images and masks
+    classes: list = dataclasses.field(default_factory=list)  # dicts of name and color
+    is_colored: bool = False  # masks in the files were in these colours
+    decision: Decision = Decision()
+    # of a network
+    network: UNetConfig | None = None
+    mean: float | None = None  # of what images are standardized with; None: each has its own
+    std: float | None = None
+    array_size: tuple[int, int] | None = None  # (H, W) in pixels
+    is_resized: bool = False  # whether files had another size than that
+    validation: list = dataclasses.field(default_factory=list)  # ids of the images held out
+    best: dict | None = None  # the best epoch's losses and scores
+    seed: int | None = None
+    commit: str | None = None
+    versions: dict | None = None
+    # of a cross-validation
+    folds: list | None = None  # dicts of name and, once they are scored, dice and num_images
+    dice: float | None = None  # mean of the folds, and its spread
+    spread: float | None = None
+
+    @property
+    def symmetry(self):
+        """Key of SYMMETRIES: the turns and flips that were in the training."""
+        return self.recipe["augmentation"]["symmetry"]
+
+    @property
+    def network_names(self):
+        """The names of the trained networks: its own, or those of its folds."""
+        return [fold["name"] for fold in self.folds] if self.folds else [self.name]
+
+    def network_of_any_size(self):
+        """The UNetConfig, for images of any size."""
+        return dataclasses.replace(self.network, image_size=(None, None))
+
+    def of_folds(self, name, networks):
+        """The Record of the cross-validation that a network's Record is part of."""
+        own = {key: getattr(self, key) for key in vars(self) if key not in OF_NETWORK}
+        return Record(**{**own, "name": name, "folds": [{"name": name} for name in networks]})
+
+    def fields(self):
+        """What the file holds, as JSON has it."""
+        left_out = OF_NETWORK if self.folds else OF_FOLDS
+        fields = dataclasses.asdict(self)
+        fields = {key: value for key, value in fields.items() if key not in left_out}
+        if not self.folds and self.best is None:
+            del fields["best"]  # before the first epoch's end
+        return {"format": FORMAT, **fields}
+
+    def text(self):
+        return json.dumps(self.fields(), indent=1)
+
+    def write(self):
+        write_text(Paths(self.name).record, self.text())
+
+
+def parse_record(fields, name):
+    """The Record of a run or a fold of some name from the fields of its file; raises ValueError,
+    TypeError, KeyError, AttributeError for what it should not hold.
+    """
+    if fields["format"] != FORMAT:
+        raise ValueError(f"format {fields['format']}, expected {FORMAT}")
+    run = Paths(name).run
+    known = {field.name for field in dataclasses.fields(Record)}
+    fields = {key: value for key, value in fields.items() if key in known}
+    if "folds" in fields:
+        _check(len(fields["folds"]) > 0, "folds")
+    else:
+        for key in ("name", "network", "mean", "std", "array_size", "is_resized", "validation"):
+            _check(key in fields, key)
+        network = {key: _as_tuple(value) for key, value in fields["network"].items()}
+        fields["network"] = UNetConfig(**network)
+        fields["array_size"] = tuple(fields["array_size"])
+    fields["decision"] = Decision(**fields["decision"])
+    own = {"name": name, "arrays": fields["job"], "options": {}, "recipe": None}
+    record = Record(**{**own, **fields})
+    _check(record.name == name, "name")
+    _check(record.job in JOBS and (run == record.job or run not in JOBS), "job")
+    _check(record.arrays in (run, record.job), "arrays")
+    _check(isinstance(record.options, dict), "options")
+    _check(0 <= record.decision.threshold <= 1 and record.decision.min_area >= 0, "decision")
+    _check(all(set(label) == {"name", "color"} for label in record.classes), "classes")
+    colors = [label["color"] for label in record.classes]
+    _check(all(len(c) == 3 and all(0 <= int(n) < 256 for n in c) for c in colors), "colors")
+    if record.folds:
+        names = record.network_names
+        _check(name == run, "folds")
+        _check(all(re.fullmatch(rf"{run}\.fold[0-9]+", n) for n in names), "folds")
+    else:
+        _check_network(record)
+    return record
+
+
+def _check_network(record):
+    """Raise what parse_record raises for what only a network's own record has."""
+    _check(all(isinstance(n, float | None) for n in (record.mean, record.std)), "scale")
+    _check(record.std is None or 0 < record.std < math.inf, "std")
+    _check(record.mean is None or math.isfinite(record.mean), "mean")
+    _check(len(record.array_size) == 2, "array_size")
+    _check(all(isinstance(id, str) for id in record.validation), "validation")
+    _check(record.symmetry in SYMMETRIES, "symmetry")
+    network = record.network
+    numbers = (network.channels, network.bottleneck, *network.filters, *network.decoder_filters)
+    _check(all(type(n) is int for n in numbers), "network")
+    _check(len(record.classes) == (network.classes if network.classes > 2 else 0), "classes")
+
+
+def read_record(name):
+    """The Record that train.py wrote to weights/NAME.json; raises InputError where it is missing
+    or not of this version.
+    """
+    paths = Paths(name)
+    path, train = paths.record, command("train.py", paths.run)
+    if not path.exists() and paths.checkpoint.exists():
+        raise InputError(f"{path}: missing, its training was interrupted; run {train} --resume")
+    if not path.exists() and paths.fold:
+        raise InputError(f"{path}: missing; run {train} --folds again, as before")
+    if not path.exists():
+        raise InputError(
+            f"{path.absolute()}: no trained network there yet{_trained()}; first run: {train}"
+        )
+    try:
+        _check(path.stat().st_size < LARGEST_RECORD, "size")
+        return parse_record(json.loads(path.read_text(encoding="utf-8")), name)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a run of this version ({error!r}); run {train} again, with the options "
+            "of before"
+        ) from error
+
+
+def _trained():
+    """The names of the runs that there are, for an error message."""
+    names = sorted(p.stem for p in Path("weights").glob("*.json") if "." not in p.stem)
+    return f"; trained are {', '.join(names)}" if names else ""
+
+
+def _check(is_right, name):
+    if not is_right:
+        raise ValueError(f"{name} is damaged")
+
+
+def _as_tuple(value):
+    """JSON's list as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value

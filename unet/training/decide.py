@@ -1,0 +1,45 @@
+"""What follows a training: the decision on the images that it held out, and its score."""
+
+import numpy as np
+
+from unet.prediction.scoring import measure_classes, measure_held_out
+from unet.runs import Decision
+
+
+def decide(record, run, arrays, is_to_choose):
+    """Choose threshold and smallest area where that is wanted, score the held-out images with
+    them, print that, and note it in weights/NAME.json.
+
+    record: of the Run, of all its folds where it has some.
+    """
+    if arrays.classes:
+        decision, (folds, dice) = Decision(), measure_classes(run, arrays)
+        rule = "of the classes in each"
+    else:
+        measured = measure_held_out(run, arrays)
+        decision = measured.choose() if is_to_choose else Decision()
+        folds, dice = measured.fold, measured.dice(decision)
+        rule = f"foreground above {decision.threshold:.2f}"
+        if decision.min_area:
+            rule += f", from {decision.min_area:.2%} of the image on"
+    print(
+        f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}), mean of {len(dice)} images, "
+        f"{rule}"
+    )
+    record.decision = decision
+    if record.folds:
+        score_folds(record, folds, dice)
+    record.write()
+
+
+def score_folds(record, folds, dice):
+    """Note the Dice of each fold, their mean and its spread, from the Dice of each image and the
+    number of its fold, both (N,).
+    """
+    for number, fold in enumerate(record.folds):
+        of_fold = dice[folds == number]
+        fold.update(dice=float(of_fold.mean()), num_images=len(of_fold))
+    means = [fold["dice"] for fold in record.folds]
+    record.dice, record.spread = float(np.mean(means)), float(np.std(means, ddof=1))
+    each = ", ".join(f"{mean:.4f}" for mean in means)
+    print(f"folds {each}: mean of the folds {record.dice:.4f} ± {record.spread:.4f}")

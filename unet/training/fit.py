@@ -1,0 +1,65 @@
+"""The optimizer of a recipe, and Keras's fit from where a training was interrupted."""
+
+import sys
+
+import keras
+import numpy as np
+
+from unet.losses import METRICS
+from unet.machine.devices import num_devices
+
+
+def make_optimizer(recipe, num_steps):
+    """The Keras optimizer of a recipe, for so many steps."""
+    rate = recipe.learning_rate
+    if recipe.cosine:
+        warmup = max(1, num_steps // 10)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, num_steps - warmup), warmup_target=rate, warmup_steps=warmup
+        )
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
+    return keras.optimizers.Adam(rate)
+
+
+def make_metrics(recipe):
+    """What a recipe watches: functions of losses.METRICS, or Keras's names."""
+    return [METRICS.get(name, name) for name in recipe.metrics]
+
+
+def build_variables(model):
+    """Make what the first step of a compiled model would make, and be traced twice for."""
+    if num_devices() > 1:
+        return
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(
+        None, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, model.output_shape[-1]))
+    )
+    model.reset_metrics()
+
+
+def fit(model, training, validation, num_epochs, callbacks, progress):
+    """Keras's fit, from a Progress on. It takes the number of steps from its first epoch, so what
+    is left of one is a fit of its own.
+    """
+    epoch, step = progress.epoch, progress.step
+    stop = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: setattr(model, "stop_training", True)
+    )
+    while epoch < num_epochs:
+        training.go_to(epoch, step)
+        try:
+            model.fit(
+                training,
+                validation_data=validation,
+                initial_epoch=epoch,
+                epochs=num_epochs,
+                callbacks=[*callbacks, stop] if step else callbacks,
+                shuffle=False,  # of batches, which already have a new order of images
+                verbose=0,
+            )
+        except BaseException:
+            if sys.stderr.isatty():
+                print(file=sys.stderr)  # the progress bar has not ended its line
+            raise
+        epoch, step = epoch + 1 if step else num_epochs, 0

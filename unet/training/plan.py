@@ -1,0 +1,162 @@
+"""What a training is to be: its job with what the options change, its network for the arrays, and
+what is noted and said of it.
+"""
+
+import dataclasses
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from unet.errors import InputError
+from unet.jobs import RECIPES
+from unet.jobs.settings import FITTING_LOSSES, SYMMETRIES
+from unet.losses import LOSSES
+from unet.machine.precision import find_precision
+from unet.options import flag
+from unet.runs import Paths, Record, command
+
+
+def choose(options, arrays):
+    """The Job as train.Options change it, for some Arrays, and the options with the precision that
+    auto comes to; raises InputError for what does not go together.
+    """
+    for name in ("weights", "validation_split"):
+        if options.folds and getattr(options, name) is not None:
+            raise InputError(
+                f"{flag(name)} does not go with --folds, whose networks start anew and hold out a "
+                "share each; pass one of the two"
+            )
+    if options.weights and not Path(options.weights).is_file():
+        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
+    job = choose_job(options.job, options.recipe, options.set, vars(options), arrays.classes)
+    fit_network(options.job, job, arrays)  # a size that does not fit is refused now
+    if options.precision == "auto":
+        precision, reason = find_precision()
+        print(f"precision {precision}: {reason}")
+        options = replace(options, precision=precision)
+    return job, options
+
+
+def choose_job(name, recipe="document", assignments=(), given=None, classes=()):
+    """The job, its network and recipe, with what the options change, for masks of these classes,
+    () for foreground and background; raises ValueError for a name or value that there is not, and
+    for a loss that does not fit.
+
+    assignments: of --set; given: {name: value} of options, of which those that are fields of the
+    recipe and not None replace its own.
+    """
+    job = RECIPES[recipe][name]
+    if classes:
+        job = job.with_classes(len(classes))
+    fields = {field.name for field in dataclasses.fields(job.recipe)}
+    changes = {key: v for key, v in (given or {}).items() if key in fields and v is not None}
+    job = replace(job, recipe=replace(job.recipe, **changes)).change(assignments)
+    check_job(name, job, classes)
+    return job
+
+
+def check_job(name, job, classes):
+    """Raise InputError for a value that there is not, and for a loss that does not fit."""
+    recipe, channels = job.recipe, job.network.classes
+    for field, value, allowed in (
+        ("recipe.loss", recipe.loss, LOSSES),
+        ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
+        ("recipe.standardize", recipe.standardize, ("training", "image", "none")),
+        ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
+    ):
+        if value not in allowed:
+            raise InputError(f"{field} {value!r}: expected one of {', '.join(allowed)}")
+    if channels > 2 and channels != len(classes):
+        raise InputError(
+            f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "
+            "--classes says"
+        )
+    fitting = FITTING_LOSSES[min(channels, 3)]
+    if recipe.loss not in fitting:
+        raise InputError(
+            f"--loss {recipe.loss} does not fit the {channels} output channels of {name}; "
+            f"expected {' or '.join(fitting)}"
+        )
+
+
+def fit_network(name, job, arrays):
+    """The UNetConfig of the job of some name for its arrays, and the window that it trains on,
+    (H, W). Raises InputError for a size that does not fit.
+    """
+    window = job.recipe.window or arrays.images.shape[1:3]
+    config = replace(job.network, channels=arrays.images.shape[3], image_size=window)
+    try:
+        config.check_size(*window)
+    except InputError as error:
+        if job.recipe.window:
+            raise InputError(f"recipe.window {window[0]},{window[1]}: {error}") from error
+        remedy = f"run {command('data.py', arrays.name, name)} with another --image-size"
+        raise InputError(f"{Paths(arrays.name).arrays}: {error}; {remedy}") from error
+    return config, window
+
+
+def describe_run(progress, options, recipe, network, arrays, validation_rows, scale):
+    """The Record of a network that is about to be trained."""
+    backend = keras.backend.backend()
+    return Record(
+        name=progress.name,
+        job=options.job,
+        arrays=arrays.name,
+        recipe=dataclasses.asdict(recipe),
+        options=dataclasses.asdict(options),
+        command=shlex.join(["python", *sys.argv]),
+        data=progress.data,
+        classes=[dataclasses.asdict(label) for label in arrays.classes],
+        is_colored=arrays.is_colored,
+        network=network,
+        mean=scale[0],
+        std=scale[1],
+        array_size=arrays.images.shape[1:3],
+        is_resized=arrays.is_resized,
+        validation=[arrays.files[row]["id"] for row in validation_rows],
+        seed=options.seed,
+        commit=find_commit(),
+        versions={
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "backend": backend,
+            "backend_version": sys.modules[backend].__version__,
+        },
+    )
+
+
+def find_commit():
+    """The git commit of the project; None where it is not a clone."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def describe_plan(progress, split, arrays, model, recipe, batches, devices):
+    """Say what a training is about to do."""
+    since = f"; goes on after {progress.describe()}" if progress.record else ""
+    classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
+    print(
+        f"{progress.name}: {len(split[0])} training and {len(split[1])} validation images of "
+        f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}, {model.count_params():,} "
+        f"parameters\n"
+        f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
+        f"{recipe.loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
+        f"{keras.config.dtype_policy().name} on {devices.describe()}{since}",
+        flush=True,
+    )

@@ -1,0 +1,60 @@
+"""What a training says in the terminal."""
+
+import sys
+import time
+
+import keras
+
+from unet.machine.terminal import progress_bar
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """A bar with images per second and time left on a terminal's error stream, a line after each
+    epoch, and once how long the whole will take.
+
+    training: its Batches. After the first step of a run the clock starts: that one compiles.
+    """
+
+    def __init__(self, training):
+        super().__init__()
+        self.training, self.is_told = training, False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.first_step = epoch, self.training.first_step
+        self.began = self.start = self.shown = time.monotonic()
+        self.timed = 0  # steps since the start
+
+    def on_train_batch_end(self, batch, logs=None):
+        now, step = time.monotonic(), self.first_step + batch + 1
+        total, epochs = self.training.num_steps, self.params["epochs"]
+        if batch == 0 and not self.is_told:
+            self.start = now
+            return
+        self.timed += 1
+        seconds = (now - self.start) / self.timed
+        if not self.is_told and now - self.start > 3:
+            self.is_told = True
+            epoch, left = seconds * total, seconds * (total * (epochs - self.epoch) - step)
+            clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+            print(
+                f"{clear}an epoch of {total} steps takes about {duration(epoch)} without its "
+                f"validation, the {epochs - self.epoch} to come {duration(left)}",
+                flush=True,
+            )
+        if sys.stderr.isatty() and (now - self.shown > 0.1 or step == total):
+            self.shown = now
+            rate = self.training.batch_size / max(seconds, 1e-9)
+            text = f"loss {float(logs['loss']):.4f}"
+            progress_bar(f"epoch {self.epoch + 1}/{epochs}", step, total, seconds, rate, text)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.began
+        values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.1f}s  {values}", flush=True)
+
+
+def duration(seconds):
+    """Seconds for a reader: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

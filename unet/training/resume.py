@@ -1,0 +1,92 @@
+"""What a training reads, and the options of one that was interrupted; no Keras."""
+
+import contextlib
+import json
+import sys
+
+from unet.data.arrays import IMAGES, find_arrays, load_arrays
+from unet.data.prepare import prepare_noise
+from unet.errors import InputError, Stopped
+from unet.options import flag
+from unet.runs import Paths, command, read_record, run_name
+from unet.training.checkpoint import read_progress
+
+# Options that may change when a training goes on: they say where it runs, not what it does.
+FREE = ("resume", "devices", "hosts", "process_id", "tensorboard")
+
+
+def options_to_resume(given, known):
+    """The options, {name: value}, of the training that --resume goes on with, and those of FREE
+    that are given; where none was interrupted those given. Exits where that training is finished;
+    raises InputError where other options differ.
+
+    given: {name: value} on the command line; known: names of all options.
+    """
+    name = run_name(given["job"], given.get("name"))
+    paths = Paths(name)
+    progress = read_progress(paths.checkpoint)
+    if progress:
+        if not set(progress.options) <= set(known):
+            raise InputError(f"{paths.checkpoint}: its options are damaged; leave --resume out")
+        return interrupted_options(given, progress.options, paths.checkpoint)
+    if not paths.record.exists():
+        print(f"weights/: no training of {name} was interrupted; a new one starts")
+        return {**given, "resume": False}
+    stored = read_record(name).options or given
+    interrupted_options(given, stored, paths.record)
+    print(f"{paths.record}: this training is finished; next: python test.py {name}")
+    sys.exit(0)
+
+
+def interrupted_options(given, stored, path):
+    """The options, a dict, of the training that `path` keeps, with those of FREE that are given
+    now; raises InputError naming the others that are given and differ.
+    """
+    differ = [
+        f"{flag(name)} {words(value)} (it has {words(stored.get(name))})"
+        for name, value in given.items()
+        if name not in FREE
+        and json.loads(json.dumps(value)) != stored.get(name)
+        and (name, value) != ("precision", "auto")  # it was chosen when the training began
+    ]
+    if differ:
+        raise InputError(
+            f"{path}: a training with other options: {', '.join(differ)}; leave these out, or "
+            "start anew without --resume"
+        )
+    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    return {**stored, **{name: value for name, value in given.items() if name in FREE}}
+
+
+def words(value):
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def find_source(name, job, resume):
+    """The folder in output/ that a training reads: that of an interrupted one, or what find_arrays
+    says now.
+    """
+    progress = read_progress(Paths(name).checkpoint) if resume else None
+    if progress and progress.arrays:
+        return progress.arrays
+    return find_arrays(name, job)
+
+
+def read_arrays(name, job, resume, seed):
+    """The Arrays that a training reads; those of noise are drawn first where there are none."""
+    source = find_source(name, job, resume)
+    # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
+    if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
+        prepare_noise(source, seed=seed)
+    return load_arrays(source, job)
+
+
+@contextlib.contextmanager
+def told_how(name, job):
+    """Context whose Stopped says how the training of a run goes on, where it can."""
+    try:
+        yield
+    except Stopped as stop:
+        if str(stop) == "stopped" and Paths(name).checkpoint.exists():  # not inside a step
+            stop.args = (f"stopped; {command('train.py', name, job)} --resume goes on",)
+        raise

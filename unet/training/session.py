@@ -1,0 +1,174 @@
+"""A training under way: its networks, what it goes on from, who takes part."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import time
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+from unet.data.arrays import Arrays
+from unet.errors import InputError
+from unet.jobs.settings import Job
+from unet.machine.devices import Devices, find_devices
+from unet.machine.disk import lock
+from unet.machine.hosts import stop_with_hosts
+from unet.prediction.predict import predict_test
+from unet.runs import Paths, command, run_name
+from unet.training.checkpoint import Progress, has_steps, read_progress, write_checkpoint
+from unet.training.monitor import Monitor, choose_samples
+from unet.training.progress import ProgressLines
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training under way."""
+
+    options: object  # train.Options
+    job: Job  # as the options change it
+    arrays: Arrays
+    splits: dict  # {name of a network: its training and its validation rows}
+    devices: Devices
+    progress: Progress  # where it goes on from
+
+    @property
+    def name(self):
+        return run_name(self.options.job, self.options.name)
+
+    @property
+    def is_first(self):
+        """Whether this process is the one that writes."""
+        return self.devices.process_id == 0
+
+    @contextlib.contextmanager
+    def together(self):
+        """Context in which hosts train: whatever ends one of them ends all."""
+        with stop_with_hosts(self.options.hosts, self.options.process_id):
+            yield
+            self.devices.leave()
+
+    def networks(self):
+        """Yield the Progress of each network that is still to be trained, one after the other."""
+        names = list(self.splits)
+        for name in names[names.index(self.progress.name) :]:
+            progress = self.progress
+            if name != progress.name:
+                progress = Progress(
+                    progress.options, progress.data, name, progress.backend, progress.arrays
+                )
+            yield progress
+            keras.backend.clear_session()
+
+    def callbacks(self, files, training, split, sizes, scale, network):
+        """What happens between a network's steps and epochs: only the first process writes."""
+        callbacks = []
+        if self.is_first:
+            callbacks += [files, ProgressLines(training)]
+        if self.devices.num_processes == 1:  # one alone cannot predict with what all of them hold
+            rows = split[1] if len(split[1]) else split[0]
+            samples = choose_samples(self.arrays, rows, sizes, scale)
+            recipe, classes = self.job.recipe, self.arrays.classes
+            callbacks.append(Monitor(files, samples, recipe, network, classes))
+        if self.options.tensorboard and self.is_first:
+            logs = Paths(self.name).tensorboard / time.strftime("%Y%m%d-%H%M%S")
+            callbacks.append(keras.callbacks.TensorBoard(logs / files.name, write_graph=False))
+        return callbacks
+
+
+@contextlib.contextmanager
+def start(options, job, arrays, splits):
+    """A Session, for the length of the block: joins the hosts, locks weights/ and notes the
+    training there. Raises InputError where it cannot begin, or go on.
+    """
+    hosts, process_id = options.hosts, options.process_id
+    paths = Paths(run_name(options.job, options.name))
+    with contextlib.ExitStack() as held:
+        with stop_with_hosts(hosts, process_id):
+            devices = find_devices(options.devices, hosts, process_id)
+            if hosts:
+                devices.check_same(what_hosts_share(options, arrays))
+            is_first = devices.process_id == 0
+            if is_first:
+                held.enter_context(lock(paths.weights_lock))
+            progress = begin(options, arrays, list(splits), is_first)
+        yield Session(options, job, arrays, splits, devices, progress)
+
+
+def begin(options, arrays, names, is_first):
+    """The Progress that a training of networks with these names goes on from; the first process
+    notes it. Raises InputError for a folder that cannot be written, and where the images are not
+    those that the interrupted training had.
+    """
+    paths = Paths(run_name(options.job, options.name))
+    for folder in (paths.checkpoint.parent, paths.vis, paths.arrays):
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
+            raise InputError(f"{folder}: cannot be written to")
+    data = hashlib.sha256(repr(what_is_trained_on(arrays)).encode()).hexdigest()
+    if options.resume:
+        return interrupted_progress(options, arrays, names, data)
+    # Lists in place of tuples, as a checkpoint gives them back, for the two are compared.
+    given = json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False))))
+    progress = Progress(given, data, names[0], keras.backend.backend(), arrays.name)
+    if is_first and not has_steps(paths.checkpoint):  # else RunFiles puts it aside once it has
+        write_checkpoint(paths.checkpoint, progress)  # steps, too
+    return progress
+
+
+def interrupted_progress(options, arrays, names, data):
+    """The Progress of the interrupted training, of these networks, images and backend; raises
+    InputError where it is of others.
+    """
+    path = Paths(run_name(options.job, options.name)).checkpoint
+    progress, backend = read_progress(path), keras.backend.backend()
+    if progress is None:
+        raise InputError(f"{path}: gone since this training was told to go on with it")
+    if progress.backend != backend:
+        raise InputError(
+            f"{path}: a training on {progress.backend}, this is {backend}; set KERAS_BACKEND="
+            f"{progress.backend}"
+        )
+    if progress.data != data or progress.name not in names:
+        raise InputError(
+            f"{Paths(arrays.name).arrays}: other images than the training in {path} had; run "
+            f"{command('data.py', arrays.name, options.job)} as before, or start anew without "
+            "--resume"
+        )
+    return progress
+
+
+def what_hosts_share(options, arrays):
+    """{name: value} of what has to be the same on all hosts: options, images, masks and the
+    weights to start from.
+    """
+    share = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
+    del share["--process-id"]
+    if options.weights and Path(options.weights).is_file():
+        share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
+    if options.resume:
+        path = Paths(run_name(options.job, options.name)).checkpoint
+        share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
+    return {**share, f"{Paths(arrays.name).arrays}": what_is_trained_on(arrays)}
+
+
+def what_is_trained_on(arrays):
+    """The images' shape and names, and checksums of images and masks."""
+    return arrays.images.shape, arrays.files, arrays.images.checksum(), arrays.masks.checksum()
+
+
+def predict_test_images(run, arrays):
+    """Write the probabilities of the test images, imgs_mask_test.npy, unless data.py has replaced
+    the images meanwhile.
+    """
+    paths = Paths(run.name)
+    with lock(paths.arrays_lock, wait=True):
+        if arrays.test_images.is_replaced():
+            folder = Paths(arrays.name).arrays
+            print(f"{folder}: other test images than at the start; not predicted")
+        else:
+            predict_test(run, arrays, paths.probabilities)
