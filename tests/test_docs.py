@@ -1,0 +1,111 @@
+"""README.md and docs/: each command is one that its script takes, each link leads somewhere."""
+
+import importlib
+import importlib.util
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+
+from unet.jobs import RECIPES
+from unet.options import parse_options
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "benchmarks").glob("*.md"))
+SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
+
+
+def prose(page):
+    """The lines of a page that are no code and no table."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return [line for line in text.splitlines() if not line.startswith("|")]
+
+
+def commands(page):
+    """The words of each command of the project in a page's blocks of bash, "python" left out."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        for command in line.partition(" #")[0].split("&&"):
+            words = shlex.split(command, comments=True)
+            while words and "=" in words[0]:  # KERAS_BACKEND=jax python ...
+                words = words[1:]
+            if words[:1] == ["python"]:
+                yield tuple(words[1:])
+
+
+COMMANDS = sorted({words for page in PAGES for words in commands(page)})
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_is_one_that_its_script_takes(words):
+    script, *arguments = words
+    if script == "-m" and arguments[0] in ("pytest", "benchmarks.plain"):
+        return
+    if script == "-m":
+        module, arguments = importlib.import_module(arguments[0]), arguments[1:]
+    else:
+        assert script in (*SCRIPTS, "tests/fuzz.py")
+        if script == "tests/fuzz.py":
+            pytest.importorskip("atheris")
+        spec = importlib.util.spec_from_file_location("script", ROOT / script)  # `test` is taken
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    options = parse_options(module.Options, script, module.__doc__, arguments)
+    if script == "train.py":
+        RECIPES[options.recipe][options.job].change(options.set)
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) > 50
+    assert len(list(commands(ROOT / "README.md"))) > 12
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", other.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_of_prose_is_long(page):
+    assert [line for line in prose(page) if len(line) > 120] == []
+
+
+def test_no_sentence_stands_twice():
+    seen = {}
+    for page in PAGES:
+        text = re.sub(r"!\[[^]]*\]", "", " ".join(prose(page)))
+        for sentence in re.split(r"(?<=[.:?!])\s+", text):
+            if len(sentence.split()) > 7:
+                assert sentence not in seen, f"{seen.get(sentence)} and {page.name}: {sentence}"
+                seen[sentence] = page.name
+
+
+def test_the_readme_is_one_page():
+    text = (ROOT / "README.md").read_text().partition("## Sources")[0]
+    assert len(text.split()) < 1000
+
+
+def test_the_readme_has_the_commands_that_install_and_test():
+    text = (ROOT / "README.md").read_text()
+    install = "python3 -m venv .venv && . .venv/bin/activate && pip install -r requirements"
+    assert f"\n{install}.txt && python train.py\n" in text
+    test = f"{install}-dev.txt && python -m pytest"
+    assert f"\n{test}\n" in text
+    assert f"\n{test}\n" in (ROOT / ".ci/run").read_text().replace("SLOW=1 ", "")
+
+
+def test_the_parameters_in_the_pages_are_the_networks():
+    """What documents.md says of each network is drawn from it; see test_drawing."""
+    text = (ROOT / "docs/documents.md").read_text()
+    for job in RECIPES["document"]:
+        assert f"networks/{job}.svg" in text
