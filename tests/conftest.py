@@ -17,8 +17,14 @@ from unet.runs import Record
 ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# What others have shown for the most part already, and takes long.
-slow = pytest.mark.skipif("SLOW" not in os.environ, reason="takes long; SLOW=1 runs it")
+slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
+
+
+def pytest_collection_modifyitems(items):
+    if "SLOW" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
 
 
 def draw_pair(number, size=(84, 116), channels=1, filled=True):

@@ -17,7 +17,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, draw_pair, make_folders
+from conftest import ROOT, Forks, draw_pair, make_folders, slow
 from PIL import Image
 
 import data
@@ -206,7 +206,10 @@ class Refusals:
         print(f"{what}: {self.count} damaged inputs answered")
 
 
-@pytest.mark.parametrize("cases", [cut_short, bits_turned_over, other_contents])
+SLOWLY = [pytest.param(cases, marks=slow) for cases in (cut_short, bits_turned_over)]
+
+
+@pytest.mark.parametrize("cases", [*SLOWLY, other_contents])
 def test_images_and_masks(script, there, tmp_path, cases):
     refuse = Refusals(script, there, tmp_path, *COMMAND)
     for name, part, kind, content in cases():
@@ -415,6 +418,7 @@ class Pickled:
         return os.system, ("touch was-run",)
 
 
+@slow
 def test_arrays_and_records_that_are_read_back(trained, tmp_path):
     with Forks("submission") as script:
         refuse = Refusals(script, trained, tmp_path, "nerve")
@@ -623,6 +627,7 @@ def test_a_killed_data_script_leaves_the_old_arrays_or_none(there, tmp_path):
     assert {**again, lock: b""} == {**expected, lock: b""}
 
 
+@slow
 def test_a_submission_of_10_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
     used = []
     with Forks("submission") as script:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, page_data, refusal, run_well
+from conftest import make_folders, make_nerve, page_data, refusal, run_well, slow
 
 import data
 import train
@@ -52,6 +52,7 @@ def nerve(trained, place):
     return place
 
 
+@slow
 def test_the_four_commands_under_a_name_leave_the_jobs_own_files_alone(place):
     make_folders(place / "raw", count=6, size=(64, 96))
     folders = ["--images", "raw/images", "--masks", "raw/masks", "--image-size", 32, 48]

@@ -79,7 +79,12 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("job", RUNS)
+def jobs(*quick):
+    """Every job, but with SLOW=1 alone those that are not quick."""
+    return [pytest.param(job, marks=() if job in quick else slow) for job in RUNS]
+
+
+@pytest.mark.parametrize("job", jobs("noise", "nerve"))
 def test_the_four_commands_of_a_job(job, place):
     make_raw, data_options, train_options, num_lines = RUNS[job]
     make_raw(place / "raw")
@@ -343,10 +348,7 @@ def test_a_bool_option_can_be_turned_off():
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
 
 
-LONG = "nerve", "car", "membrane"  # with SLOW=1 alone, for CI's time
-
-
-@pytest.mark.parametrize("job", [pytest.param(j, marks=slow if j in LONG else ()) for j in RUNS])
+@pytest.mark.parametrize("job", jobs("noise", "cadastre"))
 def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
     import data
     import train

@@ -69,12 +69,19 @@ def error_text(error):
 
 def import_text(error):
     """What an ImportError says to a user: a package that is not there, or cannot be loaded."""
-    package = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError):
-        text = f"the package {package} is not installed"
-    else:
-        text = f"a package cannot be loaded ({error_text(error)})"
-    return f"{text}; activate the virtual environment, or pip install -r requirements.txt"
+    if not isinstance(error, ModuleNotFoundError):
+        return (
+            f"a package cannot be loaded ({error_text(error)}); pip install -r requirements.txt "
+            "in a new virtual environment"
+        )
+    package = error.name or "".join(re.findall("'(.*)'", str(error)))  # some leave the name out
+    package = package.partition(".")[0]
+    if package in BACKENDS[1:]:
+        return f"the package {package} is not installed; pip install {package}"
+    return (
+        f"the package {package} is not installed; activate the virtual environment, or pip "
+        "install -r requirements.txt"
+    )
 
 
 @contextlib.contextmanager

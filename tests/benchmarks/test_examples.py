@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import run_well
+from conftest import run_well, slow
 
 import data
 from benchmarks import examples, scenes, shapes
@@ -158,6 +158,7 @@ def test_data_reads_what_is_drawn(job, place):
     assert set(np.unique(arrays.masks[:])) == {0, 255}
 
 
+@slow
 def test_a_picture_shows_the_truth_that_was_drawn(place):
     output = run_well(
         "-m benchmarks.examples", "cadastre", "--tiny", "--output", "out", "--work", "work"

@@ -68,6 +68,7 @@ def test_the_reasons_of_the_noise_study_run(place):
     assert names == {"document", *importlib.import_module("benchmarks.noise").REASONS}
 
 
+@slow
 def test_the_cadastre_study_runs(place):
     make_folders(place, count=5)
     data.prepare(data.Options(job="cadastre", images="images", masks="masks", image_size=(0, 0)))
@@ -169,6 +170,7 @@ class TestScores:
         np.testing.assert_array_equal(results.chosen_dice(measured), [0, 0])
 
 
+@slow
 def test_results_scores_a_run_of_folds(place):
     make_nerve(place / "raw")
     data.prepare(data.Options(job="nerve"))

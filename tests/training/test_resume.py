@@ -69,7 +69,10 @@ def what_a_run_left(folder, name):
     return left
 
 
-@pytest.mark.parametrize("arguments", [NOISE, FOLDERS], ids=["noise", "folders"])
+RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
+
+
+@pytest.mark.parametrize("arguments", RUNS)
 def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, place, arguments):
     """At random moments, half of them while a checkpoint is being written."""
     name, whole, killed = arguments[0], place / "whole", place / "killed"
