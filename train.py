@@ -202,12 +202,11 @@ def predict_after(session, record):
     """What follows a training: the decision on the held-out images, and the probabilities of the
     test images. record: of the network that was trained last.
     """
-    arrays, recipe, is_to_decide = session.arrays, session.job.recipe, bool(record.validation)
-    if session.options.folds:
+    arrays, recipe, has_folds = session.arrays, session.job.recipe, session.options.folds
+    is_to_decide = has_folds or (recipe.decide and record.validation)
+    if has_folds:
         record = record.of_folds(session.name, list(session.splits))
         record.write()
-    elif not recipe.decide:
-        is_to_decide = False
     if is_to_decide or len(arrays.test_images):
         with session.devices.alone.scope():
             run = load_run(session.name)
@@ -234,7 +233,8 @@ def main(options):
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
     if options.job != "noise" or options.hosts:  # before Keras, which takes seconds to load
-        resume.read_arrays(name, options.job, options.resume, options.seed)
+        source = resume.find_source(name, options.job, options.resume)
+        resume.load_arrays(source, options.job)
     watch_process(options.hosts, options.process_id)
     with resume.told_how(name, options.job):
         train_predict(options)

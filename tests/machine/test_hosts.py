@@ -297,3 +297,9 @@ def test_more_devices_than_there_are_and_hosts_of_tensorflow_are_refused(folders
     done = run(*TRAIN, "--hosts", "a:1,b:2")
     assert done.returncode == 2
     assert "error: --hosts: tensorflow cannot, JAX can; set KERAS_BACKEND=jax" in done.stderr
+
+
+def test_hosts_do_not_draw_each_their_own_images(place):
+    line = refusal("train.py", "noise", "--hosts", "127.0.0.1:5000,127.0.0.1:5001")
+    assert "output/noise: no arrays there yet; first run: python data.py noise" in line
+    assert not list(place.iterdir())
