@@ -1,5 +1,5 @@
 """A picture and a result of each job, from images that this project draws, docs/JOB.png, and one
-of all of them, docs/overview.png.
+of all of them, docs/overview.jpg.
 
 python -m benchmarks.examples nerve
 
@@ -248,7 +248,7 @@ def main(options):
                 of_jobs.append(scored)
                 rows.append(row(job, example, scored, seconds))
     if options.job == "all":
-        write_small(output / f"overview{kind}", draw_overview(of_jobs))
+        write_image(output / f"overview{kind}".replace(".png", ".jpg"), draw_overview(of_jobs))
     print(head(*COLUMNS))
     print("\n".join(rows))
 
