@@ -4,9 +4,11 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
+import textwrap
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_folders, refusal, run_well, slow
 
 from unet.jobs import RECIPES
 from unet.options import parse_options
@@ -109,3 +111,38 @@ def test_the_parameters_in_the_pages_are_the_networks():
     text = (ROOT / "docs/documents.md").read_text()
     for job in RECIPES["document"]:
         assert f"networks/{job}.svg" in text
+
+
+@slow
+def test_a_loss_and_a_job_are_added_in_three_steps(place):
+    """As docs/changing.md says, in a copy of the project."""
+    shutil.copytree(ROOT / "unet", place / "unet")
+    for script in SCRIPTS:
+        shutil.copy(ROOT / script, place)
+    text = (ROOT / "docs/changing.md").read_text()
+    function = textwrap.dedent(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
+    row = re.search(r'`("tversky": .*?,)`', text)[1]
+
+    losses = place / "unet/losses.py"
+    code = losses.read_text().replace("LOSSES = {", f"{function}\n\nLOSSES = {{\n    {row}")
+    losses.write_text(code)
+    settings = place / "unet/jobs/settings.py"
+    settings.write_text(settings.read_text().replace('1: ("dice",', '1: ("tversky", "dice",'))
+
+    shutil.copy(place / "unet/jobs/nerve.py", place / "unet/jobs/mine.py")
+    table = place / "unet/jobs/__init__.py"
+    code = table.read_text().replace("import cadastre,", "import mine, cadastre,")
+    for recipe in ("DOCUMENT", "MODERN"):
+        code = code.replace(
+            f'"car": car.{recipe},', f'"car": car.{recipe}, "mine": mine.{recipe},'
+        )
+    table.write_text(code)
+
+    make_folders(place, size=(64, 80), channels=1)
+    own = str(place)
+    assert "python data.py mine expects" in refusal(f"{own}/data.py", "mine")
+    run_well(f"{own}/data.py", "mine", "--images", "images", "--masks", "masks")
+    small = "--set", "network.filters=4,6", "network.bottleneck=8"
+    printed = run_well(f"{own}/train.py", "mine", "--loss", "tversky", "--epochs", 1, *small)
+    assert ", tversky, adam" in printed
+    assert "1 images" in run_well(f"{own}/test.py", "mine")
