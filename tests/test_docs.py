@@ -113,6 +113,23 @@ def test_the_parameters_in_the_pages_are_the_networks():
         assert f"networks/{job}.svg" in text
 
 
+def test_the_figures_of_the_first_page_are_those_of_the_results_page():
+    def table(page, heading):
+        part = (ROOT / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()]
+        rows = [row for row in rows if row and row[0] in RECIPES["document"]]
+        return {row[0]: row[1:] for row in reversed(rows)}  # a job's first row
+
+    first = table("README.md", "Results")
+    document = table("docs/results.md", "By the document's recipe")
+    modern = table("docs/results.md", "By the modern recipe")
+    assert set(first) == set(document) == set(RECIPES["document"])
+    for job, (by_document, by_modern, minutes) in first.items():
+        assert by_document == document[job][0]
+        assert by_modern == modern[job][0]
+        assert minutes == modern[job][-1].split()[0]
+
+
 @slow
 def test_a_loss_and_a_job_are_added_in_three_steps(place):
     """As docs/changing.md says, in a copy of the project."""
