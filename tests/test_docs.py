@@ -45,6 +45,8 @@ def test_a_command_is_one_that_its_script_takes(words):
     if script == "-m" and arguments[0] in ("pytest", "benchmarks.plain"):
         return
     if script == "-m":
+        if arguments[0] == "benchmarks.gpu":
+            pytest.importorskip("torch")
         module, arguments = importlib.import_module(arguments[0]), arguments[1:]
     else:
         assert script in (*SCRIPTS, "tests/fuzz.py")

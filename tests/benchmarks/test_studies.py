@@ -30,6 +30,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@slow
 def test_the_noise_study_runs_and_does_not_run_twice(place):
     output = run_well("-m benchmarks.noise", "--tiny", "--part", "target", "--output", place)
     assert "| modern | circle, noise | 1 | 2 |" in output

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_pair, make_folders, run_well, save
+from conftest import draw_pair, make_folders, run_well, save, slow
 
 import data
 from unet.data.arrays import load_arrays
@@ -87,6 +87,7 @@ def test_noise_that_cannot_be_cut_stays_as_it_was(place):
     assert load_arrays("noise").images.shape[1:3] == (64, 64)
 
 
+@slow
 def test_photos_of_three_sizes_from_three_commands(place):
     make_folders(place, count=3, size=(90, 130))
     for number, size in ((4, (64, 70)), (5, (140, 90))):

@@ -153,6 +153,7 @@ def test_two_hosts_go_on_where_one_was_killed(start, folders):
             {"TWO_PROCESSORS": "1"},
             ["--batch-size", "4", "--split-by-subject", "--loss", "bce_dice"],
             id="tensorflow",
+            marks=slow,
         ),
         # 4 of 7 images, then 3, which two devices cannot share
         pytest.param(

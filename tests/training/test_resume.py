@@ -146,6 +146,7 @@ def stop_in(monkeypatch, number):
     monkeypatch.setattr(fitting, "fit", stop)
 
 
+@slow
 def test_folds_go_on_where_they_were_interrupted(small, place, monkeypatch):
     small(folds=3)
     expected = [what_a_run_left(place, f"nerve.fold{n}")[:4] for n in (1, 2, 3)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve
+from conftest import make_folders, make_nerve, slow
 
 import data
 import train
@@ -260,6 +260,7 @@ class TestFolds:
         with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
             load_run("nerve", "weights/nerve.fold1.weights.h5")
 
+    @slow
     def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
         small_run(folds=3, epochs=1)
         calls = []
