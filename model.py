@@ -110,11 +110,11 @@ def build_unet(config, name="unet"):
     return model
 
 
-def convolution(x, filters, config, kernel_size=3, normalize=True):
-    """Convolution with ReLU, then batch normalization where the network has it."""
+def convolution(x, filters, config, normalize=True):
+    """3x3 convolution with ReLU, then batch normalization where the network has it."""
     x = layers.Conv2D(
         filters,
-        kernel_size,
+        3,
         padding=config.padding,
         activation=None if config.separate_relu else "relu",
         kernel_initializer=blocks.initializer(config),

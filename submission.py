@@ -21,7 +21,13 @@ from unet.options import (
     process_option,
     run_option,
 )
-from unet.prediction.run_length import TruthError, image_dice, read_truth, run_length_enc
+from unet.prediction.run_length import (
+    TruthError,
+    image_dice,
+    read_truth,
+    run_length_dec,
+    run_length_enc,
+)
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
@@ -30,6 +36,8 @@ terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
 pixels = lazy("unet.data.pixels")
 submit = lazy("unet.prediction.submit")
+
+__all__ = ["run_length_dec", "run_length_enc", "submission"]
 
 
 @dataclass(frozen=True)

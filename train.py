@@ -166,7 +166,7 @@ def train_network(session, progress):
     options, arrays, devices = session.options, session.arrays, session.devices
     recipe, rows = session.job.recipe, session.splits[progress.name]
     mean_std = scale.find_scale(arrays.images, rows[0], recipe.standardize)
-    network, window = plan.fit_network(options.job, session.job, arrays)
+    network, window = plan.size_network(options.job, session.job, arrays)
     sizes = window, tuple(map(network.output_length, window))
     record = plan.describe_run(progress, options, recipe, network, arrays, rows[1], mean_std)
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.settings import SYMMETRIES, THRESHOLD, UNetConfig
@@ -174,7 +175,8 @@ class Record:
     recipe: dict
     options: dict  # of train.py
     command: str
-    data: str | None = None  # digest of images and masks
+    data: str | None = None  # digest of images and masks, and of the list of their files
+    pixels: str | None = None  # of images and masks alone; None: noted by an earlier version
     classes: list = dataclasses.field(default_factory=list)  # dicts of name and color
     is_colored: bool = False  # masks in the files were in these colours
     decision: Decision = Decision()
@@ -271,7 +273,9 @@ def _check_network(record):
     _check(all(isinstance(n, float | None) for n in (record.mean, record.std)), "scale")
     _check(record.std is None or 0 < record.std < math.inf, "std")
     _check(record.mean is None or math.isfinite(record.mean), "mean")
-    _check(len(record.array_size) == 2, "array_size")
+    height, width = record.array_size
+    _check(all(type(n) is int and n > 0 for n in record.array_size), "array_size")
+    _check(height * width <= LARGEST_IMAGE, "array_size")
     _check(all(isinstance(id, str) for id in record.validation), "validation")
     _check(record.symmetry in SYMMETRIES, "symmetry")
     network = record.network

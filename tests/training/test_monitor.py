@@ -19,8 +19,8 @@ from unet.options import check_tensorboard
 from unet.pictures.curves import draw_filmstrip
 from unet.runs import Paths
 from unet.training.callbacks import RunFiles
+from unet.training.lines import ProgressLines, duration
 from unet.training.monitor import Monitor, choose_samples
-from unet.training.progress import ProgressLines, duration
 
 SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
 
@@ -63,7 +63,7 @@ class Clock:
 
 def test_the_bar_counts_images_and_the_time_to_come_without_the_first_step(monkeypatch, capsys):
     clock = Clock()
-    monkeypatch.setattr("unet.training.progress.time", clock)
+    monkeypatch.setattr("unet.training.lines.time", clock)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
 
     class Training:

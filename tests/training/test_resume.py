@@ -25,7 +25,7 @@ import data
 import train
 from model import load_run
 from unet.jobs import JOBS
-from unet.runs import Paths, Record
+from unet.runs import Paths, Record, read_record
 from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
@@ -210,6 +210,17 @@ def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(
         "weights/nerve.checkpoint.h5 of an interrupted training is now" in capsys.readouterr().out
     )
     assert read_progress(path.with_name("nerve.checkpoint.old.h5")).epoch == 57
+
+
+def test_a_training_that_cannot_begin_leaves_nothing_to_go_on_with(small):
+    small(epochs=1)
+    Path("weights/nerve.weights.h5").rename("start.weights.h5")
+    shutil.rmtree("weights")
+    with pytest.raises(ValueError, match="start.weights.h5: not weights of this network"):
+        small(weights="start.weights.h5", recipe="modern")
+    assert not list(Path("weights").glob("*.checkpoint*"))
+    with pytest.raises(ValueError, match="no trained network there yet"):
+        read_record("nerve")
 
 
 def test_the_next_fold_takes_the_place_of_the_one_before(small, capsys):

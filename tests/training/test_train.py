@@ -19,7 +19,7 @@ from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
-from unet.prediction.scoring import measure_held_out
+from unet.prediction.scoring import HeldOutImages, measure_held_out
 from unet.runs import Decision, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
@@ -363,6 +363,22 @@ def test_arrays_of_a_size_that_does_not_fit_are_refused_with_the_sizes_that_do(p
     data.prepare(data.Options(job="nerve", image_size=(60, 80)))
     with pytest.raises(ValueError, match="height 60 .* multiple of 16; nearest: 48 and 64"):
         train.train_predict(Options(job="nerve"))
+
+
+def test_other_images_under_the_same_names_are_not_scored_as_those_held_out(place):
+    make_folders(place, size=(64, 80), channels=1)
+    own = data.Options(job="nerve", images="images", masks="masks")
+    data.prepare(own)
+    small_run(epochs=1)
+    data.prepare(own)  # again the same
+    assert len(HeldOutImages(load_run("nerve"))) == 1
+    make_folders(place, count=6, size=(64, 80), channels=1)
+    for folder in (place / "images", place / "masks"):
+        for number in range(1, 6):  # each name gets the picture of the next one
+            (folder / f"{number + 1}.png").replace(folder / f"{number}.png")
+    data.prepare(own)
+    with pytest.raises(ValueError, match="output/nerve: holds other images than those of the tra"):
+        HeldOutImages(load_run("nerve"))
 
 
 def test_a_wide_top_that_has_one_convolution_is_loaded_again(arrays):

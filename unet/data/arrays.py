@@ -1,5 +1,6 @@
 """The .npy arrays of a job, read row by row, so that they may be larger than memory."""
 
+import hashlib
 import os
 import threading
 import tokenize
@@ -100,6 +101,11 @@ class Arrays:
     is_colored: bool = False
     name: str = ""
 
+    def pixels_digest(self):
+        """A digest of images and masks, whatever their files are called and wherever they lie."""
+        facts = self.images.shape, self.images.checksum(), self.masks.checksum()
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
     @property
     def is_resized(self):
         """Whether a training image had another size before it became a row here."""
@@ -119,7 +125,7 @@ def load_arrays(name, job=None):
     """The Arrays in output/NAME, a job's or those of a name of one's own; raises InputError naming
     the command that writes them.
     """
-    folder, again = Paths(name).arrays, f"run {command('data.py', name, job or name)} again"
+    folder, remedy = Paths(name).arrays, f"run {command('data.py', name, job or name)} again"
     if not (folder / FILES).exists():
         first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}".rstrip()
         if (folder / IMAGES).exists():
@@ -131,14 +137,14 @@ def load_arrays(name, job=None):
     rows = read_csv(folder / FILES, FILES_HEADER)
     sizes = [row[name] for row in rows for name in ("height", "width")]
     if not all(size.isdecimal() and len(size) < 10 for size in sizes):
-        raise InputError(f"{folder / FILES}: sizes that are no numbers; {again}")
+        raise InputError(f"{folder / FILES}: sizes that are no numbers; {remedy}")
     for row in rows:
         row.update(height=int(row["height"]), width=int(row["width"]))
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
             size = f"{row['height']}x{row['width']}"
-            raise InputError(f"{folder / FILES}: a size of {size}; {again}")
+            raise InputError(f"{folder / FILES}: a size of {size}; {remedy}")
     files, test_files = split_test(rows, lambda row: row["split"])
-    arrays = [Rows(folder / file, again) for file in (IMAGES, MASKS, TEST_IMAGES)]
+    arrays = [Rows(folder / file, remedy) for file in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays
     expected = [
         (len(files), *images.shape[1:]),
@@ -149,7 +155,7 @@ def load_arrays(name, job=None):
         if (array.dtype, array.shape, len(shape)) != (np.uint8, shape, 4):
             raise InputError(
                 f"{folder / file}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
-                f"{FILES} and {IMAGES}; {again}"
+                f"{FILES} and {IMAGES}; {remedy}"
             )
     classes, is_colored = find_classes(name)
     return Arrays(images, masks, test_images, files, test_files, classes, is_colored, name)

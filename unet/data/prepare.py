@@ -121,8 +121,8 @@ def write_arrays(folder, frames, form):
     train, test = split_test(frames, lambda frame: frame.split)
     if form.is_tiled and test:
         raise InputError(
-            f"{test[0].image.path}: a test image does not go with --tile-size; take such images "
-            "away here, and predict them with test.py --images"
+            f"{test[0].image.path}: a test image does not go with --tile-size; leave such images "
+            "out here, and predict them with test.py --images"
         )
     places = find_places(train, form)
     first = np.cumsum([0, *map(len, places)]).tolist()

@@ -5,11 +5,11 @@ from dataclasses import replace
 from unet.jobs.settings import NORMALIZED, SHORT, Augmentation, Job, Recipe, Submission, UNetConfig
 
 DOCUMENT = Job(  # 7,846,081 parameters
-    UNetConfig((64, 80), 1, (32, 64, 128, 256), 512, skip_first=False),
+    UNetConfig((64, 80), 1, (32, 64, 128, 256), bottleneck=512, skip_first=False),
     Recipe(
         "adam",
-        1e-5,
-        "negative_dice",
+        learning_rate=1e-5,
+        loss="negative_dice",
         batch_size=32,
         epochs=20,
         metrics=("dice_coef", "dice_per_image"),

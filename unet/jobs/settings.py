@@ -287,11 +287,16 @@ def _parse_value(kind, text):
     return kind(text)
 
 
-# The best that we know today on the same network family and the same data. What each part brings,
-# and what was tried and left out, stands in benchmarks/RESULTS.md.
 # What the modern recipes share.
 NORMALIZED = dict(batch_normalization=True, momentum=0.9, initializer="he_normal")
 NARROW = dict(filters=(16, 32, 64, 128), bottleneck=256, **NORMALIZED)
 SHORT = Recipe(
-    "adam", 2e-3, "bce_dice", batch_size=4, epochs=6, steps_per_epoch=100, cosine=True, decide=True
+    "adam",
+    learning_rate=2e-3,
+    loss="bce_dice",
+    batch_size=4,
+    epochs=6,
+    steps_per_epoch=100,
+    cosine=True,
+    decide=True,
 )

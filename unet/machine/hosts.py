@@ -67,9 +67,9 @@ def meet(addresses, process_id):
     host, _, port = addresses[0].rpartition(":")
     deadline = time.monotonic() + JOIN_TIMEOUT
     hosts = f"--hosts {','.join(addresses)}"
-    again = "start one process on each host with the same --hosts and its own --process-id"
+    remedy = "start one process on each host with the same --hosts and its own --process-id"
     if process_id == 0:
-        _wait_for_all(hosts, len(addresses), int(port), deadline, again)
+        _wait_for_all(hosts, len(addresses), int(port), deadline, remedy)
         return
     while time.monotonic() < deadline:
         with (
@@ -81,14 +81,14 @@ def meet(addresses, process_id):
             if leader.recv(1):
                 return
         time.sleep(0.5)
-    raise InputError(f"{hosts}: process 0 did not answer within {JOIN_TIMEOUT} s; {again}")
+    raise InputError(f"{hosts}: process 0 did not answer within {JOIN_TIMEOUT} s; {remedy}")
 
 
 def _seconds_to(deadline):
     return max(deadline - time.monotonic(), 0.01)
 
 
-def _wait_for_all(hosts, count, port, deadline, again):
+def _wait_for_all(hosts, count, port, deadline, remedy):
     """The first process's part of meet: let all of them go once they are there."""
     others = {}
     try:
@@ -104,7 +104,7 @@ def _wait_for_all(hosts, count, port, deadline, again):
     except TimeoutError as error:
         missing = ", ".join(str(n) for n in range(1, count) if n not in others)
         raise InputError(
-            f"{hosts}: process {missing} did not come within {JOIN_TIMEOUT} s; {again}"
+            f"{hosts}: process {missing} did not come within {JOIN_TIMEOUT} s; {remedy}"
         ) from error
     except OSError as error:
         raise InputError(f"{hosts}: port {port} here: {error.strerror}; pass another") from error

@@ -32,8 +32,8 @@ result = saved.serve(images)  # result["mask"], result["probability"]""",
 
 
 def exportable(run, image_size=None):
-    """The Keras model of a trained predict.Run that takes raw pixels: image, uint8 (B, H, W, C) of
-    any size, or of a fixed one, to what Segment returns.
+    """The Keras model of a trained run.Run that takes raw pixels: image, uint8 (B, H, W, C) of any
+    size, or of a fixed one, to what Segment returns.
     """
     channels = run.record.network.channels
     image = keras.Input((*(image_size or (None, None)), channels), dtype="uint8", name="image")

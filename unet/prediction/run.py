@@ -51,7 +51,7 @@ class Run:
         return Paths(self.record.name).run
 
     @property
-    def again(self):
+    def remedy(self):
         """What an InputError about the run says to do."""
         return f"run {command('train.py', self.name, self.record.job)} again"
 
@@ -83,22 +83,22 @@ def load_run(name, build_unet, weights=None, average=True):
 def load_network(name, build_unet, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record, paths = read_record(name), Paths(name)
-    again = f"run {command('train.py', paths.run, record.job)} again, with the options of before"
+    remedy = f"run {command('train.py', paths.run, record.job)} again, with the options of before"
     config = record.network_of_any_size()
     smallest = config.least_bytes
     if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
         raise InputError(
             f"{weights}: smaller than the {smallest:,} bytes of the network that {paths.record} "
-            f"names; {again}"
+            f"names; {remedy}"
         )
     try:
         model = build_unet(config, name=record.job)
     except InputError as error:
-        raise InputError(f"{paths.record}: {error}; {again}") from error
+        raise InputError(f"{paths.record}: {error}; {remedy}") from error
     try:
         load_weights(model, weights)
     except InputError as error:
-        raise InputError(f"{error}; {again}") from error
+        raise InputError(f"{error}; {remedy}") from error
     return Network(model, record)
 
 
@@ -109,7 +109,7 @@ def check_arrays(run, arrays):
     if size != trained:
         raise InputError(
             f"the arrays are of {size}, the network was trained on {trained} (height, width, "
-            f"channels); {run.again}"
+            f"channels); {run.remedy}"
         )
 
 
@@ -121,12 +121,20 @@ def validation_rows(run, arrays):
     row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
     held_out = [network.record.validation for network in run.networks]
     if not all(id in row_of for ids in held_out for id in ids):
-        raise InputError(f"the arrays are of other images than those of the training; {run.again}")
+        raise InputError(
+            f"the arrays are of other images than those of the training; {run.remedy}"
+        )
+    if run.record.pixels and run.record.pixels != arrays.pixels_digest():
+        folder = Paths(arrays.name).arrays
+        raise InputError(
+            f"{folder}: holds other images than those of the training, under the same names; run "
+            f"data.py as before, or {run.remedy}"
+        )
     if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
-        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.again}")
+        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.remedy}")
     if not any(held_out):
         raise InputError(
-            f"{Paths(run.name).record}: training held no image out; {run.again} with a "
+            f"{Paths(run.name).record}: training held no image out; {run.remedy} with a "
             "--validation-split, or give images: test.py --images, data.py --test-images"
         )
     return [sorted(row_of[id] for id in ids) for ids in held_out]

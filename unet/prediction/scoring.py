@@ -72,16 +72,16 @@ class HeldOutImages:
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
         record, path = self.run.record, self.arrays.test_files[row]["mask"]
         folder = Paths(record.arrays).arrays
-        again = f"run {command('data.py', record.arrays, record.job)} again"
+        remedy = f"run {command('data.py', record.arrays, record.job)} again"
         if Path(path).parent != folder:  # files.csv names no file from elsewhere
-            raise InputError(f"{path}: not in {folder}; {again}")
+            raise InputError(f"{path}: not in {folder}; {remedy}")
         if not Path(path).is_file():
-            raise InputError(f"{path}: missing; {again}")
+            raise InputError(f"{path}: missing; {remedy}")
         truth = decode_mask(Path(path).read_bytes(), path)[..., 0] // 255
         size = self.arrays.test_images.shape[1:3]
         if truth.shape[:2] != size:
             sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *size)
-            raise InputError(f"{path}: is {sizes}; {again}")
+            raise InputError(f"{path}: is {sizes}; {remedy}")
         return truth
 
 

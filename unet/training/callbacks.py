@@ -203,8 +203,8 @@ class RunFiles(keras.callbacks.Callback):
 
     def describe_resume(self):
         """How to go on after a stop."""
-        again = command("train.py", self.paths.run, self.record.job)
-        return f"{again} --resume goes on after {self.kept.describe()}"
+        train = command("train.py", self.paths.run, self.record.job)
+        return f"{train} --resume goes on after {self.kept.describe()}"
 
 
 def changing_variables(model, step=0):

@@ -35,7 +35,7 @@ def choose(options, arrays):
     if options.weights and not Path(options.weights).is_file():
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
     job = choose_job(options.job, options.recipe, options.set, vars(options), arrays.classes)
-    fit_network(options.job, job, arrays)  # a size that does not fit is refused now
+    size_network(options.job, job, arrays)  # a size that does not fit is refused now
     if options.precision == "auto":
         precision, reason = find_precision()
         print(f"precision {precision}: {reason}")
@@ -85,7 +85,7 @@ def check_job(name, job, classes):
         )
 
 
-def fit_network(name, job, arrays):
+def size_network(name, job, arrays):
     """The UNetConfig of the job of some name for its arrays, and the window that it trains on,
     (H, W). Raises InputError for a size that does not fit.
     """
@@ -112,6 +112,7 @@ def describe_run(progress, options, recipe, network, arrays, validation_rows, sc
         options=dataclasses.asdict(options),
         command=shlex.join(["python", *sys.argv]),
         data=progress.data,
+        pixels=arrays.pixels_digest(),
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,
         network=network,
@@ -151,10 +152,12 @@ def describe_plan(progress, split, arrays, model, recipe, batches, devices):
     """Say what a training is about to do."""
     since = f"; goes on after {progress.describe()}" if progress.record else ""
     classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
+    folder = Paths(arrays.name).arrays
+    source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
     print(
         f"{progress.name}: {len(split[0])} training and {len(split[1])} validation images of "
-        f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}, {model.count_params():,} "
-        f"parameters\n"
+        f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}{source}, "
+        f"{model.count_params():,} parameters\n"
         f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
         f"{recipe.loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
         f"{keras.config.dtype_policy().name} on {devices.describe()}{since}",

@@ -21,8 +21,8 @@ from unet.machine.hosts import stop_with_hosts
 from unet.prediction.predict import predict_test
 from unet.runs import Paths, command, run_name
 from unet.training.checkpoint import Progress, has_steps, read_progress, write_checkpoint
+from unet.training.lines import ProgressLines
 from unet.training.monitor import Monitor, choose_samples
-from unet.training.progress import ProgressLines
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,12 @@ def start(options, job, arrays, splits):
             if is_first:
                 held.enter_context(lock(paths.weights_lock))
             progress = begin(options, arrays, list(splits), is_first)
-        yield Session(options, job, arrays, splits, devices, progress)
+        try:
+            yield Session(options, job, arrays, splits, devices, progress)
+        except InputError:
+            if is_first and not has_steps(paths.checkpoint):  # nothing to go on from
+                paths.checkpoint.unlink(missing_ok=True)
+            raise
 
 
 def begin(options, arrays, names, is_first):
