@@ -125,7 +125,8 @@ def write_masks(record, files, probabilities, truth):
         for image, code, size in terminal.with_progress(lines, len(files), "masks"):
             writer.writerow((image, code))
             written.num_lines += 1
-            written.num_masks += code != ""
+            if code:
+                written.num_masks += 1
             if truth is None or problem:
                 continue
             try:

@@ -90,7 +90,7 @@ class Batches(keras.utils.PyDataset):
         if not self.devices.pads_batches or images % num_devices == 0:
             return images
         padded = math.ceil(images / num_devices) * num_devices
-        return padded + num_devices * (padded == self.batch_size)
+        return padded if padded != self.batch_size else padded + num_devices
 
     @property
     def short_batch(self):
