@@ -1,0 +1,1 @@
+"""What the machine has: disk, devices, hosts, precision, terminal."""

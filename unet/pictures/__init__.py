@@ -1,0 +1,1 @@
+"""What is drawn: images side by side, curves, the page of test.py, networks."""

@@ -1,0 +1,1 @@
+"""A trained run: images of any size, scores, comparison, run-length code, export."""
