@@ -108,8 +108,7 @@ def test_the_readme_has_the_commands_that_install_and_test():
     assert f"\n{test} || exit 1\n" in (ROOT / ".ci/run").read_text()
 
 
-def test_the_parameters_in_the_pages_are_the_networks():
-    """What documents.md says of each network is drawn from it; see test_drawing."""
+def test_each_documents_network_is_drawn_on_its_page():
     text = (ROOT / "docs/documents.md").read_text()
     for job in RECIPES["document"]:
         assert f"networks/{job}.svg" in text

@@ -176,7 +176,7 @@ class Record:
     options: dict  # of train.py
     command: str
     data: str | None = None  # digest of images and masks, and of the list of their files
-    pixels: str | None = None  # of images and masks alone; None: noted by an earlier version
+    pixels: str | None = None  # Arrays.pixels_digest; None: noted by an earlier version
     classes: list = dataclasses.field(default_factory=list)  # dicts of name and color
     is_colored: bool = False  # masks in the files were in these colours
     decision: Decision = Decision()

@@ -1,5 +1,6 @@
 """The .npy arrays of a job, read row by row, so that they may be larger than memory."""
 
+import functools
 import hashlib
 import os
 import threading
@@ -101,8 +102,9 @@ class Arrays:
     is_colored: bool = False
     name: str = ""
 
+    @functools.cached_property
     def pixels_digest(self):
-        """A digest of images and masks, whatever their files are called and wherever they lie."""
+        """A digest of about 64 images and masks, wherever and by what names their files lie."""
         facts = self.images.shape, self.images.checksum(), self.masks.checksum()
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 

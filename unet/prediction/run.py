@@ -124,7 +124,7 @@ def validation_rows(run, arrays):
         raise InputError(
             f"the arrays are of other images than those of the training; {run.remedy}"
         )
-    if run.record.pixels and run.record.pixels != arrays.pixels_digest():
+    if run.record.pixels and run.record.pixels != arrays.pixels_digest:
         folder = Paths(arrays.name).arrays
         raise InputError(
             f"{folder}: holds other images than those of the training, under the same names; run "

@@ -112,7 +112,7 @@ def describe_run(progress, options, recipe, network, arrays, validation_rows, sc
         options=dataclasses.asdict(options),
         command=shlex.join(["python", *sys.argv]),
         data=progress.data,
-        pixels=arrays.pixels_digest(),
+        pixels=arrays.pixels_digest,
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,
         network=network,
