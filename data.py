@@ -6,7 +6,7 @@ python data.py nerve --raw raw
 import os
 from dataclasses import dataclass
 
-from unet.data.shapes import create_data
+from unet.data.shapes import PLACEMENTS, create_data
 from unet.errors import InputError, one_line_errors
 from unet.jobs import JOBS
 from unet.jobs.settings import MOST_CLASSES
@@ -101,7 +101,17 @@ class Options:
     num_images: int = option(1, "training images", least=1, group="what noise draws")
     shape: str = option("circle", "what is drawn", choices=("circle", "rectangle"))
     fill: str = option("noise", "what it is filled with", choices=("noise", "constant"))
-    seed: int = option(1, "another seed, other images", least=0, most=2**32 - 1)
+    placement: str = option(
+        "document",
+        "where circles lie: two radii away from every side, or anywhere inside",
+        choices=PLACEMENTS,
+    )
+    seed: int = option(
+        1,
+        "of training and validation images; the test images have the next one",
+        least=0,
+        most=2**32 - 2,
+    )
 
 
 def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
@@ -161,6 +171,7 @@ def prepare(options):
             options.num_images,
             options.shape,
             options.fill,
+            options.placement,
             options.seed,
         )
         return runs.Paths(name).arrays

@@ -66,7 +66,7 @@ def check_options(options):
 def find_results(run, options):
     """What a run makes of the images that the options name, Results with a length."""
     if not options.images:
-        return scoring.HeldOutImages(run)
+        return scoring.PreparedImages(run)
     return scoring.FolderImages(
         run,
         options.images,
@@ -83,7 +83,7 @@ def predict_and_draw(run, options):
     vis = paths.vis
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    scores, num_masks = report.Scores(run), 0
+    scores, num_masks = report.Scores(run, results.are_seen), 0
     with report.new_page(vis, options.num_images, report.classes_of(run)) as page:
         for result in terminal.with_progress(results, len(results), "images"):
             dice = scores.add(result)
@@ -98,6 +98,8 @@ def predict_and_draw(run, options):
     if scores:
         scores.write(vis)
     about = report.describe(run.name, run.record, len(run.networks))
+    if results.are_seen:
+        about["summary"] = f"{report.SEEN[0].upper()}{report.SEEN[1:]}."
     page.write(about, scores.figures() if scores else None)
     print(f"all of them on one page: {vis}/index.html")
     if scores:
@@ -123,7 +125,9 @@ def compare(run, other, options):
     comparison.check_comparable(run, other, bool(options.images))
     results = find_results(run, options)
     unseen = None if options.images else scoring.unseen_by(other)
-    comparison.compare(run, other, results, unseen, options.num_images)
+    comparison.check_unseen(run, results.are_seen)
+    comparison.check_unseen(other, unseen == {})
+    comparison.compare(run, results.fit(other), results, unseen, options.num_images)
 
 
 def main(options):

@@ -57,7 +57,7 @@ class Options:
     )
     seed: int = option(
         1,
-        "of weights, split and order, and of the noise images where there are none yet",
+        "of weights, split and order; that of noise's images is data.py's",
         least=0,
         most=2**32 - 1,
     )
@@ -143,7 +143,7 @@ def train_predict(options=Options(job="nerve")):
     imgs_mask_test.npy. Raises InputError, FloatingPointError, Stopped.
     """
     name, seed = runs.run_name(options.job, options.name), options.seed
-    arrays = resume.read_arrays(name, options.job, options.resume, seed)
+    arrays = resume.read_arrays(name, options.job, options.resume)
     job, options = plan.choose(options, arrays)
     share, by_subject = job.recipe.validation_split, options.split_by_subject
     splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)

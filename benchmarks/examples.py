@@ -29,7 +29,7 @@ from unet.jobs import JOBS, MODERN
 from unet.machine.disk import replace_file
 from unet.options import option, parse_options
 from unet.pictures.panels import as_rgb, draw, draw_outlines
-from unet.prediction.scoring import HeldOutImages, score
+from unet.prediction.scoring import PreparedImages, score
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -162,7 +162,7 @@ def train_example(job, example, seed):
         )
     )
     seconds = [clock() - before for clock, before in zip(clocks, start)]
-    return [(score(result)[0][0], result) for result in HeldOutImages(load_run(job))], seconds
+    return [(score(result)[0][0], result) for result in PreparedImages(load_run(job))], seconds
 
 
 def choose(scored):

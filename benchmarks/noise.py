@@ -2,12 +2,14 @@
 
 python -m benchmarks.noise
 
-Runs that benchmarks/noise.csv has already are not run again; the table is printed and the plot
-drawn, benchmarks/noise.png, from that file. --output DIR starts a file of your own.
+Image and weights are seeded apart: a run is what data.py noise --seed IMAGE and then train.py
+noise --seed WEIGHTS do, scored on the test images of that data.py. Runs that benchmarks/noise.csv
+has already are not run again; the tables are printed and the plot drawn, benchmarks/noise.png,
+from that file. --output DIR starts a file of your own.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras
@@ -21,11 +23,10 @@ from train import compile_unet
 from unet.data.arrays import Arrays
 from unet.data.batches import make_batches
 from unet.data.scale import find_scale
-from unet.errors import InputError, one_line_errors
+from unet.errors import one_line_errors
 from unet.jobs import RECIPES
 from unet.losses import dice_per_image
 from unet.machine.disk import csv_text, replace_file, write_text
-from unet.machine.precision import find_precision
 from unet.options import option, parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import Network, Run
@@ -38,19 +39,20 @@ FOLDER = Path(__file__).parent
 class Options:
     part: str = option(
         "all",
-        "target: the modern recipe on circles filled with noise; shapes: both recipes on all four "
-        "kinds; reasons: one change of the document's recipe each; modern: one part less each",
-        choices=("all", "target", "shapes", "reasons", "modern"),
+        "document: the document's recipe, whole, 10 images with weights of their own; target: the "
+        "modern one likewise; pairs: 5 images with 3 weights each; reasons: one change of the "
+        "document's recipe each, 3 images with 2 weights; shapes: both recipes on other kinds of "
+        "shapes; modern: one part less each",
+        choices=("all", "document", "target", "pairs", "reasons", "shapes", "modern"),
     )
-    seeds: int = option(10, "runs of each setting, seeds 1, 2, ...", least=1)
-    steps: int = option(400, "training steps of a run", least=1)
+    precision: str = option("float32", "of the layers", choices=("float32", "mixed_bfloat16"))
     num_images: int = option(100, "new images that each is scored on", least=1)
     output: str = option(str(FOLDER), "folder for noise.csv and noise.png")
     tiny: bool = option(False, "one small run of each setting, to see that this script works")
 
 
-COLUMNS = ("setting", "shape", "fill", "precision", "seed", "step", "seconds", "radius", "border")
-COLUMNS += ("train", "mean", "worst", "near", "far")
+KEY = ("setting", "shape", "fill", "placement", "precision", "image", "weights")
+COLUMNS = (*KEY, "step", "seconds", "radius", "border", "train", "mean", "worst", "near", "far")
 NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters=4,8,8,8,8"
 
 # Setting: recipe, what is changed in it. Each reason changes one thing of the document's recipe,
@@ -87,59 +89,78 @@ ABLATIONS = {
 }
 
 
+KINDS = (  # shape, fill, placement
+    ("circle", "noise", "document"),
+    ("circle", "noise", "anywhere"),
+    ("circle", "constant", "document"),
+    ("rectangle", "noise", "document"),
+    ("rectangle", "constant", "document"),
+)
+FIRST = ("document", *KINDS[0], "float32")
+STEPS, SHORT_STEPS = 2000, 400  # the document's own, and enough to see what a run comes to
+LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
+TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
+PAIRS = [(image, weights) for image in range(1, 6) for weights in range(1, 4)]
+FEW = [(image, weights) for image in range(1, 4) for weights in range(1, 3)]
+
+
 def settings(options):
-    """(name, shape, fill, seeds) of the runs that the options name."""
-    seeds = range(1, options.seeds + 1)
-    kinds = [(shape, fill) for shape in ("circle", "rectangle") for fill in ("noise", "constant")]
-    if options.part in ("all", "target"):
-        yield ("modern", *kinds[0], seeds)
-    if options.part in ("all", "shapes"):
-        for shape, fill in kinds:
-            yield from ((name, shape, fill, seeds) for name in (*DOCUMENT, *MODERN))
-    if options.part in ("all", "reasons"):
-        yield from ((name, *kinds[0], seeds) for name in (*DOCUMENT, *REASONS))
-    if options.part in ("all", "modern"):
-        yield from ((name, *kinds[0], seeds) for name in (*MODERN, *ABLATIONS))
+    """(name, kind, steps, seeds of image and weights) of the runs that the options name."""
+    parts = {
+        "document": [("document", KINDS[0], STEPS, TEN)],
+        "target": [("modern", KINDS[0], SHORT_STEPS, TEN)],
+        "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
+        "reasons": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
+        "shapes": [
+            (name, kind, SHORT_STEPS, FEW) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
+        ],
+        "modern": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*MODERN, *ABLATIONS)],
+    }
+    for part, some in parts.items():
+        if options.part in ("all", part):
+            yield from some
 
 
-def run(name, shape, fill, seed, options):
-    """Train on image 1 of a seed and yield a row of the table at each of the steps looked at."""
+def run(name, kind, steps, image_seed, weights_seed, options):
+    """Train on the image of a seed with the weights of another; yield a row of the table at each
+    of LOOKS.
+    """
     recipe_name, changes = {**DOCUMENT, **MODERN, **REASONS, **ABLATIONS}[name]
     changes = changes.split() + (NARROW.split() if options.tiny else [])
     job = RECIPES[recipe_name]["noise"].change(changes)
     recipe, network = job.recipe, job.network
-    image, mask = data.create_data(1, shape=shape, fill=fill, seed=seed)
+    (shape, fill, placement), size = kind, network.image_size
+    image, mask = data.create_data(1, size, shape, fill, placement, image_seed)
     others, truths = data.create_data(
-        options.num_images, shape=shape, fill=fill, seed=seed, first=22
+        options.num_images, size, shape, fill, placement, image_seed + 1
     )
     arrays = Arrays(image, mask, others, [{"split": "train"}], [])
     scale = find_scale(image, [0], recipe.standardize)
 
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
-    precision, _ = find_precision()
-    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(weights_seed)
+    keras.config.set_dtype_policy(options.precision)
     model = build_unet(replace(network, image_size=(None, None)))
     sizes = network.image_size, network.image_size
-    batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, seed, sizes)
-    compile_unet(model, recipe, options.steps)
+    batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, weights_seed, sizes)
+    compile_unet(model, recipe, steps)
     trained = Run(
-        (Network(model, scale_record(*scale)),),
+        (Network(model, replace(scale_record(*scale), recipe=asdict(recipe))),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )
-    looks = {max(1, options.steps * share // 8) for share in (1, 2, 4, 8)}
+    trained_on_others = trained.of_set(others)
     seconds, centre, radius = 0.0, *place(mask[0])
-    for step in range(1, options.steps + 1):
+    for step in range(1, steps + 1):
         start = time.perf_counter()
         model.train_on_batch(*batches[(step - 1) % len(batches)])
         if step % len(batches) == 0:
             batches.on_epoch_end()
         seconds += time.perf_counter() - start
-        if step in looks:
+        if step in LOOKS or step == steps:
             margin = MARGIN if name == MIRRORED else 0
             train = score(trained, image, mask, margin)[0]
-            dice = score(trained, others, truths, margin)
+            dice = score(trained_on_others, others, truths, margin)
             # how far a shape's middle is from where the training's was, as the mean of two halves
             distance = [np.hypot(*(place(truth)[0] - centre)) for truth in truths]
             near = distance <= np.median(distance)
@@ -149,7 +170,8 @@ def run(name, shape, fill, seed, options):
                 for value in (train, dice.mean(), dice.min(), dice[near].mean())
             )
             far = dice[~near].mean() if (~near).any() else np.nan
-            yield (name, shape, fill, precision, seed, *row, round(float(far), 4))
+            key = (name, *kind, options.precision, image_seed, weights_seed)
+            yield (*key, *row, round(float(far), 4))
 
 
 def score(trained, images, masks, margin):
@@ -175,49 +197,70 @@ def border(mask):
 
 
 def table(rows):
-    """Lines of a Markdown table: for each setting the last step's scores over its seeds."""
-    names = "setting|shape, fill|seeds|steps|training image|new images|worst seed|worst image|s"
+    """Lines of a Markdown table: the scores of each setting over its pairs of image and weights,
+    mean and range, after SHORT_STEPS and STEPS.
+    """
+    names = "setting|shape, fill, place|precision|steps|pairs|training image|new images|range"
+    names += "|worst image|s"
     yield from (f"| {' | '.join(names.split('|'))} |", "|---" * len(names.split("|")) + "|")
-    for (name, shape, fill), some in grouped(rows).items():
-        last = max(int(row["step"]) for row in some)
-        ends = [row for row in some if int(row["step"]) == last]
-        train, mean, worst, seconds = (
-            [float(row[key]) for row in ends] for key in ("train", "mean", "worst", "seconds")
-        )
-        yield (
-            f"| {name} | {shape}, {fill} | {len(ends)} | {last} | {np.mean(train):.3f} | "
-            f"{np.mean(mean):.3f} | {min(mean):.3f} | {min(worst):.3f} | "
-            f"{np.median(seconds):.0f} |"
-        )
+    for (name, *kind, precision), some in grouped(rows).items():
+        for steps in (SHORT_STEPS, STEPS):
+            ends = [row for row in some if int(row["step"]) == steps]
+            if not ends:
+                continue
+            train, mean, worst, seconds = (
+                [float(row[key]) for row in ends] for key in ("train", "mean", "worst", "seconds")
+            )
+            yield (
+                f"| {name} | {', '.join(kind)} | {precision} | {steps} | {len(ends)} | "
+                f"{np.mean(train):.3f} | {np.mean(mean):.3f} | {min(mean):.3f} to "
+                f"{max(mean):.3f} | {min(worst):.3f} | {np.median(seconds):.0f} |"
+            )
+
+
+def decompose(rows):
+    """Lines: how far the scores of PAIRS lie apart between images and, of one image, between
+    weights, as standard deviations of a random-effects model.
+    """
+    pairs = {(int(row["image"]), int(row["weights"])): float(row["mean"]) for row in rows}
+    if not all(pair in pairs for pair in PAIRS):
+        return
+    images, weights = (sorted(set(seeds)) for seeds in zip(*PAIRS))
+    scores = np.array([[pairs[image, seed] for seed in weights] for image in images])
+    within = scores.var(axis=1, ddof=1).mean()
+    between = max(scores.mean(axis=1).var(ddof=1) - within / len(weights), 0)
+    yield f"{len(images)} images x {len(weights)} weights, {SHORT_STEPS} steps: mean of each image"
+    yield ", ".join(f"{mean:.3f}" for mean in scores.mean(axis=1))
+    yield f"spread between images {between**0.5:.3f}, between weights {within**0.5:.3f}"
 
 
 def grouped(rows):
-    """Rows by (setting, shape, fill)."""
+    """Rows by setting, shape, fill, placement and precision."""
     groups = {}
     for row in rows:
-        groups.setdefault((row["setting"], row["shape"], row["fill"]), []).append(row)
+        groups.setdefault(tuple(row[key] for key in KEY[:5]), []).append(row)
     return groups
 
 
 def draw(rows, path):
-    """Mean and worst Dice on new images against steps, a panel for each shape and fill."""
+    """Mean and range of the Dice of new images against steps, a panel for each kind of shape."""
     groups = grouped(rows)
-    kinds = list(dict.fromkeys(key[1:] for key in groups))
+    kinds = list(dict.fromkeys(key[1:4] for key in groups if key[0] in ("document", "modern")))
     figure = Figure(figsize=(4.2 * len(kinds), 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for colour, name in zip(("tab:blue", "tab:orange"), ("document", "modern")):
-            some = groups.get((name, *kind), [])
+            of_name = [some for key, some in groups.items() if key[:4] == (name, *kind)]
+            some = max(of_name, key=len, default=[])  # of the precision that has most runs
             steps = sorted({int(row["step"]) for row in some})
-            for key, line in (("mean", "-"), ("worst", ":")):
-                by_step = [
-                    [float(row[key]) for row in some if int(row["step"]) == step] for step in steps
-                ]
-                values = [np.mean(v) if key == "mean" else np.min(v) for v in by_step]
-                axes.plot(steps, values, line, color=colour, marker=".", label=f"{name}, {key}")
-        axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02))
+            means = [[float(r["mean"]) for r in some if int(r["step"]) == step] for step in steps]
+            axes.plot(steps, [np.mean(m) for m in means], color=colour, marker=".", label=name)
+            axes.fill_between(
+                steps, *zip(*((min(m), max(m)) for m in means)), color=colour, alpha=0.15
+            )
+        axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02), xscale="log")
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("Dice of new images, all seeds")
-    figure.axes[0].legend(loc=(0.4, 0.1))  # between the lines
+    figure.axes[0].set_ylabel("mean Dice of 100 new images: mean and range of the runs")
+    figure.axes[0].legend(loc="lower right")
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
@@ -225,27 +268,26 @@ def draw(rows, path):
 def main(options):
     path = Path(options.output, "noise.tiny.csv" if options.tiny else "noise.csv")
     if options.tiny:
-        options = replace(options, seeds=1, steps=2, num_images=2)
+        options = replace(options, num_images=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_numbers(path, COLUMNS, COLUMNS[4:], whole=("seed", "step"))
-    last = max((int(row["step"]) for row in rows), default=options.steps)
-    if last != options.steps:  # a rate that falls to 0 is another after as many steps
-        raise InputError(
-            f"{path}: has runs of {last} steps; pass --steps {last}, or another --output for "
-            f"those of {options.steps}"
-        )
-    done = {(r["setting"], r["shape"], r["fill"], r["seed"], r["step"]) for r in rows}
-    for name, shape, fill, seeds in settings(options):
-        for seed in seeds:
-            key = (name, shape, fill, str(seed), str(options.steps))
-            if key in done:
+    numbers = COLUMNS[COLUMNS.index("image") :]
+    rows = read_numbers(path, COLUMNS, numbers, whole=("image", "weights", "step"))
+    for name, kind, steps, pairs in settings(options):
+        if options.tiny:
+            steps, pairs = 2, pairs[:1]
+        for pair in pairs:
+            key = tuple(map(str, (name, *kind, options.precision, *pair)))
+            of_run = [row for row in rows if tuple(row[k] for k in KEY) == key]
+            if any(int(row["step"]) == steps for row in of_run):
                 continue
-            done.add(key)
-            new = [dict(zip(COLUMNS, row)) for row in run(name, shape, fill, seed, options)]
+            rows = [row for row in rows if row not in of_run]  # of a shorter one
+            new = [dict(zip(COLUMNS, row)) for row in run(name, kind, steps, *pair, options)]
             rows += [{key: str(value) for key, value in row.items()} for row in new]
             write_text(path, csv_text(COLUMNS, [[row[c] for c in COLUMNS] for row in rows]))
             print(", ".join(f"{key} {value}" for key, value in new[-1].items()), flush=True)
     print("\n".join(table(rows)))
+    at_first = [row for row in rows if tuple(row[k] for k in KEY[:5]) == FIRST]
+    print("\n".join(decompose([r for r in at_first if int(r["step"]) == SHORT_STEPS])))
     draw(rows, path.with_suffix(".png"))
 
 

@@ -16,7 +16,7 @@ from model import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, Stopped
 from unet.prediction.report import picture_name
-from unet.prediction.scoring import HeldOutImages, score
+from unet.prediction.scoring import PreparedImages, score
 from unet.runs import command, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
@@ -89,7 +89,7 @@ def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
     names = [fold["name"] for fold in read_record("wide").folds]
     assert names == ["wide.fold1", "wide.fold2"]
     assert {id.split("_")[0] for n in names for id in read_record(n).validation} == {"1", "2"}
-    assert len(HeldOutImages(load_run("wide"))) == 4
+    assert len(PreparedImages(load_run("wide"))) == 4
 
 
 def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
@@ -182,7 +182,7 @@ def test_two_runs_are_scored_and_drawn_side_by_side(nerve):
     rows = read_scores(folder / "scores.csv")
     assert {row["image"] for row in rows} == set(read_record("nerve").validation)
     alone = {
-        name: {result.id: score(result)[0][0] for result in HeldOutImages(load_run(name))}
+        name: {result.id: score(result)[0][0] for result in PreparedImages(load_run(name))}
         for name in ("nerve", "wide")
     }
     for row in rows:

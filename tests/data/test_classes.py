@@ -29,7 +29,7 @@ from unet.jobs.settings import Augmentation
 from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
 from unet.prediction.predict import predict_file
 from unet.prediction.scores import class_dice, count_classes, mean_dice
-from unet.prediction.scoring import HeldOutImages
+from unet.prediction.scoring import PreparedImages
 from unet.runs import Decision, read_record
 from unet.training.plan import choose_job
 
@@ -353,7 +353,7 @@ def check_pictures(raw):
     assert "--threshold is for masks of two" in refusal(
         "test.py", "cadastre", "--images", "new", "--masks", "truth", "--threshold", 1
     )
-    results = list(HeldOutImages(run))
+    results = list(PreparedImages(run))
     assert len(results) == 2
     for result in results:
         np.testing.assert_array_equal(result.truth, draw_classes(int(result.id))[1])

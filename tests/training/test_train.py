@@ -19,7 +19,7 @@ from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
-from unet.prediction.scoring import HeldOutImages, measure_held_out
+from unet.prediction.scoring import PreparedImages, measure_held_out
 from unet.runs import Decision, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
@@ -371,14 +371,14 @@ def test_other_images_under_the_same_names_are_not_scored_as_those_held_out(plac
     data.prepare(own)
     small_run(epochs=1)
     data.prepare(own)  # again the same
-    assert len(HeldOutImages(load_run("nerve"))) == 1
+    assert len(PreparedImages(load_run("nerve"))) == 1
     make_folders(place, count=6, size=(64, 80), channels=1)
     for folder in (place / "images", place / "masks"):
         for number in range(1, 6):  # each name gets the picture of the next one
             (folder / f"{number + 1}.png").replace(folder / f"{number}.png")
     data.prepare(own)
     with pytest.raises(ValueError, match="output/nerve: holds other images than those of the tra"):
-        HeldOutImages(load_run("nerve"))
+        PreparedImages(load_run("nerve"))
 
 
 def test_a_wide_top_that_has_one_convolution_is_loaded_again(arrays):

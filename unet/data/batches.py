@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from unet.data.augment import border_weights, crop_middle, sample_window
-from unet.data.scale import standardize
+from unet.data.scale import find_scale, standardize
 from unet.errors import InputError
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE
@@ -135,8 +135,8 @@ class Batches(keras.utils.PyDataset):
 
 
 def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
-    """Batches for training and for validation (None where the split holds nothing out); sizes: of
-    their windows and of the masks in those.
+    """Batches for training and for validation (None where the split holds nothing out); scale: of
+    the training images; sizes: of their windows and of the masks in those.
     """
     rows, validation_rows = split
     size, count = recipe.batch_size, len(rows) * recipe.repeats
@@ -148,6 +148,8 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     count = len(validation_rows)
     if recipe.validation_steps:
         count = min(count, recipe.validation_steps * size)
+    if recipe.standardize == "set":
+        scale = find_scale(arrays.images, validation_rows, "set")
     return training, Batches(arrays, validation_rows, count, recipe, scale, sizes, devices=devices)
 
 

@@ -29,10 +29,14 @@ LAYOUTS = {
     "nerve": (("train", r"(\d+_\d+)"), ("train", r"(\d+_\d+)_mask"), ("test", r"(\d+)")),
     "car": (("train", r"(\w+_\d+)"), ("train_masks", r"(\w+_\d+)_mask"), ("test", r"(\w+_\d+)")),
 }
+# Kaggle's nerve subjects that are one patient: they share frames, 17_7 and 18_44 to the pixel.
+SAME_PATIENT = {"18": "17", "22": "21"}
 
 
 def read_kaggle(raw, job):
-    """Frames of a Kaggle tree; the subject is the id without its last number."""
+    """Frames of a Kaggle tree; the subject is the id without its last number, of nerve the
+    patient.
+    """
     files, layout = list_images(raw), LAYOUTS[job]
     _check_names(files, job)
     images, masks, test = (files_by_id(_in_place(files, *place), place[1]) for place in layout)
@@ -42,7 +46,12 @@ def read_kaggle(raw, job):
             f"{raw}: no folder {layout[0][0]!r} with images in it, it has {folders}; "
             f"python data.py {job} expects {JOBS[job].raw}"
         )
-    return match(images, masks, subject=lambda id: id.rpartition("_")[0]) + without_masks(test)
+
+    def subject(id):
+        name = id.rpartition("_")[0]
+        return SAME_PATIENT.get(name, name) if job == "nerve" else name
+
+    return match(images, masks, subject) + without_masks(test)
 
 
 def _in_place(files, folder, pattern):

@@ -10,8 +10,8 @@ from unet.data.classes import CLASSES, classes_text, number_classes, read_classe
 from unet.data.files import ImageFile
 from unet.data.form import Form, decode, tile_places, why_bad
 from unet.data.frames import Frame, check_sizes
-from unet.data.pixels import decode_image
-from unet.data.shapes import check_shape_size, create_data
+from unet.data.pixels import decode_image, write_image
+from unet.data.shapes import check_shape_size, draw_shapes
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import create_array, csv_text, lock, replace_file
@@ -19,33 +19,42 @@ from unet.machine.terminal import map_in_threads, quiet, with_progress
 from unet.runs import Paths
 
 ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size is known
-NOISE_VALIDATION, NOISE_TEST = 20, 100  # images that `noise` is validated and tested on
+NOISE_VALIDATION, NOISE_TEST = 100, 100  # images that `noise` is validated and tested on
 
 
 def prepare_noise(
-    name, image_size=None, channels=None, num_images=1, shape="circle", fill="noise", seed=1
+    name,
+    image_size=None,
+    channels=None,
+    num_images=1,
+    shape="circle",
+    fill="noise",
+    placement="document",
+    seed=1,
 ):
     """Draw the images of the noise job and write its arrays to output/NAME/.
 
-    Image 1 is for training, 2 to 21 for validation, 22 to 121 for the test, whatever num_images
-    is: more training images are numbered from 122.
+    From the stream of `seed` come image 1 for training, 2 to 101 for validation, and from 102 on
+    what num_images wants beside the first; from that of seed + 1 the test images, test_0 to
+    test_99.
     """
     size, folder = image_size or JOBS["noise"].image_size, Paths(name).arrays
-    check_shape_size(size)
-    first_test, end = 2 + NOISE_VALIDATION, 2 + NOISE_VALIDATION + NOISE_TEST
-    numbers = {
-        "train": [1, *range(end, end + num_images - 1)],
-        "validation": range(2, first_test),
-        "test": range(first_test, end),
-    }
+    check_shape_size(size, shape, placement)
+    numbers = range(1, NOISE_VALIDATION + num_images + 1)
+    splits = dict.fromkeys(numbers[1 : NOISE_VALIDATION + 1], "validation")
+    names = [(f"{number}", f"X_{number}", splits.get(number, "train")) for number in numbers]
+    test = [(f"test_{number}", f"test_{number}", "test") for number in range(NOISE_TEST)]
     with lock(Paths(name).arrays_lock):
         (folder / FILES).unlink(missing_ok=True)  # from here on the old ones are of other pictures
         frames = []
-        for split in numbers:
-            for number in numbers[split]:
-                create_data(1, size, shape, fill, seed=seed, first=number, folder=folder)
-                x, y = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
-                frames.append(Frame(f"X_{number}", x, y, split, subject=f"X_{number}"))
+        for names_of_seed, stream in ((names, seed), (test, seed + 1)):
+            drawn = draw_shapes(size, shape, fill, placement, stream)
+            for (file, id, split), pair in zip(names_of_seed, drawn):
+                x, y = (ImageFile(str(folder / f"{name}_{file}.png"), "", "") for name in "XY")
+                write_image(x.path, pair[0])
+                write_image(y.path, pair[1])
+                frames.append(Frame(id, x, y, split, subject=id))
+        frames.sort(key=lambda frame: frame.split != "train")  # the training images come first
         write_arrays(folder, frames, Form(size, channels or JOBS["noise"].network.channels))
 
 

@@ -9,7 +9,7 @@ def find_scale(images, rows, standardize):
     """The mean and std to standardize with, as a recipe's field says: of the rows, None and None
     for each image's own, or 0 and 255.
     """
-    if standardize == "training":
+    if standardize in ("training", "set"):
         return mean_and_std(images, rows)
     return {"image": (None, None), "none": (0.0, 255.0)}[standardize]
 

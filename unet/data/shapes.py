@@ -1,5 +1,6 @@
 """Shapes on noise, as the noise document draws them."""
 
+import itertools
 from pathlib import Path
 
 from unet import LARGEST_IMAGE
@@ -10,61 +11,79 @@ cv2 = lazy("cv2")
 np = lazy("numpy")
 pixels = lazy("unet.data.pixels")
 
+LEAST, MOST = 15, 39  # pixels: radius of a circle, side of a rectangle
+PLACEMENTS = ("document", "anywhere")
+
 
 def create_data(
     num_images=1,
     image_size=(160, 160),
     shape="circle",
     fill="noise",
-    num_shapes=1,
+    placement="document",
     seed=1,
-    first=1,
     folder=None,
 ):
-    """Filled shapes on noise, as the noise document draws them.
+    """The first images that draw_shapes draws, and their masks: uint8 (N, H, W, 1) twice.
 
-    Returns (images, masks), uint8 (N, H, W, 1): integer noise 0..79, in the shape a second noise
-    0..79 on top (fill "noise") or the value 80 ("constant"); masks 0 and 255. A circle has a
-    radius of 15..39 pixels, a rectangle half sides of 15..39, both wholly inside. Image i, counted
-    from `first`, depends on `seed` and i alone. With a folder, saves X_i.png and Y_i.png there.
-    Raises ValueError for an image side under 32 pixels.
+    With a folder, saves them there as X_1.png and Y_1.png, X_2.png and so on. Raises ValueError
+    for an image in which no shape has room.
     """
-    check_shape_size(image_size)
+    check_shape_size(image_size, shape, placement)
     images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
-    for row, number in enumerate(range(first, first + num_images)):
-        rng = np.random.default_rng((seed, number))
-        image, mask = images[row, ..., 0], masks[row, ..., 0]
-        image[:] = rng.integers(0, 80, image_size)
-        for _ in range(num_shapes):
-            _draw_shape(mask, shape, rng)
-        inside = mask > 0
-        if fill == "noise":
-            image[inside] += rng.integers(0, 80, inside.sum(), dtype=np.uint8)
-        else:
-            image[inside] = 80
+    drawn = draw_shapes(image_size, shape, fill, placement, seed)
+    for row, (image, mask) in enumerate(itertools.islice(drawn, num_images)):
+        images[row], masks[row] = image, mask
         if folder:
-            pixels.write_image(Path(folder) / f"X_{number}.png", images[row])
-            pixels.write_image(Path(folder) / f"Y_{number}.png", masks[row])
+            pixels.write_image(Path(folder) / f"X_{row + 1}.png", image)
+            pixels.write_image(Path(folder) / f"Y_{row + 1}.png", mask)
     return images, masks
 
 
-def _draw_shape(mask, shape, rng):
-    height, width = mask.shape
-    half_y, half_x = rng.integers(15, min(40, height // 2, width // 2), 2)
-    if shape == "circle":
-        half_x = half_y
-    y, x = int(rng.integers(half_y, height - half_y)), int(rng.integers(half_x, width - half_x))
-    if shape == "circle":
-        cv2.circle(mask, (x, y), int(half_y), 255, thickness=cv2.FILLED)
-    else:
-        mask[y - half_y : y + half_y + 1, x - half_x : x + half_x + 1] = 255
+def draw_shapes(image_size, shape="circle", fill="noise", placement="document", seed=1):
+    """Yield image after image with its mask, uint8 (H, W, 1), all out of one stream of NumPy's
+    legacy generator, as the noise document's code does: seed 1 begins with its author's image.
+
+    An image is integer noise 0..79; in the shape a second noise 0..79 is added (fill "noise") or
+    all is 80 ("constant"). A circle has a radius of 15..39 pixels and stays two radii away from
+    every side, or with placement "anywhere" just inside; a rectangle has sides of 15..39 and lies
+    inside. Masks are 0 and 255.
+    """
+    rng = np.random.RandomState(seed)
+    while True:
+        mask = np.zeros((*image_size, 1), np.uint8)
+        draw = _draw_circle if shape == "circle" else _draw_rectangle
+        draw(mask[..., 0], placement, rng)
+        image = rng.randint(0, 80, image_size)[..., None]
+        if fill == "noise":
+            image += (mask > 0) * rng.randint(0, 80, image_size)[..., None]
+        else:
+            image[mask > 0] = 80
+        yield image.astype(np.uint8), mask
 
 
-def check_shape_size(image_size):
+def _draw_circle(mask, placement, rng):
+    margin = 2 if placement == "document" else 1  # radii from the middle to a side, at the least
+    most = min(MOST, (min(mask.shape) - 1) // (2 * margin))
+    radius = rng.randint(LEAST, most + 1)
+    y, x = (rng.randint(margin * radius, length - margin * radius) for length in mask.shape)
+    cv2.circle(mask, (x, y), radius, 255, thickness=cv2.FILLED)
+
+
+def _draw_rectangle(mask, placement, rng):
+    sides = [rng.randint(LEAST, min(MOST, length - 2) + 1) for length in mask.shape]
+    y, x = (rng.randint(0, length - side - 1) for length, side in zip(mask.shape, sides))
+    mask[y : y + sides[0], x : x + sides[1]] = 255
+
+
+def check_shape_size(image_size, shape="circle", placement="document"):
     """Raise ValueError for an image in which no shape has room."""
     height, width = image_size
-    if min(height, width) < 32 or height * width > LARGEST_IMAGE:
+    is_roomy = (shape, placement) == ("circle", "document")
+    least = 4 * LEAST + 1 if is_roomy else 2 * LEAST + 2
+    if min(height, width) < least or height * width > LARGEST_IMAGE:
+        remedy = " or --placement anywhere" if is_roomy and min(height, width) < least else ""
         raise InputError(
-            f"image size {height}x{width}: shapes of radius 15 need 32x32 or more, and an "
-            f"image has {LARGEST_IMAGE:,} pixels at the most; pass another --image-size"
+            f"image size {height}x{width}: a {shape} needs {least}x{least} or more, and an "
+            f"image has {LARGEST_IMAGE:,} pixels at the most; pass another --image-size{remedy}"
         )

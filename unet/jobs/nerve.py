@@ -13,6 +13,7 @@ DOCUMENT = Job(  # 7,846,081 parameters
         batch_size=32,
         epochs=20,
         metrics=("dice_coef", "dice_per_image"),
+        validation_split=0,
     ),
     image_size=(64, 80),
     raw="--raw DIR|ZIP with train/S_N.tif, train/S_N_mask.tif and test/N.tif",

@@ -14,7 +14,16 @@ DOCUMENT = Job(  # 13,360,593 parameters
         skip_first=False,
         initializer="he_normal",
     ),
-    Recipe("sgd", learning_rate=1e-3, loss="dice", batch_size=1, epochs=20, repeats=100),
+    Recipe(
+        "sgd",
+        learning_rate=1e-3,
+        loss="dice",
+        batch_size=1,
+        epochs=20,
+        repeats=100,
+        standardize="set",
+        keep="last",
+    ),
     image_size=(160, 160),
     raw="",
 )

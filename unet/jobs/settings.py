@@ -177,8 +177,11 @@ class Recipe:
     repeats: int = 1  # how often each training image comes in one epoch
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
-    standardize: str = (
-        "training"  # (x - mean) / std of all images; "image": of each; "none": x / 255
+    # (x - mean) / std, of the training images; "set": training, validation and test images each of
+    # their own; "image": of each; "none": x / 255
+    standardize: str = "training"
+    keep: str = (
+        "best"  # weights: by the validation's loss, else the training's; "last": of the end
     )
     window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
     augmentation: Augmentation = Augmentation()

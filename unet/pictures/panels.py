@@ -129,12 +129,8 @@ def panel(pixels, caption, least=MIN_PANEL, most=MAX_PANEL):
 
 
 def draw_channels(result):
-    """The noise document's picture, RGB: the image, with the truth in blue and the prediction in
-    red.
+    """The noise document's picture, RGB: probability in red, truth in blue, black else; what
+    agrees is magenta.
     """
-    picture = as_rgb(result.image)
-    picture[..., 2] = np.maximum(picture[..., 2], 255 * result.truth)
-    picture[..., 0] = np.maximum(
-        picture[..., 0], np.round(result.probability[..., 0] * 255).astype(np.uint8)
-    )
-    return picture
+    red, blue = np.round(255 * result.probability[..., 0]), 255 * result.truth
+    return np.stack([red, np.zeros_like(red), blue], axis=-1).astype(np.uint8)

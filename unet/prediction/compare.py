@@ -52,6 +52,7 @@ def show_pair(page, first, second, names, dice, classes):
 
     def draw_picture(path):
         write_image(path, draw_pair(first, second, names, dice, classes))
+        return path
 
     facts = [f"{name} {value:.3f}" for name, value in zip(names, dice)]
     predictions = first.prediction, second.prediction
@@ -80,6 +81,16 @@ def check_comparable(run, other, is_of_folder):
         raise InputError(
             f"{names}: {Paths(run.record.arrays).arrays} has changed between their trainings; "
             "compare them on a folder: --images DIR --masks DIR"
+        )
+
+
+def check_unseen(run, is_seen):
+    """Raise InputError for a run that is to be compared on images that it was trained on."""
+    if is_seen:
+        raise InputError(
+            f"{Paths(run.name).record}: its training held no image out, so there is none to "
+            f"compare on; {run.remedy} with --validation-split 0.2 or --folds 5, or pass "
+            "--images DIR --masks DIR"
         )
 
 

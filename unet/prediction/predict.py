@@ -155,7 +155,7 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
     """
     check_arrays(run, arrays)
     images = arrays.test_images
-    probabilities = predict_shared(run, images, devices)
+    probabilities = predict_shared(run.of_set(images), images, devices)
     if devices.process_id:
         collections.deque(probabilities, maxlen=0)  # take part, keep nothing
         return

@@ -20,6 +20,7 @@ from unet.prediction.scores import THRESHOLDS, HeldOut, class_dice, count_pixels
 from unet.prediction.scoring import SCORES, score
 from unet.runs import Paths
 
+SEEN = "all of them seen in training, which held none out: expect less of other images"
 OF_TRAINING = ("curves", "progress", "filmstrip")  # pictures in vis/NAME that are train.py's
 
 
@@ -34,10 +35,12 @@ def file_name(id):
 
 
 class Scores:
-    """The scores of a run's Results, one image after the other."""
+    """The scores of a run's Results, one image after the other; are_seen: they are of images that
+    it was trained on.
+    """
 
-    def __init__(self, run):
-        self.run = run
+    def __init__(self, run, are_seen=False):
+        self.run, self.are_seen = run, are_seen
         self.rows = []  # (id, *SCORES)
         self.pixels = []  # count_classes of each
         self.levels = []  # rows of HeldOut, of two classes
@@ -75,8 +78,11 @@ class Scores:
 
     def write(self, folder):
         """Write each image's scores to scores.csv and their means to scores.json."""
-        write_text(folder / "scores.csv", csv_text(("image", *SCORES), self.rows))
-        means = {"num_images": len(self), **self.means()}
+        header, rows = ("image", *SCORES), self.rows
+        if self.are_seen:
+            header, rows = (*header, "seen_in_training"), [(*row, "yes") for row in rows]
+        write_text(folder / "scores.csv", csv_text(header, rows))
+        means = {"num_images": len(self), "seen_in_training": self.are_seen, **self.means()}
         write_text(folder / "scores.json", json.dumps(means, indent=1))
 
     def figures(self):
@@ -100,7 +106,8 @@ class Scores:
             mean = means["mean_of_classes"]
             lines.append(f"Dice of all pixels: {dice}; mean without the background {mean:.3f}")
         worst = f"worst {means['worst_dice']:.3f}"
-        lines.append(f"Dice {means['dice']:.3f} ({worst}) over {len(self)} images, {rule}")
+        seen = f"; {SEEN}" if self.are_seen else ""
+        lines.append(f"Dice {means['dice']:.3f} ({worst}) over {len(self)} images, {rule}{seen}")
         return "\n".join(lines)
 
 
@@ -134,10 +141,10 @@ class Page:
 
     def add(self, result, predictions, dice, draw_picture, facts=None):
         """Show an image with its predictions, masks of class numbers; draw_picture(path) writes
-        the picture at its own size.
+        the picture at its own size and returns where it lies.
         """
-        picture = f"{picture_name(result.id, self.names)}.png"
-        draw_picture(self.folder / picture)
+        path = self.folder / f"{picture_name(result.id, self.names)}.png"
+        picture = draw_picture(path).name
         sizes = write_layers(
             self.layers,
             len(self.images) + 1,
@@ -176,11 +183,15 @@ def picture_name(id, taken):
 
 
 def draw_result(result, dice, path, run):
-    """Write the side-by-side picture of a Result, for noise the document's picture, too."""
+    """Write the side-by-side picture of a Result and return its path; of noise its document's
+    picture has the given one, and this one stands beside it.
+    """
     caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
-    write_image(path, draw(result, caption, run.classes))
     if run.record.job == "noise" and dice is not None:
-        write_image(path.with_name(f"{path.stem}_channels.png"), draw_channels(result))
+        write_image(path, draw_channels(result))
+        path = path.with_name(f"{path.stem}_panels.png")
+    write_image(path, draw(result, caption, run.classes))
+    return path
 
 
 def describe(name, record, num_networks):

@@ -1,12 +1,12 @@
 """A trained run, loaded from its files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 
 from unet.data.classes import SegmentClass
-from unet.data.scale import standardize
+from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
 from unet.runs import Decision, Paths, Record, command, read_record
 from unet.weights import load_weights
@@ -47,8 +47,24 @@ class Run:
         return tuple(SegmentClass(c["name"], tuple(c["color"])) for c in self.record.classes)
 
     @property
+    def holds_out(self):
+        """Whether the training held any image out."""
+        return any(network.record.validation for network in self.networks)
+
+    @property
     def name(self):
         return Paths(self.record.name).run
+
+    def of_set(self, images):
+        """This run for a set of uint8 images (N, H, W, C), which has a mean and std of its own
+        where the recipe says so.
+        """
+        if self.record.recipe.get("standardize") != "set":
+            return self
+        mean, std = mean_and_std(images, range(len(images)))
+        records = [replace(n.record, mean=mean, std=std) for n in self.networks]
+        networks = (replace(n, record=r) for n, r in zip(self.networks, records))
+        return replace(self, networks=tuple(networks))
 
     @property
     def remedy(self):
@@ -115,12 +131,27 @@ def check_arrays(run, arrays):
 
 def validation_rows(run, arrays):
     """Numbers of the rows that the training held out, a list for each network; raises InputError
-    where the arrays are not those of the run.
+    where the arrays are not those of the run, and where it held none out.
     """
     check_arrays(run, arrays)
+    check_images(run, arrays)
     row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
     held_out = [network.record.validation for network in run.networks]
-    if not all(id in row_of for ids in held_out for id in ids):
+    if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
+        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.remedy}")
+    if not any(held_out):
+        raise InputError(
+            f"{Paths(run.name).record}: training held no image out; {run.remedy} with "
+            "--validation-split 0.2 or --folds 5, or give images: test.py --images, data.py "
+            "--test-images"
+        )
+    return [sorted(row_of[id] for id in ids) for ids in held_out]
+
+
+def check_images(run, arrays):
+    """Raise InputError for arrays of other images than those that the run was trained on."""
+    ids = {file["id"] for file in arrays.files}
+    if not all(id in ids for network in run.networks for id in network.record.validation):
         raise InputError(
             f"the arrays are of other images than those of the training; {run.remedy}"
         )
@@ -130,11 +161,3 @@ def validation_rows(run, arrays):
             f"{folder}: holds other images than those of the training, under the same names; run "
             f"data.py as before, or {run.remedy}"
         )
-    if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
-        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.remedy}")
-    if not any(held_out):
-        raise InputError(
-            f"{Paths(run.name).record}: training held no image out; {run.remedy} with a "
-            "--validation-split, or give images: test.py --images, data.py --test-images"
-        )
-    return [sorted(row_of[id] for id in ids) for ids in held_out]

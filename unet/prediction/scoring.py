@@ -13,7 +13,7 @@ from unet.data.pixels import decode_image, decode_mask
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
-from unet.prediction.run import check_arrays, validation_rows
+from unet.prediction.run import check_arrays, check_images, validation_rows
 from unet.prediction.scores import HeldOut, class_dice, count_classes, count_pixels, mean_dice
 from unet.runs import Paths, command
 
@@ -39,18 +39,29 @@ def make_result(run, id, image, probability, truth):
     return Result(id, image, probability, prediction, truth)
 
 
-class HeldOutImages:
-    """The Results of the images with a truth that a run's training did not see: of the test images
-    where they have masks (noise), else of the validation share. Raises InputError.
+class PreparedImages:
+    """The Results of the images with a truth in a run's arrays: of the test images where they have
+    masks (noise), else of the validation share, and where nothing was held out of the training
+    images, which are `seen` then. Raises InputError.
     """
 
     def __init__(self, run):
-        self.run, self.arrays = run, load_arrays(run.record.arrays, run.record.job)
+        self.arrays = load_arrays(run.record.arrays, run.record.job)
         check_arrays(run, self.arrays)
         self.are_tested = has_test_masks(self.arrays)
-        self.count = len(self.arrays.test_files)
-        if not self.are_tested:
+        self.run = self.fit(run)
+        self.are_seen = not (self.are_tested or run.holds_out)
+        if self.are_tested:
+            self.count = len(self.arrays.test_files)
+        elif self.are_seen:
+            check_images(run, self.arrays)
+            self.count = len(self.arrays.files)
+        else:
             self.count = sum(map(len, validation_rows(run, self.arrays)))
+
+    def fit(self, run):
+        """A run as it predicts these images, one after the other."""
+        return run.of_set(self.arrays.test_images) if self.are_tested else run
 
     def __len__(self):
         return self.count
@@ -63,10 +74,12 @@ class HeldOutImages:
                 id, image = arrays.test_files[row]["id"], arrays.test_images[row]
                 yield make_result(run, id, image, probability, truth)
             return
-        for row, probability in predict_held_out(run, arrays):
+        images = arrays.images
+        seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
+        for row, probability in seen or predict_held_out(run, arrays):
             mask = arrays.masks[row][..., 0]
             truth = mask if arrays.classes else mask // 255
-            yield make_result(run, arrays.files[row]["id"], arrays.images[row], probability, truth)
+            yield make_result(run, arrays.files[row]["id"], images[row], probability, truth)
 
     def read_test_mask(self, row):
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
@@ -92,6 +105,8 @@ class FolderImages:
     threshold, white_level: as for data.py; skip_bad: leave out what cannot be read, and say so.
     """
 
+    are_seen = False
+
     def __init__(self, run, images, masks=None, threshold=None, white_level=65535, skip_bad=False):
         if run.classes and threshold is not None:
             raise InputError("--threshold is for masks of two classes; leave it out")
@@ -101,6 +116,10 @@ class FolderImages:
             self.frames = read_folders(images, masks)
         else:
             self.frames = without_masks(files_by_id(list_images(images, recursive=False)))
+
+    def fit(self, run):
+        """A run as it predicts these images."""
+        return run
 
     def __len__(self):
         return len(self.frames)

@@ -2,6 +2,7 @@
 to stop or computes no number.
 """
 
+import json
 import math
 import shutil
 import time
@@ -23,8 +24,8 @@ INTERVAL = 300  # seconds between checkpoints inside an epoch
 
 
 class RunFiles(keras.callbacks.Callback):
-    """After each epoch: last weights, best weights by validation loss, weights/NAME.json and .csv,
-    and the checkpoint, each whole. Inside an epoch a checkpoint every INTERVAL seconds, and one
+    """After each epoch: last weights, those that the recipe keeps, weights/NAME.json and .csv, and
+    the checkpoint, each whole. Inside an epoch a checkpoint every INTERVAL seconds, and one
     when a signal asks to stop.
 
     progress: the Progress to go on from; record: what weights/NAME.json is to say. can_pause:
@@ -40,9 +41,11 @@ class RunFiles(keras.callbacks.Callback):
         self.is_new, self.record = not progress.record, record
         if progress.record:
             try:
-                self.record = parse_record(progress.record, progress.name)
+                begun = parse_record(progress.record, progress.name)
             except DAMAGES as error:
                 raise damaged(self.paths.checkpoint, error) from error
+            check_same_recipe(begun, record)
+            self.record = begun
         self.signals = StopSignals(self.describe_resume)
         self.epoch, self.first_step = progress.epoch, progress.step
         self.start = self.saved = time.monotonic()
@@ -135,7 +138,8 @@ class RunFiles(keras.callbacks.Callback):
         values = self.read_values()  # before anything is written
         row = {"epoch": epoch + 1, "seconds": round(self.seconds(), 2), **logs}
         history, best = [*self.history, row], self.progress.best
-        is_best = best is None or loss < best
+        keeps_last = self.record.recipe.get("keep") == "last"
+        is_best = best is None or loss < best or keeps_last
         if is_best:
             self.record.best, best = row, loss
         self.write_files(history, is_best)
@@ -196,15 +200,30 @@ class RunFiles(keras.callbacks.Callback):
         check_room(paths[0], max(size, 3 * size - there))
 
     def describe_best(self):
-        """The best epoch's losses and scores."""
+        """Losses and scores of the epoch whose weights are kept."""
         best = self.record.best
         scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
-        return f"best epoch {best['epoch']}: {', '.join(scores)}"
+        kept = self.record.recipe.get("keep", "best")
+        return f"{kept} epoch {best['epoch']}: {', '.join(scores)}"
 
     def describe_resume(self):
         """How to go on after a stop."""
         train = command("train.py", self.paths.run, self.record.job)
         return f"{train} --resume goes on after {self.kept.describe()}"
+
+
+def check_same_recipe(begun, record):
+    """Raise InputError where the Record of an interrupted training has another recipe or network
+    than the same options give now: another version of the project began it.
+    """
+    recipe = json.loads(json.dumps(record.recipe))
+    differ = [key for key, value in begun.recipe.items() if value != recipe.get(key)]
+    differ += [key for key, v in vars(record.network).items() if v != getattr(begun.network, key)]
+    if differ:
+        raise InputError(
+            f"{Paths(begun.name).checkpoint}: begun by a version (commit {begun.commit}) with "
+            f"another {', '.join(differ)}; go on with that version, or start anew without --resume"
+        )
 
 
 def changing_variables(model, step=0):

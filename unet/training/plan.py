@@ -67,7 +67,8 @@ def check_job(name, job, classes):
     for field, value, allowed in (
         ("recipe.loss", recipe.loss, LOSSES),
         ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
-        ("recipe.standardize", recipe.standardize, ("training", "image", "none")),
+        ("recipe.standardize", recipe.standardize, ("training", "set", "image", "none")),
+        ("recipe.keep", recipe.keep, ("best", "last")),
         ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
     ):
         if value not in allowed:

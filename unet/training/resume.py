@@ -72,12 +72,12 @@ def find_source(name, job, resume):
     return find_arrays(name, job)
 
 
-def read_arrays(name, job, resume, seed):
+def read_arrays(name, job, resume):
     """The Arrays that a training reads; those of noise are drawn first where there are none."""
     source = find_source(name, job, resume)
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
     if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
-        prepare_noise(source, seed=seed)
+        prepare_noise(source)
     return load_arrays(source, job)
 
 
