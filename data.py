@@ -4,6 +4,7 @@ python data.py nerve --raw raw
 """
 
 import os
+import sys
 from dataclasses import dataclass
 
 from unet.data.shapes import PLACEMENTS, create_data
@@ -118,16 +119,17 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     """Endless batches of random lines of a table, read from their files, as the car document feeds
     its network.
 
-    table: a CSV file or a mapping (a pandas DataFrame, too) with columns image and mask, paths.
+    table: a CSV file or a mapping (a pandas DataFrame, too) of columns, which are paths: those
+    called image and mask, else images in the first, masks in the second.
     Yields images float32 (B, H, W, 3) in [0, 1], masks float32 (B, H, W, 1) of 0 and 1. Raises
     InputError, OSError.
     """
     if isinstance(table, (str, os.PathLike)):
         pairs = frames.read_table(table, "train")
     else:
-        columns = zip(table["image"], table["mask"], strict=True)
-        rows = [{"image": image, "mask": mask} for image, mask in columns]
-        pairs = frames.table_frames(rows, "train", "table")
+        names, columns = list(table), [table[name] for name in table]
+        rows = [dict(zip(names, row)) for row in zip(*columns, strict=True)]
+        pairs = frames.table_frames(frames.pair_rows(rows, "table"), "train", "table")
     form = forms.Form(image_size, channels=3)
     rng = np.random.default_rng(seed)
     while True:
@@ -200,7 +202,16 @@ def prepare(options):
     return runs.Paths(name).arrays
 
 
+def describe_raw(raw):
+    """What to say where noise is drawn though there are raw files and no job was named."""
+    jobs = frames.jobs_of(raw) or frames.RAW_JOBS
+    commands = " or ".join(f"python data.py {job} --raw {raw}" for job in jobs)
+    return f"no job named, so noise draws its own images; those in {raw}: {commands}"
+
+
 def main(options):
+    if "noise" not in sys.argv and options.job == "noise" and os.path.exists(options.raw):
+        print(describe_raw(options.raw))
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)

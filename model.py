@@ -21,6 +21,7 @@ weights_files = lazy("unet.weights")
 drawing = lazy("unet.pictures.drawing")
 trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
+fit = lazy("unet.training.fit")
 
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
@@ -143,21 +144,25 @@ def get_unet(job="noise", **changes):
     return build_unet(replace(NETWORKS[job], **changes), name=job)
 
 
-def get_model(pretrained_model=None, **changes):
-    """The cadastre network, as its document gets it; with weights if `pretrained_model` names a
-    file.
+def get_model(pretrained_model=None, input_size=(256, 256, 3)):
+    """The cadastre network, compiled, as its document gets it: Adam 1e-3, cross-entropy, accuracy
+    and iou_loss; with weights if `pretrained_model` names a file.
 
     pretrained_model: "dir:file", or a plain path; Keras's .weights.h5, or the .hdf5 of older
-    Keras. changes: as for get_unet. Raises ValueError where the file is missing or of another
-    network.
+    Keras. input_size: (H, W, C), a length of None for any that fits. Raises ValueError for such a
+    size, and where the file is missing or of another network.
     """
-    model = get_unet("cadastre", **changes)
+    if len(input_size) != 3:
+        raise InputError(f"input_size {input_size}: expected height, width and channels")
+    *image_size, channels = input_size
+    model = get_unet("cadastre", image_size=tuple(image_size), channels=channels)
     if pretrained_model:
         folder, colon, file = str(pretrained_model).rpartition(":")
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
         path = Path(folder, file) if is_pair else Path(pretrained_model)
         weights_files.load_weights(model, path)
-    return model
+    recipe = replace(JOBS["cadastre"].recipe, metrics=("accuracy", "iou_loss"))
+    return fit.compile_unet(model, recipe)
 
 
 def load_run(name, weights=None, average=True):

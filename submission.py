@@ -114,8 +114,8 @@ def write_masks(record, files, probabilities, truth):
     def encode(file, probability):
         image = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
         size = file["height"], file["width"]
-        mask = record.decision.mask(pixels.resize(probability, size), rules.min_pixels)
-        return image, run_length_enc(mask, rules.columns_first), size
+        mask = record.decision.mask(pixels.resize(probability, size))
+        return image, run_length_enc(mask, rules.columns_first, rules.min_pixels), size
 
     lines = terminal.map_in_threads(encode, zip(files, probabilities))
     path = runs.Paths(record.name).submission

@@ -4,14 +4,14 @@ python train.py nerve
 """
 
 import contextlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from model import build_unet, load_run
 from unet.errors import check_backend, one_line_errors
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import FITTING_LOSSES
 from unet.lazy import lazy
-from unet.losses import LOSSES, dice_coef, dice_coef_loss
+from unet.losses import dice_coef, dice_coef_loss
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
     check_tensorboard,
@@ -124,18 +124,9 @@ def get_unet():
     """The nerve document's network, compiled: Adam 1e-5, -dice_coef; get_unet of model.py has any
     job's.
     """
-    return compile_unet(build_unet(JOBS["nerve"].network, name="nerve"), JOBS["nerve"].recipe)
-
-
-def compile_unet(model, recipe, num_steps=1):
-    """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps."""
-    model.compile(
-        optimizer=fit.make_optimizer(recipe, num_steps),
-        loss=LOSSES[recipe.loss],
-        metrics=fit.make_metrics(recipe),
-    )
-    fit.build_variables(model)
-    return model
+    job = JOBS["nerve"]
+    recipe = replace(job.recipe, metrics=("dice_coef",))
+    return fit.compile_unet(build_unet(job.network, name="nerve"), recipe)
 
 
 def train_predict(options=Options(job="nerve")):
@@ -180,13 +171,13 @@ def train_network(session, progress):
         model = build_unet(network, name=options.job)
         if options.weights and not progress.record:
             weights.load_weights(model, options.weights)
-        compile_unet(model, recipe, recipe.epochs * len(training))
+        fit.compile_unet(model, recipe, recipe.epochs * len(training))
         model.short_batches = batches.short_batches(training, validation)
         files.set_model(model)
         files.restore()
         if session.is_first:
             files.check_room()
-        watching = session.callbacks(files, training, rows, sizes, mean_std, network)
+        watching = session.callbacks(files, training, validation, sizes, network)
         plan.describe_plan(progress, rows, arrays, model, recipe, training, devices)
         with files.signals.caught() if not options.hosts else contextlib.nullcontext():
             fit.fit(model, training, validation, recipe.epochs, watching, progress)

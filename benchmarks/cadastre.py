@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.measure import read_numbers
 from model import build_unet
-from train import compile_unet
 from unet.data.arrays import load_arrays
 from unet.data.batches import make_batches
 from unet.data.split import split_rows
@@ -24,6 +23,7 @@ from unet.jobs import RECIPES
 from unet.jobs.settings import THRESHOLD
 from unet.machine.disk import csv_text, write_text
 from unet.options import option, parse_options
+from unet.training.fit import compile_unet
 from unet.training.monitor import CONSTANT
 
 FOLDER = Path(__file__).parent

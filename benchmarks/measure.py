@@ -14,11 +14,11 @@ import keras
 import numpy as np
 
 from model import build_unet
-from train import compile_unet
 from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.machine.disk import read_csv
 from unet.runs import Record
+from unet.training.fit import compile_unet
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 import data
 from benchmarks.measure import read_numbers, scale_record
 from model import build_unet
-from train import compile_unet
 from unet.data.arrays import Arrays
 from unet.data.batches import make_batches
 from unet.data.scale import find_scale
@@ -31,6 +30,7 @@ from unet.options import option, parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
+from unet.training.fit import compile_unet
 
 FOLDER = Path(__file__).parent
 

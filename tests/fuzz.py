@@ -66,12 +66,12 @@ def rle(content):
     code = data.ConsumeUnicode(200)
     mask = np.frombuffer(content.ljust(height * width, b"\0"), np.uint8)[: height * width] > 127
     mask = mask.reshape(height, width)
-    again = run_length.run_length_enc(mask, columns_first)
+    again = run_length.run_length_enc(mask, columns_first, 0)
     assert (run_length.run_length_dec(again, height, width, columns_first) == mask).all()
     with contextlib.suppress(InputError):
         mask = run_length.run_length_dec(code, height, width, columns_first)
         assert mask.shape == (height, width)
-        again = run_length.run_length_enc(mask, columns_first)
+        again = run_length.run_length_enc(mask, columns_first, 0)
         assert (run_length.run_length_dec(again, height, width, columns_first) == mask).all()
         assert mask.sum() == sum(map(int, code.split()[1::2]))
 

@@ -111,7 +111,7 @@ def test_cadastre_skips_leave_before_normalization_but_after_dropout():
 def test_cadastre_normalizes_with_averages_that_settle_in_short_runs():
     normalizations = layers_of(get_unet("cadastre"), layers.BatchNormalization)
     assert len(normalizations) == 19
-    assert {layer.momentum for layer in normalizations} == {0.9}
+    assert {layer.momentum for layer in normalizations} == {0.99}
 
 
 def test_cadastre_upsamples_by_a_2x2_convolution_without_normalization():
@@ -289,17 +289,17 @@ def test_two_classes_add_up_to_one():
 
 class TestGetModel:
     def test_it_loads_weights_from_a_dir_and_a_file(self, place):
-        trained = get_model(**SMALL)
+        trained = get_model(input_size=(32, 48, 3))
         trained.save_weights("unet.weights.h5")
         for name in ("unet.weights.h5", f"{place}:unet.weights.h5"):
-            loaded = get_model(name, **SMALL)
+            loaded = get_model(name)
             for old, new in zip(trained.weights, loaded.weights):
                 np.testing.assert_array_equal(old, new)
 
     def test_it_loads_the_hdf5_of_older_keras(self, place):
-        trained = get_model(**SMALL)
+        trained = get_model(input_size=(32, 48, 3))
         trained.save("weight.hdf5")  # the legacy format, as the document's file has it
-        loaded = get_model(f"{place}:weight.hdf5", **SMALL)
+        loaded = get_model(f"{place}:weight.hdf5")
         for old, new in zip(trained.weights, loaded.weights):
             np.testing.assert_array_equal(old, new)
 
@@ -310,7 +310,21 @@ class TestGetModel:
     def test_weights_of_another_network_are_refused(self, place):
         get_unet("nerve", **SMALL).save_weights("nerve.weights.h5")
         with pytest.raises(ValueError, match=r"nerve.weights.h5: not weights of this network"):
-            get_model("nerve.weights.h5", **SMALL)
+            get_model("nerve.weights.h5")
+
+    def test_it_is_compiled_as_the_document_has_it(self):
+        model = get_model(input_size=(32, None, 1))
+        assert model.input_shape == (None, 32, None, 1)
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+        assert float(model.optimizer.learning_rate) == pytest.approx(1e-3)
+        scores = model.evaluate(
+            np.ones((2, 32, 64, 1)), np.ones((2, 32, 64, 1)), verbose=0, return_dict=True
+        )
+        assert set(scores) == {"loss", "accuracy", "iou_loss"}
+
+    def test_a_size_without_channels_is_refused(self):
+        with pytest.raises(ValueError, match=r"input_size \(256, 256\): expected height"):
+            get_model(input_size=(256, 256))
 
 
 def test_a_saved_model_comes_back_whole(place):

@@ -152,15 +152,15 @@ class Decision:
     threshold: float = THRESHOLD  # a probability above it is foreground
     min_area: float = 0.0  # a smaller mask, as a share of its image, counts as empty
 
-    def mask(self, probability, min_pixels=0):
+    def mask(self, probability):
         """bool (H, W): the foreground of probabilities (H, W, 1), empty if it is smaller than
-        min_area or min_pixels. Of classes (H, W, K) the number of the most probable, uint8 (H, W).
+        min_area. Of classes (H, W, K) the number of the most probable, uint8 (H, W).
         """
         if probability.shape[-1] > 1:
             return probability.argmax(axis=-1).astype(np.uint8)
         mask = probability[..., 0] > self.threshold
         num_pixels = np.count_nonzero(mask)  # sum takes six times as long
-        return mask & (num_pixels >= max(self.min_area * mask.size, min_pixels))
+        return mask & (num_pixels >= self.min_area * mask.size)
 
 
 @dataclass

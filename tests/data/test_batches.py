@@ -10,7 +10,8 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 import data
 from unet.data.arrays import load_arrays
-from unet.data.batches import Batches
+from unet.data.augment import border_weights
+from unet.data.batches import Batches, BorderWeights, make_batches
 from unet.data.scale import find_scale, mean_and_std, standardize
 from unet.data.split import fold_rows, split_rows
 from unet.jobs import JOBS
@@ -164,13 +165,13 @@ def test_validation_shows_each_row_once_and_the_last_batch_short(arrays):
 
 def test_windows_come_with_weights_and_the_masks_middle(arrays):
     rows, window = np.arange(4), ((60, 44), (28, 20))
-    recipe = replace(WEIGHTED, batch_size=2)
-    batches = Batches(arrays, rows, 4, recipe, (0.0, 255.0), window)
+    recipe, weights_of = replace(WEIGHTED, batch_size=2), BorderWeights(arrays.masks, rows)
+    batches = Batches(arrays, rows, 4, recipe, (0.0, 255.0), window, weights=weights_of)
     images, masks, weights = batches[0]
     assert (images.shape, masks.shape) == ((2, 60, 44, 1), (2, 28, 20, 1))
     assert weights.shape == (2, 28, 20)
     np.testing.assert_array_equal(masks, arrays.masks[:2, 18:46, 30:50] > 0)
-    moved = Batches(arrays, rows, 4, recipe, (0.0, 255.0), window, 7)
+    moved = Batches(arrays, rows, 4, recipe, (0.0, 255.0), window, 7, weights=weights_of)
     first = moved[0][0].copy()
     np.testing.assert_array_equal(moved[0][0], first)
     moved.on_epoch_end()
@@ -179,8 +180,32 @@ def test_windows_come_with_weights_and_the_masks_middle(arrays):
 
 def test_whole_images_get_weights_where_the_loss_has_them(arrays):
     recipe = replace(RECIPE, batch_size=2, loss="weighted_cross_entropy")
-    images, masks, weights = Batches(arrays, np.arange(4), 4, recipe, (0.0, 255.0), WHOLE)[0]
-    assert weights.shape == masks.shape[:3]
+    split = np.arange(4), np.arange(4, 8)
+    for batches in make_batches(arrays, split, recipe, (0.0, 255.0), 1, WHOLE):
+        images, masks, weights = batches[0]
+        assert weights.shape == masks.shape[:3]
+
+
+def test_weights_are_made_once_a_mask_with_the_training_sets_balance_and_move_with_it(arrays):
+    rows, square = np.arange(4), ((64, 64), (64, 64))
+    recipe = replace(
+        RECIPE,
+        batch_size=4,
+        loss="weighted_cross_entropy",
+        augmentation=Augmentation(symmetry="turns"),
+    )
+    masks = np.ascontiguousarray(arrays.masks[:, :, 8:72])
+    arrays = replace(arrays, images=arrays.images[:, :, 8:72], masks=masks)
+    training, _ = make_batches(arrays, (rows, []), recipe, (0.0, 255.0), 1, square)
+    share = np.mean(masks[rows] > 0)
+    assert not any(np.isclose(np.mean(masks[row] > 0), share, rtol=0.01) for row in rows)
+    for _ in range(3):
+        _, moved, weights = training[0]
+        for mask, of_mask in zip(moved, weights):  # a turned mask has the turned mask's map
+            np.testing.assert_allclose(of_mask, border_weights(mask, share), rtol=1e-5)
+        training.on_epoch_end()
+    info = training.weights.of_row.cache_info()
+    assert (info.misses, info.hits) == (4, 8)
 
 
 def test_whole_images_are_moved_where_the_recipe_says_so(arrays):

@@ -59,13 +59,54 @@ class TestCreateData:
         dy, dx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
         assert len(y) == (dy**2 + dx**2 <= radius**2).sum()
 
-    def test_radii_and_places_reach_their_bounds(self):
-        masks = create_data(600, seed=0)[1][..., 0] > 0
-        radii = (masks.any(axis=2).sum(axis=1) - 1) / 2
-        assert (radii.min(), radii.max()) == (15, 39)
-        places = masks.any(axis=(0, 2))
-        assert places[:3].any()
-        assert places[-3:].any()
+    def test_seed_1_draws_the_authors_own_image(self):
+        """A circle of radius 20 at row 52, column 112, as his picture shows."""
+        y, x = np.nonzero(create_data()[1][0, ..., 0])
+        assert (y.min(), y.max(), x.min(), x.max()) == (32, 72, 92, 132)
+
+    @pytest.mark.parametrize("shape", ["circle", "rectangle"])
+    def test_draws_come_in_the_documents_order_out_of_one_stream(self, shape):
+        rng = np.random.RandomState(7)
+        for image, mask in zip(*create_data(30, shape=shape, seed=7)):
+            if shape == "circle":
+                radius = rng.randint(15, 40)
+                row, column = rng.randint(2 * radius, 160 - 2 * radius, 2)
+                y, x = np.mgrid[:160, :160]
+                inside = (y - row) ** 2 + (x - column) ** 2 <= radius**2
+            else:
+                height, width = rng.randint(15, 40, 2)
+                top, left = rng.randint(0, 160 - height - 1), rng.randint(0, 160 - width - 1)
+                inside = np.zeros((160, 160), bool)
+                inside[top : top + height, left : left + width] = True
+            noise, more = rng.randint(0, 80, (160, 160)), rng.randint(0, 80, (160, 160))
+            np.testing.assert_array_equal(mask[..., 0], 255 * inside)
+            np.testing.assert_array_equal(image[..., 0], noise + inside * more)
+
+    @pytest.mark.parametrize(("placement", "margin"), [("document", 2), ("anywhere", 1)])
+    def test_circles_keep_their_distance_from_the_border(self, placement, margin):
+        masks = create_data(600, placement=placement, seed=0)[1][..., 0] > 0
+        radii, nearest = [], []
+        for mask in masks:
+            y, x = np.nonzero(mask)
+            radius = np.ptp(y) // 2
+            radii.append(radius)
+            sides = y.min(), 159 - y.max(), x.min(), 159 - x.max()
+            nearest.append(min(sides) - (margin - 1) * radius)
+        assert (min(radii), max(radii)) == (15, 39)
+        assert 0 <= min(nearest) <= 1  # randint leaves its upper bound out
+        assert max(nearest) > 10
+
+    def test_no_image_is_too_small_for_what_is_drawn(self):
+        for shape, placement, least in (
+            ("circle", "document", 61),
+            ("circle", "anywhere", 32),
+            ("rectangle", "document", 32),
+        ):
+            for size in ((least, least), (least, 90), (90, least + 1)):
+                masks = create_data(50, size, shape, placement=placement)[1] > 0
+                area = masks.sum(axis=(1, 2, 3))
+                assert area.min() >= 15 * 15
+                assert area.max() < np.pi * 39.5**2
 
     def test_noise_is_0_to_79_and_a_second_one_is_added_inside(self):
         images, masks = create_data(20)
@@ -85,34 +126,39 @@ class TestCreateData:
             box = mask.any(axis=1).sum() * mask.any(axis=0).sum()
             assert mask.sum() == box
 
-    def test_an_image_depends_on_its_seed_and_number_alone(self):
-        all_of_them = create_data(5, seed=3)[0]
-        np.testing.assert_array_equal(create_data(2, seed=3, first=4)[0], all_of_them[3:])
-        assert not np.array_equal(create_data(1, seed=4)[0], all_of_them[:1])
-
-    def test_several_shapes_make_more_foreground(self):
-        one, many = (create_data(10, num_shapes=count)[1].mean() for count in (1, 6))
-        assert many > 2 * one
+    def test_the_first_images_of_a_seed_are_the_same_however_many_follow(self):
+        np.testing.assert_array_equal(create_data(2, seed=3)[0], create_data(5, seed=3)[0][:2])
+        assert not np.array_equal(create_data(1, seed=4)[0], create_data(1, seed=3)[0])
 
     def test_pictures_are_saved_by_number(self, place):
-        images, masks = create_data(2, image_size=(64, 48), first=7, folder="here")
-        assert sorted(os.listdir("here")) == ["X_7.png", "X_8.png", "Y_7.png", "Y_8.png"]
-        np.testing.assert_array_equal(cv2.imread("here/X_8.png", -1), images[1, ..., 0])
-        np.testing.assert_array_equal(cv2.imread("here/Y_7.png", -1), masks[0, ..., 0])
+        images, masks = create_data(2, image_size=(64, 70), folder="here")
+        assert sorted(os.listdir("here")) == ["X_1.png", "X_2.png", "Y_1.png", "Y_2.png"]
+        np.testing.assert_array_equal(cv2.imread("here/X_2.png", -1), images[1, ..., 0])
+        np.testing.assert_array_equal(cv2.imread("here/Y_1.png", -1), masks[0, ..., 0])
 
     def test_an_image_too_small_for_a_shape_is_refused(self):
-        with pytest.raises(ValueError, match="need 32x32 or more"):
-            create_data(image_size=(31, 160))
+        with pytest.raises(ValueError, match="needs 61x61 or more.*--placement anywhere"):
+            create_data(image_size=(60, 160))
+        with pytest.raises(ValueError, match="needs 32x32 or more"):
+            create_data(image_size=(31, 160), placement="anywhere")
 
 
 def test_noise_has_one_training_image_and_sets_to_validate_and_test(place):
     arrays = prepared("noise", seed=5)
     splits = [row["split"] for row in arrays.files]
-    assert splits == ["train"] + 20 * ["validation"]
-    assert len(arrays.test_images) == len(arrays.test_files) == 100
-    np.testing.assert_array_equal(arrays.images, create_data(21, seed=5)[0])
-    np.testing.assert_array_equal(arrays.test_images, create_data(100, seed=5, first=22)[0])
-    assert cv2.imread("output/noise/X_121.png", -1).shape == (160, 160)
+    assert splits == ["train"] + 100 * ["validation"]
+    assert [row["id"] for row in arrays.test_files] == [f"test_{n}" for n in range(100)]
+    np.testing.assert_array_equal(arrays.images, create_data(101, seed=5)[0])
+    np.testing.assert_array_equal(arrays.test_images, create_data(100, seed=6)[0])
+    assert cv2.imread("output/noise/X_test_99.png", -1).shape == (160, 160)
+
+
+def test_more_training_images_move_none_of_the_others(place):
+    one, three = (prepared("noise", num_images=count) for count in (1, 3))
+    assert [row["id"] for row in three.files][:4] == ["X_1", "X_102", "X_103", "X_2"]
+    np.testing.assert_array_equal(three.images[[0, *range(3, 103)]], one.images[:])
+    np.testing.assert_array_equal(three.test_images[:], one.test_images[:])
+    assert not np.array_equal(three.images[1], three.images[2])
 
 
 # ---- layouts
@@ -245,16 +291,6 @@ def test_ids_are_numbers_only_where_nothing_of_them_is_lost(place):
         prepared("cadastre", images="images", masks="masks", test_images="new")
         ids = np.load("output/cadastre/imgs_id_test.npy")
         assert (ids.dtype.kind, str(ids[0])) == (kind, name)
-
-
-def test_more_training_images_of_noise_leave_the_others_as_they_are(place):
-    one = prepared("noise")
-    before = [np.array(one.images[1:]), np.array(one.test_images)]
-    many = prepared("noise", num_images=4)
-    assert [row["split"] for row in many.files] == 4 * ["train"] + 20 * ["validation"]
-    np.testing.assert_array_equal(many.images[4:], before[0])
-    np.testing.assert_array_equal(many.test_images, before[1])
-    assert len({image.tobytes() for image in [*many.images, *many.test_images]}) == 124
 
 
 def test_numbers_in_names_count_as_numbers():
@@ -520,16 +556,20 @@ def test_an_encrypted_or_damaged_zip_inside_is_named(place):
 
 def test_a_table_with_other_columns_or_missing_files(place):
     Path("a.csv").write_text("")
-    assert "a.csv: has columns none; expected image, mask" in refused("car", table="a.csv")
-    Path("a.csv").write_text("picture,mask\n1,2\n")
+    assert "a.csv: no lines under its header" in refused("car", table="a.csv")
+    Path("a.csv").write_text("picture\n1\n")
     message = refused("car", table="a.csv")
-    assert "a.csv: has columns picture, mask; expected image, mask" in message
+    assert "a.csv: has the one column picture; expected images in the first" in message
+    Path("a.csv").write_text("picture,truth\n1,2\n")
+    assert "a.csv: line 2: 1: no such file" in refused("car", table="a.csv")
+    Path("a.csv").write_text("picture,truth\n1\n")
+    assert "a.csv: line 2: has '1' and None; expected the paths" in refused("car", table="a.csv")
     Path("a.csv").write_text("image,mask\n1.png,2.png\n")
     assert "a.csv: line 2: 1.png: no such file" in refused("car", table="a.csv")
     Path("a.csv").write_text("image,mask\n")
     assert "a.csv: no lines under its header" in refused("car", table="a.csv")
     Path("a.csv").write_text("image,mask\n1.png\n")
-    assert "a.csv: line 2 is cut short" in refused("car", table="a.csv")
+    assert "a.csv: line 2: has '1.png' and None" in refused("car", table="a.csv")
     assert "no.csv: no such CSV file" in refused("car", table="no.csv")
 
 
@@ -710,7 +750,8 @@ def test_the_generator_yields_endless_batches_of_a_table(place):
     rows = [(f"images/{n}.png", f"masks/{n}.png") for n in range(1, 6)]
     Path("table.csv").write_text("\n".join(["image,mask", *map(",".join, rows)]))
     columns = {"image": [row[0] for row in rows], "mask": [row[1] for row in rows]}
-    for table in ("table.csv", columns):
+    named = {"photo": columns["image"], "cut out": columns["mask"]}  # the first two columns
+    for table in ("table.csv", columns, dict(reversed(columns.items())), named):
         batches = keras_generator(table, 4, image_size=(40, 50), seed=0)
         for _ in range(5):
             images, masks = next(batches)

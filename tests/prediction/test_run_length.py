@@ -11,8 +11,15 @@ def test_pixels_are_numbered_from_1_down_the_columns():
     mask = np.zeros((4, 3), np.uint8)  # Kaggle's example: "1 3 10 5" means pixels 1,2,3,10,...,14
     mask[0:3, 0] = 255
     mask[1:4, 2] = 255
-    assert run_length_enc(mask) == "1 3 10 3"
-    assert run_length_enc(mask, columns_first=False) == "1 1 4 1 6 2 9 1 12 1"
+    assert run_length_enc(mask, min_pixels=0) == "1 3 10 3"
+    assert run_length_enc(mask, columns_first=False, min_pixels=6) == "1 1 4 1 6 2 9 1 12 1"
+
+
+@pytest.mark.parametrize(("pixels", "code"), [(0, ""), (9, ""), (10, "2 10")])
+def test_a_mask_of_fewer_than_10_pixels_is_empty(pixels, code):
+    mask = np.zeros((13, 9), np.uint8)
+    mask[1 : 1 + pixels, 0] = 1
+    assert run_length_enc(mask) == code
 
 
 def test_kaggles_example_reads_as_kaggle_says():
@@ -25,7 +32,7 @@ def test_kaggles_example_reads_as_kaggle_says():
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (13, 17), (420, 580)])
 def test_a_random_mask_comes_back(size, density, columns_first):
     mask = np.random.default_rng(1).random(size) < density
-    code = run_length_enc(mask, columns_first)
+    code = run_length_enc(mask, columns_first, min_pixels=0)
     np.testing.assert_array_equal(run_length_dec(code, *size, columns_first), mask)
     numbers = list(map(int, code.split()))
     assert sum(numbers[1::2]) == mask.sum()

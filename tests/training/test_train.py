@@ -23,6 +23,7 @@ from unet.prediction.scoring import PreparedImages, measure_held_out
 from unet.runs import Decision, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
+from unet.training.fit import compile_unet
 from unet.training.monitor import Monitor, Samples
 from unet.training.plan import choose_job
 
@@ -77,7 +78,7 @@ def test_the_command_line_knows_every_loss():
 def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
     recipe = JOBS[job].recipe
-    train.compile_unet(model, recipe, 10)
+    compile_unet(model, recipe, 10)
     assert type(model.optimizer).__name__.lower() == recipe.optimizer
     assert float(model.optimizer.learning_rate) == pytest.approx(recipe.learning_rate)
     if recipe.optimizer == "sgd":
@@ -203,7 +204,7 @@ def test_every_field_can_be_set():
 def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing():
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
     recipe = replace(JOBS["nerve"].recipe, cosine=True, learning_rate=0.1)
-    train.compile_unet(model, recipe, 100)
+    compile_unet(model, recipe, 100)
     rate = model.optimizer._learning_rate
     assert [float(rate(step)) for step in (0, 5, 10, 55, 100)] == pytest.approx(
         [0, 0.05, 0.1, 0.05, 0], abs=1e-6
@@ -216,7 +217,7 @@ def test_the_first_step_makes_no_variables(job, monkeypatch):
     """With new variables TensorFlow traces it twice."""
     network = replace(JOBS[job].network, filters=(4,), bottleneck=4, dropout=())
     model = build_unet(replace(network, image_size=(20, 20)))
-    train.compile_unet(model, JOBS[job].recipe, 10)
+    compile_unet(model, JOBS[job].recipe, 10)
     calls, train_step = [], type(model).train_step
     monkeypatch.setattr(
         type(model), "train_step", lambda *a: calls.append(0) or train_step(*a), raising=True

@@ -10,16 +10,19 @@ from unet.jobs.settings import SYMMETRIES
 GRID = 3  # the paper's coarse grid of displacement vectors is 3x3
 
 
-def sample_window(image, mask, window, augmentation=None, rng=None, has_classes=False):
-    """A window out of an image and its mask, moved as one.
+def sample_window(
+    image, mask, window, augmentation=None, rng=None, has_classes=False, weights=None
+):
+    """A window out of an image, its mask and its border weights, moved as one.
 
     image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255, or with has_classes class numbers;
-    window: (H', W') pixels. With an Augmentation and a random generator place, shape and grey
-    values are random; without them it is the middle, unmoved. What lies beyond the border is
-    mirrored, or with augmentation.wrap comes in from the other side. Returns image float32
-    (H', W', C) in 0..255 (contrast and brightness may leave that), mask uint8 (H', W', 1) 0 or
-    255: 255 where the interpolated mask is above the middle, so that it moves as the image does to
-    the pixel; or the class number of the nearest pixel.
+    window: (H', W') pixels; weights: (H, W) float32 or None. With an Augmentation and a random
+    generator place, shape and grey values are random; without them it is the middle, unmoved. What
+    lies beyond the border is mirrored, or with augmentation.wrap comes in from the other side.
+    Returns image float32 (H', W', C) in 0..255 (contrast and brightness may leave that), mask
+    uint8 (H', W', 1) 0 or 255: 255 where the interpolated mask is above the middle, so that it
+    moves as the image does to the pixel; or the class number of the nearest pixel; and weights,
+    where they are given, float32 (H', W', 1).
     """
     if rng is None:
         x, y = _middle(image.shape[:2], window)
@@ -28,15 +31,20 @@ def sample_window(image, mask, window, augmentation=None, rng=None, has_classes=
     wrap = augmentation is not None and augmentation.wrap
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     kinds = cv2.INTER_LINEAR, cv2.INTER_NEAREST if has_classes else cv2.INTER_LINEAR
-    image, mask = (
+    parts = [(image, kinds[0]), (mask, kinds[1])]
+    if weights is not None:
+        parts.append((weights, cv2.INTER_LINEAR))
+    image, mask, *weights = (
         cv2.remap(part.astype(np.float32), x, y, kind, borderMode=border).reshape(*window, -1)
-        for part, kind in zip((image, mask), kinds)
+        for part, kind in parts
     )
     if rng is not None:
         image = vary_greys(image, augmentation, rng)
     if has_classes:
-        return image, mask.astype(np.uint8)
-    return image, np.where(mask > 127.5, np.uint8(255), np.uint8(0))
+        mask = mask.astype(np.uint8)
+    else:
+        mask = np.where(mask > 127.5, np.uint8(255), np.uint8(0))
+    return image, mask, *weights
 
 
 def _middle(shape, window):
@@ -118,7 +126,7 @@ def vary_greys(image, augmentation, rng):
     return image
 
 
-def border_weights(mask, w0=10.0, sigma=5.0):
+def border_weights(mask, share=None, w0=10.0, sigma=5.0):
     """The paper's weight map, equation 2: float32 (H, W).
 
         w(x) = wc(x) + w0 * exp(-(d1(x) + d2(x))^2 / (2 sigma^2)), the sum between cells only
@@ -126,11 +134,11 @@ def border_weights(mask, w0=10.0, sigma=5.0):
     mask: (H, W) or (H, W, 1), a cell's pixels above 0; cells are 4-connected. d1, d2: distance in
     pixels to the nearest and second nearest cell; with fewer than two cells the second term is 0.
     wc balances the classes: it is 1 over twice the share of the pixel's class, 1 where there is
-    only one class. Cells further than 6 sigma add less than 2e-7 * w0 and are left out, so that
-    time grows with the pixels.
+    only one class; share: of the cells, in all training masks; None: in this one. Cells further
+    than 6 sigma add less than 2e-7 * w0 and are left out, so that time grows with the pixels.
     """
     cells = (mask.reshape(mask.shape[:2]) > 0).astype(np.uint8)
-    share = cells.mean()
+    share = cells.mean() if share is None else share
     weights = np.where(cells, 0.5 / max(share, 1e-9), 0.5 / max(1 - share, 1e-9)).astype(
         np.float32
     )

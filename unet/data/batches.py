@@ -1,5 +1,6 @@
 """The batches that a network sees."""
 
+import functools
 import math
 
 import keras
@@ -12,6 +13,23 @@ from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE
 
 NUM_THREADS = 2  # that make the next batches during a step; see Batches
+WEIGHT_BYTES = 2**29  # of border weight maps that are kept
+
+
+class BorderWeights:
+    """The paper's weight map of each true mask, (H, W) float32, its classes balanced over all
+    training masks: made when a row is first wanted, and kept as far as WEIGHT_BYTES go.
+    """
+
+    def __init__(self, masks, training_rows):
+        self.masks = masks
+        counts = [np.count_nonzero(masks[row]) for row in training_rows]
+        self.share = sum(counts) / max(len(counts) * math.prod(masks.shape[1:]), 1)
+        most = max(1, WEIGHT_BYTES // (4 * math.prod(masks.shape[1:])))
+        self.of_row = functools.lru_cache(most)(self.make)
+
+    def make(self, row):
+        return border_weights(self.masks[row], self.share)
 
 
 class Batches(keras.utils.PyDataset):
@@ -21,14 +39,25 @@ class Batches(keras.utils.PyDataset):
 
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
-    Where the recipe's loss is weighted, a third part is the border weights float32 (B, H', W').
+    With BorderWeights a third part is the weights of the pixels, float32 (B, H', W').
     On TensorFlow they are made by several threads at a time. Several devices share each batch
     equally: for JAX a short one is padded with its last image, for TensorFlow it loses what is
     left over. Of several hosts each makes its own part of a batch. Raises ValueError for batches
     that the devices cannot share.
     """
 
-    def __init__(self, arrays, rows, count, recipe, scale, sizes, seed=None, devices=ONE_DEVICE):
+    def __init__(
+        self,
+        arrays,
+        rows,
+        count,
+        recipe,
+        scale,
+        sizes,
+        seed=None,
+        devices=ONE_DEVICE,
+        weights=None,
+    ):
         # From two threads on, Keras turns the autotuning of tf.data off. With it, TensorFlow waits
         # at the end of each epoch until the autotuning's thread wakes, for seconds (RESULTS.md,
         # Feeding). But MirroredStrategy waits forever for the only thread that Keras then leaves
@@ -52,12 +81,13 @@ class Batches(keras.utils.PyDataset):
             count -= count % len(devices)
         self.arrays, self.rows, self.count, self.recipe = arrays, rows, count, recipe
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
+        self.weights = weights
         self.window, self.mask_size = sizes
         self.mask_unit = np.float32(1 if arrays.classes else 255)
         self.is_plain = (
             self.window == self.mask_size == arrays.images.shape[1:3]
             and (seed is None or recipe.augmentation == Augmentation())
-            and not recipe.is_weighted
+            and not weights
         )
         self.epoch, self.first_step = -1, 0
         self.on_epoch_end()
@@ -120,18 +150,19 @@ class Batches(keras.utils.PyDataset):
     def sample(self, place):
         """Image and mask of one window, and its weights where the loss has them."""
         rng = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, place))
-        row = self.order[place]
-        image, mask = sample_window(
+        row = int(self.order[place])
+        image, mask, *weights = sample_window(
             self.arrays.images[row],
             self.arrays.masks[row],
             self.window,
             self.recipe.augmentation,
             rng,
             bool(self.arrays.classes),
+            self.weights and self.weights.of_row(row),
         )
-        mask = crop_middle(mask, self.mask_size)
+        mask, *weights = (crop_middle(part, self.mask_size) for part in (mask, *weights))
         pair = standardize(image, *self.scale), mask.astype(np.float32) / self.mask_unit
-        return (*pair, border_weights(mask)) if self.recipe.is_weighted else pair
+        return *pair, *(part[..., 0] for part in weights)
 
 
 def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
@@ -142,7 +173,8 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:
         count = recipe.steps_per_epoch * size
-    training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices)
+    weights = BorderWeights(arrays.masks, rows) if recipe.is_weighted else None
+    training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices, weights)
     if not len(validation_rows):
         return training, None
     count = len(validation_rows)
@@ -150,7 +182,9 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
         count = min(count, recipe.validation_steps * size)
     if recipe.standardize == "set":
         scale = find_scale(arrays.images, validation_rows, "set")
-    return training, Batches(arrays, validation_rows, count, recipe, scale, sizes, devices=devices)
+    return training, Batches(
+        arrays, validation_rows, count, recipe, scale, sizes, devices=devices, weights=weights
+    )
 
 
 def short_batches(training, validation):

@@ -2,6 +2,7 @@
 stacks.
 """
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ LAYOUTS = {
     "nerve": (("train", r"(\d+_\d+)"), ("train", r"(\d+_\d+)_mask"), ("test", r"(\d+)")),
     "car": (("train", r"(\w+_\d+)"), ("train_masks", r"(\w+_\d+)_mask"), ("test", r"(\w+_\d+)")),
 }
+RAW_JOBS = (*LAYOUTS, "membrane")  # whose documents hand out files
 # Kaggle's nerve subjects that are one patient: they share frames, 17_7 and 18_44 to the pixel.
 SAME_PATIENT = {"18": "17", "22": "21"}
 
@@ -108,8 +110,8 @@ def read_folders(images, masks):
 
 
 def read_table(path, split):
-    """Frames of a CSV table with columns image and mask (and subject, if there is one)."""
-    rows = read_csv(path, ("image", "mask"))
+    """Frames of a CSV table of images and masks (and subjects, if there is such a column)."""
+    rows = pair_rows(read_csv(path), path)
     for number, row in enumerate(rows, 2):
         for name in ("image", "mask"):  # a table from somewhere is not to name any file of yours
             if Path(row[name]).is_absolute() or os.path.normpath(row[name]).startswith(".."):
@@ -118,6 +120,27 @@ def read_table(path, split):
                     "the table above its files"
                 )
     return table_frames(rows, split, path)
+
+
+def pair_rows(rows, path):
+    """The rows of a table, dicts, with its columns of images and masks as image and mask: those of
+    these names, else the first and the second.
+    """
+    names = list(rows[0]) if rows else []
+    if rows and not {"image", "mask"} <= set(names):
+        if len(names) < 2:
+            raise InputError(
+                f"{path}: has the one column {names[0]}; expected images in the first column, "
+                "masks in the second"
+            )
+        rows = [{**row, "image": row[names[0]], "mask": row[names[1]]} for row in rows]
+    for number, row in enumerate(rows, 2):
+        if not all(isinstance(row[name], str | os.PathLike) for name in ("image", "mask")):
+            raise InputError(
+                f"{path}: line {number}: has {row['image']!r} and {row['mask']!r}; expected the "
+                "paths of an image and a mask"
+            )
+    return rows
 
 
 def table_frames(rows, split, path):
@@ -216,10 +239,20 @@ def read_frames(
     return frames
 
 
+def jobs_of(raw):
+    """The jobs whose document hands out files as they lie in a folder or zip."""
+    found = []
+    for job in RAW_JOBS:
+        with contextlib.suppress(InputError, OSError):
+            read_raw(job, raw)
+            found.append(job)
+    return found
+
+
 def read_raw(job, raw):
     """Frames of what a job's document hands out, a folder or zip; raises InputError."""
     expected = f"python data.py {job} expects {JOBS[job].raw}"
-    if job not in (*LAYOUTS, "membrane"):
+    if job not in RAW_JOBS:
         raise InputError(expected)
     if not os.path.exists(raw):
         raise InputError(f"{raw}: no such folder or zip file; {expected}")

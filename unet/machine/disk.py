@@ -176,7 +176,7 @@ def create_array(path, shape, dtype):
     return write
 
 
-def read_csv(path, columns):
+def read_csv(path, columns=()):
     """Rows of a CSV file as dicts; raises InputError where the file or one of `columns` is
     missing.
     """

@@ -14,13 +14,16 @@ class TruthError(InputError):
     """Of a file of true masks."""
 
 
-def run_length_enc(mask, columns_first=True):
-    """Run-length code of a mask: "start length start length ...", "" for an empty one.
+def run_length_enc(mask, columns_first=True, min_pixels=10):
+    """Run-length code of a mask: "start length start length ...", "" for one of fewer foreground
+    pixels than min_pixels; the defaults are the nerve document's.
 
     mask: (H, W), foreground where it is not 0. Pixels are numbered from 1, down the columns first
     (nerve) or along the rows first (car).
     """
     pixels = np.ascontiguousarray(mask, bool)
+    if np.count_nonzero(pixels) < min_pixels:
+        return ""
     if columns_first:  # OpenCV transposes five times as fast as NumPy
         pixels = cv2.transpose(pixels.view(np.uint8)).view(bool)
     pixels = pixels.ravel()

@@ -5,8 +5,19 @@ import sys
 import keras
 import numpy as np
 
-from unet.losses import METRICS
+from unet.losses import LOSSES, METRICS
 from unet.machine.devices import num_devices
+
+
+def compile_unet(model, recipe, num_steps=1):
+    """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps."""
+    model.compile(
+        optimizer=make_optimizer(recipe, num_steps),
+        loss=LOSSES[recipe.loss],
+        metrics=make_metrics(recipe),
+    )
+    build_variables(model)
+    return model
 
 
 def make_optimizer(recipe, num_steps):

@@ -64,14 +64,14 @@ class Session:
             yield progress
             keras.backend.clear_session()
 
-    def callbacks(self, files, training, split, sizes, scale, network):
+    def callbacks(self, files, training, validation, sizes, network):
         """What happens between a network's steps and epochs: only the first process writes."""
         callbacks = []
         if self.is_first:
             callbacks += [files, ProgressLines(training)]
         if self.devices.num_processes == 1:  # one alone cannot predict with what all of them hold
-            rows = split[1] if len(split[1]) else split[0]
-            samples = choose_samples(self.arrays, rows, sizes, scale)
+            shown = validation or training
+            samples = choose_samples(self.arrays, shown.rows, sizes, shown.scale)
             recipe, classes = self.job.recipe, self.arrays.classes
             callbacks.append(Monitor(files, samples, recipe, network, classes))
         if self.options.tensorboard and self.is_first:
