@@ -32,12 +32,13 @@ FOLDER = Path(__file__).parent
 @dataclass(frozen=True)
 class Options:
     part: str = option(
-        "core",
-        "core: rate, normalization, head and initializer; filters: rate, normalization, filters; "
-        "batches: rate, normalization, batch; all else as the document has it; grid: everything",
-        choices=("core", "filters", "batches", "grid"),
+        "all",
+        "document: its rates, with and without decay; filters, batches, levels, head: what the "
+        "question lists; reference: the recipe that it began with; longer: five times the steps; "
+        "each with normalization of momentum 0.99, of 0.9 and without",
+        choices=("all", "document", "filters", "batches", "levels", "head", "reference", "longer"),
     )
-    seeds: int = option(2, "runs of each combination, seeds 1, 2, ...", least=1)
+    seeds: int = option(2, "runs of each setting, seeds 1, 2, ...", least=1)
     steps: int = option(100, "training steps of a run", least=1)
     precision: str = option(
         "mixed_bfloat16", "of the layers", choices=("float32", "mixed_bfloat16")
@@ -46,16 +47,32 @@ class Options:
     tiny: bool = option(False, "two short runs, to see that this script works")
 
 
-FACTORS = {
-    "rate": (1e-2, 1e-3, 1e-4),
-    "filters": (16, 32, 64),
-    "batch": (8, 16, 32),
-    "normalization": (True, False),
-    "head": (True, False),
-    "initializer": ("glorot_uniform", "he_normal"),
-}
 SIZE = 64  # height and width of the random windows, pixels
-DOCUMENT = {"filters": 16, "batch": 8, "head": True, "initializer": "glorot_uniform"}
+DOCUMENT = {
+    "recipe": "document",
+    "rate": 1e-3,
+    "decay": False,  # along a cosine to 0, after a tenth of the steps in which the rate rises
+    "filters": 16,  # of the first level
+    "levels": 4,
+    "batch": 8,
+    "normalization": "0.99",  # its momentum
+    "head": True,  # the 3x3 convolution to 2 filters before the last
+    "initializer": "glorot_uniform",
+}
+REFERENCE = {**DOCUMENT, "recipe": "reference", "rate": 1e-4, "filters": 64, "batch": 2}
+REFERENCE |= {"normalization": "none", "initializer": "he_normal"}
+NORMALIZATIONS = "0.99", "0.9", "none"
+PARTS = {  # what is varied, beside the normalization
+    "document": {"rate": (1e-2, 1e-3, 1e-4), "decay": (False, True)},
+    "filters": {"filters": (32, 64)},
+    "batches": {"batch": (16, 32, 64)},
+    "levels": {"levels": (2, 3)},
+    "head": {
+        "rate": (1e-2, 1e-3),
+        "head": (False,),
+        "initializer": ("glorot_uniform", "he_normal"),
+    },
+}
 MEASURES = (  # of the held-out windows, as the network predicts them
     "spread",  # highest minus lowest probability
     "mean",  # probability
@@ -64,40 +81,52 @@ MEASURES = (  # of the held-out windows, as the network predicts them
     "saturated",  # share of pixels with a probability within 1e-3 of 0 or 1
     "dice",  # of all pixels together
 )
-COLUMNS = (*FACTORS, "precision", "seed", "step", "loss", *MEASURES)
+COLUMNS = (*DOCUMENT, "precision", "seed", "steps", "step", "loss", *MEASURES)
 
 
-def combinations(options):
-    """Settings of a part of the grid: dicts, a level for each of FACTORS."""
-    varied = {
-        "core": ("rate", "normalization", "head", "initializer"),
-        "filters": ("rate", "normalization", "filters"),
-        "batches": ("rate", "normalization", "batch"),
-        "grid": tuple(FACTORS),
-    }[options.part]
-    values = [levels if name in varied else (DOCUMENT[name],) for name, levels in FACTORS.items()]
-    for setting in itertools.product(*values):
-        yield dict(zip(FACTORS, setting))
+def settings(options):
+    """(setting, steps) of the runs that the options name; a setting has DOCUMENT's keys."""
+    for part, varied in PARTS.items():
+        if options.part in ("all", part):
+            for values in itertools.product(*varied.values(), NORMALIZATIONS):
+                changes = dict(zip((*varied, "normalization"), values))
+                if not changes.get("decay") or changes["rate"] == 1e-2:
+                    yield {**DOCUMENT, **changes}, options.steps
+    for normalization in NORMALIZATIONS:
+        if options.part in ("all", "reference"):
+            yield {**REFERENCE, "normalization": normalization}, options.steps
+        if options.part in ("all", "longer"):
+            yield {**DOCUMENT, "normalization": normalization}, 5 * options.steps
 
 
 def choose(setting):
-    """The document's job with a setting of the grid, on random windows."""
-    first = setting["filters"]
+    """The document's job with a setting, on random windows."""
+    first, levels = setting["filters"], setting["levels"]
+    filters = [first * 2**level for level in range(levels)]
+    dropout = [0.0] * (levels + 1)
+    dropout[-2:] = (0.5, 0.5) if setting["recipe"] == "reference" else (0.2, 0.5)
     changes = [
         f"recipe.learning_rate={setting['rate']}",
+        f"recipe.cosine={str(setting['decay']).lower()}",
         f"recipe.batch_size={setting['batch']}",
         f"recipe.window={SIZE},{SIZE}",
-        f"network.filters={first},{2 * first},{4 * first},{8 * first}",
-        f"network.bottleneck={16 * first}",
-        f"network.batch_normalization={str(setting['normalization']).lower()}",
+        f"network.filters={','.join(map(str, filters))}",
+        f"network.bottleneck={first * 2**levels}",
+        f"network.dropout={','.join(map(str, dropout))}",
         f"network.initializer={setting['initializer']}",
     ]
+    if setting["normalization"] == "none":
+        changes.append("network.batch_normalization=false")
+    else:
+        changes.append(f"network.momentum={setting['normalization']}")
     if not setting["head"]:
         changes.append("network.head_filters=0")
+    if setting["recipe"] == "reference":
+        changes.append("network.head_dropout=0")
     return RECIPES["document"]["cadastre"].change(changes)
 
 
-def run(setting, seed, arrays, options):
+def run(setting, seed, steps, arrays, options):
     """Train and yield a dict of COLUMNS at each tenth of the steps and at the last. Tiles are held
     out by the same split for all seeds.
     """
@@ -110,18 +139,18 @@ def run(setting, seed, arrays, options):
     channels = arrays.images.shape[3]
     model = build_unet(replace(job.network, channels=channels, image_size=size))
     training, held_out = make_batches(arrays, split, recipe, (0.0, 255.0), seed, (size, size))
-    compile_unet(model, recipe, options.steps)
+    compile_unet(model, recipe, steps)
     images, masks = map(np.concatenate, zip(*map(held_out.__getitem__, range(len(held_out)))))
     last_relu = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-2]
     logits = model.get_layer(job.network.head_name)
     look = keras.Model(model.inputs, [last_relu.output, logits.output, model.output])
-    for step in range(1, options.steps + 1):
+    for step in range(1, steps + 1):
         loss = model.train_on_batch(*training[(step - 1) % len(training)])[0]
         if step % len(training) == 0:
             training.on_epoch_end()
-        if step % max(1, options.steps // 10) == 0 or step == options.steps:
+        if step % max(1, steps // 10) == 0 or step == steps:
             measured = measure(*look.predict_on_batch(images), masks)
-            where = {"precision": options.precision, "seed": seed, "step": step}
+            where = {"precision": options.precision, "seed": seed, "steps": steps, "step": step}
             yield {**setting, **where, "loss": float(loss), **measured}
 
 
@@ -142,18 +171,20 @@ def measure(units, logits, probabilities, masks):
 
 
 def table(rows):
-    """Lines of a Markdown table, one a combination: what its runs had come to at their end."""
+    """Lines of a Markdown table, one a setting: what its runs had come to at their end."""
     groups = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in (*FACTORS, "precision")), []).append(row)
-    names = (*FACTORS, "precision", "constant at the end", "first step", *MEASURES[2:])
+        key = tuple(row[name] for name in (*DOCUMENT, "precision", "steps"))
+        groups.setdefault(key, []).append(row)
+    names = (*DOCUMENT, "precision", "steps", "constant at the end", "first step", "loss")
+    names += MEASURES
     yield from (f"| {' | '.join(names)} |", "|---" * len(names) + "|")
     for key, some in groups.items():
         runs = {seed: [r for r in some if r["seed"] == seed] for seed in {r["seed"] for r in some}}
         ends = [run[-1] for run in runs.values()]
         constant = [run for run in runs.values() if float(run[-1]["spread"]) < CONSTANT]
         first = [since_constant(run) for run in constant]
-        means = [np.mean([float(end[name]) for end in ends]) for name in MEASURES[2:]]
+        means = [np.mean([float(end[name]) for end in ends]) for name in ("loss", *MEASURES)]
         cells = [*key, f"{len(constant)} of {len(runs)}", min(first, default="")]
         numbers = [
             f"{mean:.3f}" if mean >= 0.0005 or not mean else f"{mean:.0e}" for mean in means
@@ -177,18 +208,20 @@ def main(options):
         options = replace(options, seeds=1, steps=2)
     arrays = load_arrays("cadastre")
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = read_numbers(path, COLUMNS, COLUMNS[len(FACTORS) + 1 :], whole=("seed", "step"))
-    key_names = (*FACTORS, "precision", "seed", "step")
+    numbers = COLUMNS[COLUMNS.index("seed") :]
+    rows = read_numbers(path, COLUMNS, numbers, whole=("seed", "steps", "step"))
+    key_names = (*DOCUMENT, "precision", "seed", "steps")
     done = {tuple(row[name] for name in key_names) for row in rows}
-    settings = list(combinations(options))[: 2 if options.tiny else None]
-    for seed, setting in itertools.product(range(1, options.seeds + 1), settings):
-        key = (*map(str, setting.values()), options.precision, str(seed), str(options.steps))
+    wanted = list(settings(options))[: 2 if options.tiny else None]
+    for seed, (setting, steps) in itertools.product(range(1, options.seeds + 1), wanted):
+        key = (*map(str, setting.values()), options.precision, str(seed), str(steps))
         if key in done:
             continue
-        new = list(run(setting, seed, arrays, options))
+        new = list(run(setting, seed, steps, arrays, options))
         rows += [{name: str(row[name]) for name in COLUMNS} for row in new]
         write_text(path, csv_text(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
         end = new[-1]
+        done.add(key)
         print(*key, *(f"{name} {end[name]:.3g}" for name in MEASURES), flush=True)
     print("\n".join(table(rows)))
 

@@ -12,6 +12,7 @@ from conftest import make_folders, make_nerve, run_well, slow
 
 import data
 import train
+from model import build_unet
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import csv_text, write_text
@@ -70,7 +71,7 @@ def test_the_cadastre_study_runs(place):
     make_folders(place, count=5)
     data.prepare(data.Options(job="cadastre", images="images", masks="masks", image_size=(0, 0)))
     output = run_well("-m benchmarks.cadastre", "--tiny", "--output", place)
-    assert output.splitlines()[-1].startswith("| 0.01 | 16 | 8 | True | True | he_normal | ")
+    assert output.splitlines()[-1].startswith("| document | 0.01 | False | 16 | 4 | 8 | 0.9 | Tr")
     rows = rows_of("cadastre.tiny.csv")
     assert len(rows) == 4
     assert all(0 <= float(row["dead"]) <= 1 for row in rows)
@@ -78,34 +79,52 @@ def test_the_cadastre_study_runs(place):
 
 def test_the_noise_study_has_each_setting_it_names():
     noise = importlib.import_module("benchmarks.noise")
-    for part, count in (("target", 1), ("shapes", 8), ("reasons", 7), ("modern", 9)):
+    for part, count in (
+        ("document", 1),
+        ("target", 1),
+        ("pairs", 1),
+        ("shapes", 8),
+        ("reasons", 7),
+        ("modern", 9),
+    ):
         assert len(list(noise.settings(noise.Options(part=part)))) == count
     for name, (recipe, changes) in {**noise.REASONS, **noise.ABLATIONS}.items():
         job = noise.RECIPES[recipe]["noise"]
         assert job.change(changes.split()) != job or name == noise.MIRRORED
 
 
-def test_the_whole_grid_is_that_of_the_question():
+def test_the_settings_are_those_of_the_question():
     cadastre = importlib.import_module("benchmarks.cadastre")
     varied = {
-        "core": (24, {"rate", "normalization", "head", "initializer"}),
-        "filters": (18, {"rate", "normalization", "filters"}),
-        "batches": (18, {"rate", "normalization", "batch"}),
-        "grid": (216, set(cadastre.FACTORS)),
+        "document": (12, {"rate", "decay"}),
+        "filters": (6, {"filters"}),
+        "batches": (9, {"batch"}),
+        "levels": (6, {"levels"}),
+        "head": (12, {"rate", "initializer"}),
+        "reference": (3, set()),
+        "longer": (3, set()),
     }
     for part, (count, names) in varied.items():
-        settings = list(cadastre.combinations(cadastre.Options(part=part)))
+        settings = [s for s, _ in cadastre.settings(cadastre.Options(part=part))]
         assert len({tuple(s.values()) for s in settings}) == len(settings) == count
-        assert {name for name in cadastre.FACTORS if len({s[name] for s in settings}) > 1} == names
+        found = {name for name in settings[0] if len({s[name] for s in settings}) > 1}
+        assert found == {*names, "normalization"}
+    assert len(list(cadastre.settings(cadastre.Options()))) == sum(n for n, _ in varied.values())
 
 
-def test_what_the_grid_leaves_alone_is_as_the_document_has_it():
+def test_what_a_setting_leaves_alone_is_as_the_document_has_it():
     cadastre = importlib.import_module("benchmarks.cadastre")
-    setting = {**next(cadastre.combinations(cadastre.Options())), **cadastre.DOCUMENT}
     job = JOBS["cadastre"]
-    setting.update(normalization=True, rate=job.recipe.learning_rate)
-    changed = cadastre.choose(setting)
+    changed = cadastre.choose(cadastre.DOCUMENT)
     assert changed == replace(job, recipe=replace(job.recipe, window=(64, 64)))
+
+
+def test_the_reference_has_as_many_parameters_as_its_authors_count():
+    cadastre = importlib.import_module("benchmarks.cadastre")
+    network = cadastre.choose(cadastre.REFERENCE).network
+    assert network.dropout == (0, 0, 0, 0.5, 0.5)
+    model = build_unet(replace(network, channels=1))
+    assert model.count_params() == 31_031_685
 
 
 def test_the_measures_of_a_dead_head():
