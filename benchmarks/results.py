@@ -34,7 +34,10 @@ class Options:
         None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
     )
     segments: bool = option(
-        False, "also the Rand and information scores of the cells, as the ISBI 2012 challenge has"
+        False, "first the Rand and information scores of the cells, as the ISBI 2012 challenge has"
+    )
+    patches: bool = option(
+        False, "also F1 of 16x16 patches, as the road challenge has; above a quarter they are road"
     )
 
 
@@ -89,6 +92,20 @@ def segment_scores(prediction, truth):
     return float(rand), float(2 * (total - entropy) / total) if total else 1.0
 
 
+def count_patches(prediction, truth, side=16, share=0.25):
+    """Patches of `side` x `side` pixels, those at the end cut off, that are foreground in more
+    than a share of their pixels: in both of two masks, bool (H, W), and in the one plus in the
+    other.
+    """
+    height, width = (length - length % side for length in truth.shape)
+    a, b = (
+        mask[:height, :width].reshape(height // side, side, width // side, side).mean((1, 3))
+        > share
+        for mask in (prediction, truth)
+    )
+    return np.count_nonzero(a & b), np.count_nonzero(a) + np.count_nonzero(b)
+
+
 def chosen_dice(measured):
     """Dice of each image, (N,), with the Decision that is best on the folds it is not in."""
     dice = np.zeros(len(measured.fold))
@@ -137,6 +154,8 @@ def watch(predictions, arrays, options, seen):
         if options.segments:
             cells = [probability[..., 0] > threshold for threshold in THRESHOLDS]
             seen["segments"].append([segment_scores(some, truth) for some in cells])
+        if options.patches:
+            seen["patches"].append(count_patches(probability[..., 0] > THRESHOLD, truth))
         if options.full_size:
             truth = read_truth(arrays, row, options.threshold)
             mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
@@ -155,15 +174,22 @@ def read_truth(arrays, row, threshold):
     return decode_mask(Path(file["mask"]).read_bytes(), file["mask"], 0, threshold)[..., 0] > 0
 
 
-def describe(seen):
-    """Lines: the scores that watch has seen."""
-    yield f"Dice of both classes   {np.mean(seen['soft']):.4f}"
-    if seen["full"]:
-        yield f"Dice at full size      {np.mean(seen['full']):.4f}, worst {min(seen['full']):.4f}"
+def describe_segments(seen):
+    """Lines: the scores of the cells, with the threshold that is best for each."""
     means = np.mean(seen["segments"], axis=0).T if seen["segments"] else ()
     for name, scores in zip(("Rand", "information"), means):
         best = int(np.argmax(scores))
         yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
+
+
+def describe(seen):
+    """Lines: the other scores that watch has seen."""
+    if seen["patches"]:
+        right, total = np.sum(seen["patches"], axis=0)
+        yield f"F1 of 16x16 patches    {2 * right / max(total, 1):.4f}"
+    yield f"Dice of both classes   {np.mean(seen['soft']):.4f}"
+    if seen["full"]:
+        yield f"Dice at full size      {np.mean(seen['full']):.4f}, worst {min(seen['full']):.4f}"
 
 
 def read_seconds(name):
@@ -179,10 +205,10 @@ def main(options):
     names = [network.record.name for network in run.networks]
     seconds = [read_seconds(name) for name in names]
     print(f"{options.job}: {read_record(options.job).command}")
-    seen = {"soft": [], "segments": [], "full": []}
+    seen = {"soft": [], "segments": [], "patches": [], "full": []}
     predictions = watch(predict_held_out(run, arrays), arrays, options, seen)
     measured = measure_held_out(run, arrays, predictions)
-    print("\n".join([*score_pixels(measured), *describe(seen)]))
+    print("\n".join([*describe_segments(seen), *score_pixels(measured), *describe(seen)]))
     print(f"seconds to train       {', '.join(f'{s:.0f}' for s in seconds)}")
 
 

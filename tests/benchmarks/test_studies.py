@@ -177,6 +177,16 @@ class TestScores:
         truth = np.ones((8, 8), bool)
         assert results.segment_scores(np.zeros((8, 8), bool), truth) == (1, 1)
 
+    def test_a_patch_is_road_above_a_quarter_of_its_pixels(self, results):
+        truth = np.zeros((40, 35), bool)  # 2 x 2 patches, what is left over is cut off
+        truth[:16, :16] = True
+        truth[16:20, :16] = True  # a quarter, not more
+        prediction = np.zeros_like(truth)
+        prediction[:5, :16] = True
+        prediction[:16, 16:32] = True
+        prediction[32:] = True
+        assert results.count_patches(prediction, truth) == (1, 3)
+
     def test_a_fold_is_scored_with_what_is_best_for_the_others(self, results):
         # Above 0.5 fold 0 predicts nothing and fold 1 is right; above 0.3 both are the other way.
         counts = np.zeros((2, 19), int)
