@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.measure import read_numbers
+from benchmarks.measure import processor, read_numbers
 from model import build_unet
 from unet.data.arrays import load_arrays
 from unet.data.batches import make_batches
@@ -25,6 +25,7 @@ from unet.machine.disk import csv_text, write_text
 from unet.options import option, parse_options
 from unet.training.fit import compile_unet
 from unet.training.monitor import CONSTANT
+from unet.training.plan import find_commit
 
 FOLDER = Path(__file__).parent
 
@@ -82,6 +83,7 @@ MEASURES = (  # of the held-out windows, as the network predicts them
     "dice",  # of all pixels together
 )
 COLUMNS = (*DOCUMENT, "precision", "seed", "steps", "step", "loss", *MEASURES)
+COLUMNS += ("commit", "machine")
 
 
 def settings(options):
@@ -151,7 +153,8 @@ def run(setting, seed, steps, arrays, options):
         if step % max(1, steps // 10) == 0 or step == steps:
             measured = measure(*look.predict_on_batch(images), masks)
             where = {"precision": options.precision, "seed": seed, "steps": steps, "step": step}
-            yield {**setting, **where, "loss": float(loss), **measured}
+            done_by = {"commit": find_commit(), "machine": processor()}
+            yield {**setting, **where, "loss": float(loss), **measured, **done_by}
 
 
 def measure(units, logits, probabilities, masks):
@@ -208,7 +211,7 @@ def main(options):
         options = replace(options, seeds=1, steps=2)
     arrays = load_arrays("cadastre")
     path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = COLUMNS[COLUMNS.index("seed") :]
+    numbers = COLUMNS[COLUMNS.index("seed") : COLUMNS.index("commit")]
     rows = read_numbers(path, COLUMNS, numbers, whole=("seed", "steps", "step"))
     key_names = (*DOCUMENT, "precision", "seed", "steps")
     done = {tuple(row[name] for name in key_names) for row in rows}

@@ -118,16 +118,21 @@ def _best_of_six(way):
     return min(seconds)
 
 
-def describe_machine():
-    """One line: processor, cores, versions, commit."""
+def processor():
+    """The processor's name."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def describe_machine():
+    """One line: processor, cores, versions, commit."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     backend = keras.backend.backend()
     return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python "
+        f"{processor()}, {os.cpu_count()} cores; Python "
         f"{platform.python_version()}, Keras {keras.__version__}, {backend} "
         f"{sys.modules[backend].__version__}; commit {commit}"
     )

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import data
-from benchmarks.measure import read_numbers, scale_record
+from benchmarks.measure import processor, read_numbers, scale_record
 from model import build_unet
 from unet.data.arrays import Arrays
 from unet.data.batches import make_batches
@@ -31,6 +31,7 @@ from unet.prediction.predict import predict_arrays
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
 from unet.training.fit import compile_unet
+from unet.training.plan import find_commit
 
 FOLDER = Path(__file__).parent
 
@@ -53,6 +54,7 @@ class Options:
 
 KEY = ("setting", "shape", "fill", "placement", "precision", "image", "weights")
 COLUMNS = (*KEY, "step", "seconds", "radius", "border", "train", "mean", "worst", "near", "far")
+COLUMNS += ("commit", "machine")
 NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters=4,8,8,8,8"
 
 # Setting: recipe, what is changed in it. Each reason changes one thing of the document's recipe,
@@ -171,7 +173,7 @@ def run(name, kind, steps, image_seed, weights_seed, options):
             )
             far = dice[~near].mean() if (~near).any() else np.nan
             key = (name, *kind, options.precision, image_seed, weights_seed)
-            yield (*key, *row, round(float(far), 4))
+            yield (*key, *row, round(float(far), 4), find_commit(), processor())
 
 
 def score(trained, images, masks, margin):
@@ -270,7 +272,7 @@ def main(options):
     if options.tiny:
         options = replace(options, num_images=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = COLUMNS[COLUMNS.index("image") :]
+    numbers = COLUMNS[COLUMNS.index("image") : COLUMNS.index("commit")]
     rows = read_numbers(path, COLUMNS, numbers, whole=("image", "weights", "step"))
     for name, kind, steps, pairs in settings(options):
         if options.tiny:

@@ -215,7 +215,9 @@ def test_a_damaged_table_is_named_before_the_first_run(place):
     make_folders(place, count=5)
     data.prepare(data.Options(job="cadastre", images="images", masks="masks"))
     cadastre = importlib.import_module("benchmarks.cadastre")
-    row = ["1"] * len(cadastre.COLUMNS)
-    write_text("out/cadastre.csv", csv_text(cadastre.COLUMNS, [row, [*row[:-1], "x"]]))
+    rows = [dict.fromkeys(cadastre.COLUMNS, "1"), dict.fromkeys(cadastre.COLUMNS, "1")]
+    rows[1]["dice"] = "x"
+    table = csv_text(cadastre.COLUMNS, [row.values() for row in rows])
+    write_text("out/cadastre.csv", table)
     with pytest.raises(InputError, match="cadastre.csv: line 3: dice is 'x', expected a number"):
         cadastre.main(cadastre.Options(output="out"))

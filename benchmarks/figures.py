@@ -1,0 +1,135 @@
+"""The table of every figure that README, docs and benchmarks print: benchmarks/figures.csv.
+
+python -m benchmarks.figures    # what noise.csv and cadastre.csv have come to, into that table
+
+A figure is changed here, with the command that gives it, and then on the pages: tests/test_figures
+tells where a page prints another one.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unet.errors import one_line_errors
+from unet.machine.disk import csv_text, read_csv, write_text
+from unet.options import option, parse_options
+
+FOLDER = Path(__file__).parent
+COLUMNS = ("job", "recipe", "measure", "value", "spread", "seeds")
+COLUMNS += ("command", "commit", "machine", "precision")
+STUDIES = "python -m benchmarks.noise", "python -m benchmarks.cadastre"
+
+
+@dataclass(frozen=True)
+class Options:
+    folder: str = option(str(FOLDER), "of figures.csv, noise.csv and cadastre.csv")
+
+
+def read_figures(folder=FOLDER):
+    """The rows of figures.csv, dicts of text."""
+    return read_csv(Path(folder, "figures.csv"), COLUMNS)
+
+
+def figure(rows, job, recipe, measure):
+    """The one row of a job, a recipe and a measure."""
+    found = [r for r in rows if (r["job"], r["recipe"], r["measure"]) == (job, recipe, measure)]
+    assert len(found) == 1, f"{len(found)} rows of {job}, {recipe}, {measure} in figures.csv"
+    return found[0]
+
+
+def shows(row, number):
+    """Whether a number as a page prints it, "0.986", is a row's value or in its spread, rounded to
+    as many digits.
+    """
+    digits = len(number.partition(".")[2])
+    known = re.findall(r"-?\d+(?:\.\d+)?", f"{row['value']} {row['spread']}")
+    return any(f"{float(value):.{digits}f}" == number for value in known)
+
+
+def of_noise(rows):
+    """Figures of the runs in noise.csv: of each setting, kind of shape and precision after 400 and
+    2,000 steps the mean over runs and its range.
+    """
+    for key, steps, some in groups(rows, ("setting", "shape", "fill", "placement", "precision")):
+        setting, *kind, precision = key
+        part = f"one image, {', '.join(kind)}, {steps} steps"
+        for column, name in (
+            ("mean", "Dice of new images"),
+            ("worst", "worst image"),
+            ("near", "Dice of the nearer half"),
+            ("far", "Dice of the farther half"),
+            ("train", "Dice of the training image"),
+            ("seconds", "seconds"),
+        ):
+            values = [float(row[column]) for row in some]
+            middle = {"worst": np.min, "seconds": np.median}.get(column, np.mean)(values)
+            yield {
+                "job": "noise",
+                "recipe": setting,
+                "measure": f"{part}: {name}",
+                "value": f"{middle:.4f}",
+                "spread": f"{min(values):.4f} to {max(values):.4f}",
+                "seeds": f"{len(some)} pairs",
+                "command": f"{STUDIES[0]} --precision {precision}",
+                "commit": some[0]["commit"],
+                "machine": some[0]["machine"],
+                "precision": precision,
+            }
+
+
+def of_cadastre(rows):
+    """Figures of the runs in cadastre.csv: of each setting what its runs had come to."""
+    from benchmarks.cadastre import CONSTANT, DOCUMENT
+
+    for key, steps, some in groups(rows, (*DOCUMENT, "precision", "steps")):
+        if steps != int(key[-1]):
+            continue
+        setting = [
+            f"{name} {value}"
+            for (name, default), value in zip(DOCUMENT.items(), key)
+            if value != str(default)
+        ]
+        constant = sum(float(row["spread"]) < CONSTANT for row in some)
+        names = ("loss", "spread", "dice", "dead")
+        found = {name: np.mean([float(row[name]) for row in some]) for name in names}
+        for name, value in {**found, "constant": constant}.items():
+            values = [float(row[name]) for row in some] if name in found else []
+            yield {
+                "job": "cadastre",
+                "recipe": ", ".join(setting) or "document",
+                "measure": f"one grey value, {steps} steps: {name}",
+                "value": f"{value:.4f}" if name in found else str(value),
+                "spread": f"{min(values):.4f} to {max(values):.4f}" if values else "",
+                "seeds": str(len(some)),
+                "command": f"{STUDIES[1]} --precision {key[-2]}",
+                "commit": some[0]["commit"],
+                "machine": some[0]["machine"],
+                "precision": key[-2],
+            }
+
+
+def groups(rows, names):
+    """Yield (values of `names`, step, rows) of rows that share them, in the file's order."""
+    found = {}
+    for row in rows:
+        found.setdefault((tuple(row[name] for name in names), int(row["step"])), []).append(row)
+    for (key, step), some in found.items():
+        if "steps" in names or step in (400, 2000):
+            yield key, step, some
+
+
+def main(options):
+    folder = Path(options.folder)
+    kept = [row for row in read_figures(folder) if not row["command"].startswith(STUDIES)]
+    derived = [*of_noise(read_csv(folder / "noise.csv"))]
+    derived += of_cadastre(read_csv(folder / "cadastre.csv"))
+    rows = [[row[name] for name in COLUMNS] for row in (*kept, *derived)]
+    write_text(folder / "figures.csv", csv_text(COLUMNS, rows))
+    print(f"{folder / 'figures.csv'}: {len(rows)} figures, {len(derived)} of them of the studies")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(parse_options(Options, "-m benchmarks.figures", __doc__))
