@@ -13,6 +13,7 @@ from conftest import make_folders, make_nerve, run_well, slow
 import data
 import train
 from model import build_unet
+from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import csv_text, write_text
@@ -221,3 +222,20 @@ def test_a_damaged_table_is_named_before_the_first_run(place):
     write_text("out/cadastre.csv", table)
     with pytest.raises(InputError, match="cadastre.csv: line 3: dice is 'x', expected a number"):
         cadastre.main(cadastre.Options(output="out"))
+
+
+def test_what_the_labels_allow(place, capsys):
+    labels = importlib.import_module("benchmarks.labels")
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (8, 8, 1), np.uint8)
+    images = np.stack([image, image, rng.integers(0, 256, (8, 8, 1), np.uint8), image])
+    masks = np.zeros((4, 8, 8, 1), np.uint8)
+    masks[0, 2:6, 2:6], masks[1, 2:6, 2:4] = 255, 255
+    files = [{"subject": subject} for subject in ("1", "1", "1", "2")]
+    arrays = Arrays(images, masks, images[:0], files, [])
+    assert labels.agreement(arrays, 0.98) == [pytest.approx(2 * 8 / 24)]
+    assert labels.one_pixel(masks[:1]) == pytest.approx(12 / 64)
+    make_nerve(place / "raw")
+    data.prepare(data.Options(job="nerve"))
+    labels.main(labels.Options("nerve"))
+    assert "pixel error of one pixel of border" in capsys.readouterr().out
