@@ -43,8 +43,8 @@ def agreement(arrays, alike):
 
 
 def one_pixel(masks):
-    """The mean share of the pixels of masks (N, H, W, 1) that change where the foreground loses one
-    pixel all around.
+    """The mean share of the pixels of masks (N, H, W, 1) that change where the foreground loses
+    one pixel all around.
     """
     window = np.ones((3, 3), np.uint8)
     changed = []
