@@ -349,7 +349,10 @@ def trained(tmp_path_factory):
         given = dict(images="images", masks="masks", test_images="images")
         data.prepare(data.Options(job="nerve", **given))
         changes = ("network.filters=4,6", "network.bottleneck=8")
-        train.train_predict(train.Options(job="nerve", epochs=1, batch_size=2, set=changes))
+        options = train.Options(
+            job="nerve", epochs=1, batch_size=2, validation_split=0.2, set=changes
+        )
+        train.train_predict(options)
         lines = "".join(f"{number},1 5\n" for number in range(1, 5))
         Path("truth.csv").write_text(f"img,pixels\n{lines}")
     return root

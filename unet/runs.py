@@ -74,7 +74,7 @@ class Paths:
 
     @property
     def weights(self):
-        """Of the best epoch."""
+        """Of the best epoch, or of the last where the recipe keeps that."""
         return Path("weights", f"{self.name}.weights.h5")
 
     @property
@@ -187,7 +187,7 @@ class Record:
     array_size: tuple[int, int] | None = None  # (H, W) in pixels
     is_resized: bool = False  # whether files had another size than that
     validation: list = dataclasses.field(default_factory=list)  # ids of the images held out
-    best: dict | None = None  # the best epoch's losses and scores
+    best: dict | None = None  # losses and scores of the epoch whose weights are kept
     seed: int | None = None
     commit: str | None = None
     versions: dict | None = None

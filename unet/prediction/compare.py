@@ -1,7 +1,5 @@
 """What a second run makes better, or worse, than a first one, on images that none of them saw."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from unet.data.pixels import write_image
@@ -18,8 +16,8 @@ def compare(run, other, results, unseen, most_pictures):
     """Write scores, pictures and a page of what two runs make of the same images, and print what
     the second one gains.
 
-    results: of the first run; unseen: the other's network for each image by its id, those without
-    being left out, or None for all of its networks on all images. Raises InputError.
+    results: of the first run; unseen: what the other is for each image by its id, a Run, those
+    without being left out, or None for all of its networks on all images. Raises InputError.
     """
     names, classes = (run.name, other.name), classes_of(run)
     vis, rows = Paths(run.name).versus(Paths(other.name)), []
@@ -27,8 +25,7 @@ def compare(run, other, results, unseen, most_pictures):
         for first in with_progress(results, len(results), "images"):
             if unseen is not None and first.id not in unseen:
                 continue
-            alone = other if unseen is None else replace(other, networks=(unseen[first.id],))
-            second = predict_again(alone, first)
+            second = predict_again(unseen[first.id] if unseen else other, first)
             dice = [score(result, len(classes))[0][0] for result in (first, second)]
             rows.append((first.id, *dice, dice[1] - dice[0]))
             if not page.is_full:

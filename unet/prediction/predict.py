@@ -23,7 +23,7 @@ def predict_held_out(run, arrays):
     the network that did not see it.
     """
     for network, rows in zip(run.networks, validation_rows(run, arrays)):
-        alone = replace(run, networks=(network,))
+        alone = replace(run, networks=(network,)).of_set(arrays.images, rows)
         yield from zip(rows, predict_arrays(alone, arrays.images, rows))
 
 

@@ -55,13 +55,13 @@ class Run:
     def name(self):
         return Paths(self.record.name).run
 
-    def of_set(self, images):
-        """This run for a set of uint8 images (N, H, W, C), which has a mean and std of its own
-        where the recipe says so.
+    def of_set(self, images, rows=None):
+        """This run for a set of uint8 images (N, H, W, C), some rows or all, which has a mean and
+        std of its own where the recipe says so.
         """
         if self.record.recipe.get("standardize") != "set":
             return self
-        mean, std = mean_and_std(images, range(len(images)))
+        mean, std = mean_and_std(images, range(len(images)) if rows is None else rows)
         records = [replace(n.record, mean=mean, std=std) for n in self.networks]
         networks = (replace(n, record=r) for n, r in zip(self.networks, records))
         return replace(self, networks=tuple(networks))

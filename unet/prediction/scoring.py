@@ -164,14 +164,18 @@ class FolderImages:
 
 
 def unseen_by(run):
-    """The network that did not see a held-out image, by the image's id; None where test images,
-    which none has seen, are scored. Raises InputError.
+    """The Run of the network that did not see a held-out image, by the image's id; None where test
+    images, which none has seen, are scored. Raises InputError.
     """
     arrays = load_arrays(run.record.arrays, run.record.job)
     check_arrays(run, arrays)
     if has_test_masks(arrays):
         return None
-    return {id: network for network in run.networks for id in network.record.validation}
+    unseen = {}
+    for network, rows in zip(run.networks, validation_rows(run, arrays) if run.holds_out else ()):
+        alone = replace(run, networks=(network,)).of_set(arrays.images, rows)
+        unseen |= dict.fromkeys(network.record.validation, alone)
+    return unseen
 
 
 def has_test_masks(arrays):
