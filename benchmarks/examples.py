@@ -83,8 +83,10 @@ TINY = dict(groups=4, views=2, first_filters=2, epochs=1, steps=2)
 
 
 def write_nerve(folder, example, seed):
-    """Kaggle's tree: train/S_N.tif with its mask, frames of a patient being much alike."""
-    names = "train/{}_{}.tif", "train/{}_{}_mask.tif"
+    """Kaggle's tree: train/S_N.tif with its mask, frames of a patient being much alike; numbered
+    from 101, beyond the competition's own.
+    """
+    names = "train/1{:02}_{}.tif", "train/1{:02}_{}_mask.tif"
     return write_views(folder, example, seed, scenes.draw_nerve, names)
 
 

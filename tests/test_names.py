@@ -221,6 +221,16 @@ def test_a_run_is_compared_with_another_on_the_same_masks(nerve):
     assert "nerve and wide: output/nerve has changed between their trainings" in line
 
 
+def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
+    small_run(name="wide", validation_split=0)
+    for pair in (("wide", "nerve"), ("nerve", "wide")):
+        line = refusal("test.py", pair[0], "--compare", pair[1])
+        assert "weights/wide.json: its training held no image out" in line
+        assert "--validation-split 0.2 or --folds 5" in line
+    folder = "--images", "raw/train", "--masks", "raw/train"
+    assert "Dice" in run_well("test.py", "wide", "--compare", "nerve", *folder)
+
+
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     make_folders(nerve, count=3, size=(64, 80), channels=1)
     copy_run("wide", arrays="wide")

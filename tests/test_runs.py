@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -205,6 +206,18 @@ class TestFilesOfThisVersion:
         files.set_model(model)
         files.restore()
         assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out
+
+    def test_a_training_begun_by_another_recipe_is_not_gone_on_with(self, kept):
+        progress = read_progress(Paths("nerve").checkpoint)
+        record = parse_record(progress.record, "nerve")
+        now = replace(record, recipe={**record.recipe, "validation_split": 0, "keep": "best"})
+        with pytest.raises(
+            ValueError, match=r"checkpoint.h5: begun by .* another validation_split;"
+        ):
+            RunFiles(progress, now)
+        network = replace(record.network, momentum=0.9)
+        with pytest.raises(ValueError, match="another momentum; go on with that version, or"):
+            RunFiles(progress, replace(record, network=network))
 
     def test_files_of_another_version_are_refused(self, kept):
         with h5py.File("weights/nerve.weights.h5", "r+") as file:

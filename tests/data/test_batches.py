@@ -178,6 +178,19 @@ def test_windows_come_with_weights_and_the_masks_middle(arrays):
     assert not np.array_equal(moved[0][0], first)
 
 
+def test_each_set_is_standardized_by_itself_where_the_recipe_says_so(arrays):
+    split = np.arange(4), np.arange(4, 12)
+    recipe = replace(RECIPE, batch_size=8, standardize="set")
+    scale = find_scale(arrays.images, split[0], "set")
+    training, validation = make_batches(arrays, split, recipe, scale, 1, WHOLE)
+    for batches, rows in ((training, split[0]), (validation, split[1])):
+        images = batches[0][0]
+        assert images.shape[0] == len(rows)
+        assert images.mean() == pytest.approx(0, abs=1e-4)
+        assert images.std() == pytest.approx(1, abs=1e-4)
+    assert training.scale != validation.scale
+
+
 def test_whole_images_get_weights_where_the_loss_has_them(arrays):
     recipe = replace(RECIPE, batch_size=2, loss="weighted_cross_entropy")
     split = np.arange(4), np.arange(4, 8)
