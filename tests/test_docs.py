@@ -131,6 +131,26 @@ def test_the_figures_of_the_first_page_are_those_of_the_results_page():
         assert minutes == modern[job][-1].split()[0]
 
 
+def test_each_statement_of_the_documents_says_where_it_is_and_how_near():
+    text = (ROOT / "docs/documents.md").read_text().partition("## Statement by statement")[2]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip("| ") for cell in row] for row in rows if row[0] != "| statement"]
+    assert len(rows) > 120
+    sources = [path for pattern in ("*.py", "unet/**/*.py") for path in ROOT.glob(pattern)]
+    code = "".join(path.read_text() for path in sources)
+    for statement, where, nearness in rows:
+        kind, _, reason = nearness.partition(": ")
+        assert kind in ("same", "equivalent", "different"), statement
+        assert bool(reason) == (kind != "same"), statement
+        for name in re.findall(r"`([^`]+)`", where):
+            file = name.split()[0]
+            if "/" in file or file.endswith((".py", ".txt", ".md")):
+                is_output = file.startswith(("weights/", "vis/", "output/"))
+                assert is_output or (ROOT / file).exists(), statement
+            elif not file.startswith("--"):
+                assert re.search(rf"\b{re.escape(file)}\b", code), statement
+
+
 @slow
 def test_a_loss_and_a_job_are_added_in_three_steps(place):
     """As docs/changing.md says, in a copy of the project."""
