@@ -49,8 +49,8 @@ def shows(row, number):
 
 
 def of_noise(rows):
-    """Figures of the runs in noise.csv: of each setting, kind of shape and precision after 400 and
-    2,000 steps the mean over runs and its range.
+    """Figures of the runs in noise.csv: of each setting, kind of shape and precision after 200,
+    400 and 2,000 steps the mean over runs and its range.
     """
     for key, steps, some in groups(rows, ("setting", "shape", "fill", "placement", "precision")):
         setting, *kind, precision = key
@@ -116,7 +116,7 @@ def groups(rows, names):
     for row in rows:
         found.setdefault((tuple(row[name] for name in names), int(row["step"])), []).append(row)
     for (key, step), some in found.items():
-        if "steps" in names or step in (400, 2000):
+        if "steps" in names or step in (200, 400, 2000):
             yield key, step, some
 
 

@@ -99,7 +99,8 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "constant", "document"),
 )
 FIRST = ("document", *KINDS[0], "float32")
-STEPS, SHORT_STEPS = 2000, 400  # the document's own, and enough to see what a run comes to
+STEPS = 2000  # the document's own
+SHORT_STEPS, FEWEST_STEPS = 400, 200  # enough to see what a run comes to, and what a change does
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
 TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
 PAIRS = [(image, weights) for image in range(1, 6) for weights in range(1, 4)]
@@ -112,9 +113,9 @@ def settings(options):
         "document": [("document", KINDS[0], STEPS, TEN)],
         "target": [("modern", KINDS[0], SHORT_STEPS, TEN)],
         "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
-        "reasons": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
+        "reasons": [(name, KINDS[0], FEWEST_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
         "shapes": [
-            (name, kind, SHORT_STEPS, FEW) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
+            (name, kind, FEWEST_STEPS, FEW) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
         ],
         "modern": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*MODERN, *ABLATIONS)],
     }
@@ -200,13 +201,13 @@ def border(mask):
 
 def table(rows):
     """Lines of a Markdown table: the scores of each setting over its pairs of image and weights,
-    mean and range, after SHORT_STEPS and STEPS.
+    mean and range, after so many steps.
     """
     names = "setting|shape, fill, place|precision|steps|pairs|training image|new images|range"
     names += "|worst image|s"
     yield from (f"| {' | '.join(names.split('|'))} |", "|---" * len(names.split("|")) + "|")
     for (name, *kind, precision), some in grouped(rows).items():
-        for steps in (SHORT_STEPS, STEPS):
+        for steps in (FEWEST_STEPS, SHORT_STEPS, STEPS):
             ends = [row for row in some if int(row["step"]) == steps]
             if not ends:
                 continue

@@ -246,7 +246,7 @@ def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
     )
     progress = read_progress(Paths("nerve").checkpoint)
     with pytest.raises(ValueError, match="inside an epoch, .* leave --devices and --hosts out"):
-        RunFiles(progress, None, can_pause=False).restore()
+        RunFiles(progress, record, can_pause=False).restore()
 
 
 def test_another_backend_is_refused(small):
