@@ -7,8 +7,8 @@ import os
 import sys
 from dataclasses import dataclass
 
-from unet.data.shapes import PLACEMENTS, create_data
-from unet.errors import InputError, one_line_errors
+from unet.data.shapes import FILLS, PLACEMENTS, SHAPES, create_data
+from unet.errors import InputError, check_image_size, check_whole, one_line_errors
 from unet.jobs import JOBS
 from unet.jobs.settings import MOST_CLASSES
 from unet.lazy import lazy
@@ -50,7 +50,9 @@ class Options:
     )
     test_images: str | None = option(None, "folder of images without masks, for submission.py")
     table: str | None = option(
-        None, "your own data: CSV file with columns image and mask, paths seen from its folder"
+        None,
+        "your own data: CSV file of images and masks, paths seen from its folder, in columns "
+        "image and mask, or else the first and the second",
     )
     validation_table: str | None = option(None, "a second such table, for validation")
     image_size: tuple[int, int] | None = option(
@@ -100,8 +102,8 @@ class Options:
         False, "leave out images that cannot be read, and list them; every file is read twice"
     )
     num_images: int = option(1, "training images", least=1, group="what noise draws")
-    shape: str = option("circle", "what is drawn", choices=("circle", "rectangle"))
-    fill: str = option("noise", "what it is filled with", choices=("noise", "constant"))
+    shape: str = option("circle", "what is drawn", choices=SHAPES)
+    fill: str = option("noise", "what it is filled with", choices=FILLS)
     placement: str = option(
         "document",
         "where circles lie: two radii away from every side, or anywhere inside",
@@ -124,14 +126,18 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     Yields images float32 (B, H, W, 3) in [0, 1], masks float32 (B, H, W, 1) of 0 and 1. Raises
     InputError, OSError.
     """
+    check_whole("batch_size", batch_size)
+    check_image_size(image_size)
     if isinstance(table, (str, os.PathLike)):
         pairs = frames.read_table(table, "train")
     else:
-        names, columns = list(table), [table[name] for name in table]
-        rows = [dict(zip(names, row)) for row in zip(*columns, strict=True)]
-        pairs = frames.table_frames(frames.pair_rows(rows, "table"), "train", "table")
+        pairs = frames.table_frames(frames.table_rows(table), "train", "table")
+    return endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
+
+
+def endless_batches(pairs, batch_size, image_size, rng):
+    """What keras_generator yields of some frames."""
     form = forms.Form(image_size, channels=3)
-    rng = np.random.default_rng(seed)
     while True:
         images, masks = [], []
         for frame in (pairs[row] for row in rng.integers(0, len(pairs), batch_size)):
@@ -150,6 +156,8 @@ def check_options(options):
         raise InputError(
             "noise draws its own images and masks; name another job to read --images or --table"
         )
+    if options.placement != "document" and options.shape == "rectangle":
+        raise InputError("--placement is of circles; a rectangle lies anywhere inside already")
     if options.job == "noise" and options.tile_size:
         raise InputError("noise draws images of one size; pass --image-size in its place")
     if options.threshold is not None and (options.classes or options.colors):
@@ -166,15 +174,9 @@ def prepare(options):
     check_options(options)
     name = runs.run_name(options.job, options.name)
     if options.job == "noise":
+        drawn = {key: getattr(options, key) for key in ("shape", "fill", "placement", "seed")}
         preparation.prepare_noise(
-            name,
-            options.image_size,
-            options.channels,
-            options.num_images,
-            options.shape,
-            options.fill,
-            options.placement,
-            options.seed,
+            name, options.image_size, options.channels, options.num_images, **drawn
         )
         return runs.Paths(name).arrays
     found = frames.read_frames(
@@ -202,16 +204,12 @@ def prepare(options):
     return runs.Paths(name).arrays
 
 
-def describe_raw(raw):
-    """What to say where noise is drawn though there are raw files and no job was named."""
-    jobs = frames.jobs_of(raw) or frames.RAW_JOBS
-    commands = " or ".join(f"python data.py {job} --raw {raw}" for job in jobs)
-    return f"no job named, so noise draws its own images; those in {raw}: {commands}"
-
-
 def main(options):
-    if "noise" not in sys.argv and options.job == "noise" and os.path.exists(options.raw):
-        print(describe_raw(options.raw))
+    is_named = options.job != "noise" or "noise" in sys.argv
+    if not is_named and "--raw" in " ".join(sys.argv):
+        raise InputError(f"--raw {options.raw}: of which job? {frames.describe_raw(options.raw)}")
+    if not is_named and os.path.exists(options.raw):
+        print(f"no job named: noise draws its own images; {frames.describe_raw(options.raw)}")
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)

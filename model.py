@@ -8,7 +8,7 @@ python model.py nerve --export nerve.onnx
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unet.errors import InputError, check_backend, check_name, one_line_errors
+from unet.errors import InputError, check_backend, check_name, one_line_errors, split_input_size
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.devices import num_devices
@@ -152,10 +152,8 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
     Keras. input_size: (H, W, C), a length of None for any that fits. Raises ValueError for such a
     size, and where the file is missing or of another network.
     """
-    if len(input_size) != 3:
-        raise InputError(f"input_size {input_size}: expected height, width and channels")
-    *image_size, channels = input_size
-    model = get_unet("cadastre", image_size=tuple(image_size), channels=channels)
+    image_size, channels = split_input_size(input_size)
+    model = get_unet("cadastre", image_size=image_size, channels=channels)
     if pretrained_model:
         folder, colon, file = str(pretrained_model).rpartition(":")
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows

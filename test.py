@@ -1,4 +1,4 @@
-"""Predict a run's validation images, or any folder of images: scores, and pictures in vis/NAME/.
+"""Score what a run held out, or predict any folder of images: scores, and pictures in vis/NAME/.
 
 python test.py nerve
 """
@@ -99,7 +99,7 @@ def predict_and_draw(run, options):
         scores.write(vis)
     about = report.describe(run.name, run.record, len(run.networks))
     if results.are_seen:
-        about["summary"] = f"{report.SEEN[0].upper()}{report.SEEN[1:]}."
+        about["summary"] = f"{report.SEEN.capitalize()}."
     page.write(about, scores.figures() if scores else None)
     print(f"all of them on one page: {vis}/index.html")
     if scores:
@@ -127,7 +127,7 @@ def compare(run, other, options):
     unseen = None if options.images else scoring.unseen_by(other)
     comparison.check_unseen(run, results.are_seen)
     comparison.check_unseen(other, unseen == {})
-    comparison.compare(run, results.fit(other), results, unseen, options.num_images)
+    comparison.compare(run, results.adapt(other), results, unseen, options.num_images)
 
 
 def main(options):

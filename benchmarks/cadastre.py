@@ -49,6 +49,7 @@ class Options:
 
 
 SIZE = 64  # height and width of the random windows, pixels
+STEPS_PER_EPOCH = 10  # so that every batch is full, of 64 windows, too
 DOCUMENT = {
     "recipe": "document",
     "rate": 1e-3,
@@ -111,6 +112,7 @@ def choose(setting):
         f"recipe.learning_rate={setting['rate']}",
         f"recipe.cosine={str(setting['decay']).lower()}",
         f"recipe.batch_size={setting['batch']}",
+        f"recipe.steps_per_epoch={STEPS_PER_EPOCH}",
         f"recipe.window={SIZE},{SIZE}",
         f"network.filters={','.join(map(str, filters))}",
         f"network.bottleneck={first * 2**levels}",

@@ -49,12 +49,13 @@ def shows(row, number):
 
 
 def of_noise(rows):
-    """Figures of the runs in noise.csv: of each setting, kind of shape and precision after 200,
-    400 and 2,000 steps the mean over runs and its range.
+    """Figures of the runs in noise.csv: of each setting, kind of shape, precision and number of
+    steps the mean over runs and its range, at each step that was looked at.
     """
-    for key, steps, some in groups(rows, ("setting", "shape", "fill", "placement", "precision")):
-        setting, *kind, precision = key
-        part = f"one image, {', '.join(kind)}, {steps} steps"
+    keys = ("setting", "shape", "fill", "placement", "precision", "steps")
+    for key, step, some in groups(rows, keys):
+        setting, *kind, precision, steps = key
+        part = f"one image, {', '.join(kind)}, {precision}, {step} of {steps} steps"
         for column, name in (
             ("mean", "Dice of new images"),
             ("worst", "worst image"),
@@ -65,6 +66,7 @@ def of_noise(rows):
         ):
             values = [float(row[column]) for row in some]
             middle = {"worst": np.min, "seconds": np.median}.get(column, np.mean)(values)
+            commits = sorted({row["commit"] for row in some})
             yield {
                 "job": "noise",
                 "recipe": setting,
@@ -73,7 +75,7 @@ def of_noise(rows):
                 "spread": f"{min(values):.4f} to {max(values):.4f}",
                 "seeds": f"{len(some)} pairs",
                 "command": f"{STUDIES[0]} --precision {precision}",
-                "commit": some[0]["commit"],
+                "commit": " ".join(commits),
                 "machine": some[0]["machine"],
                 "precision": precision,
             }
@@ -99,12 +101,12 @@ def of_cadastre(rows):
             yield {
                 "job": "cadastre",
                 "recipe": ", ".join(setting) or "document",
-                "measure": f"one grey value, {steps} steps: {name}",
+                "measure": f"one grey value, {key[-2]}, {steps} steps: {name}",
                 "value": f"{value:.4f}" if name in found else str(value),
                 "spread": f"{min(values):.4f} to {max(values):.4f}" if values else "",
                 "seeds": str(len(some)),
                 "command": f"{STUDIES[1]} --precision {key[-2]}",
-                "commit": some[0]["commit"],
+                "commit": " ".join(sorted({row["commit"] for row in some})),
                 "machine": some[0]["machine"],
                 "precision": key[-2],
             }
@@ -116,8 +118,7 @@ def groups(rows, names):
     for row in rows:
         found.setdefault((tuple(row[name] for name in names), int(row["step"])), []).append(row)
     for (key, step), some in found.items():
-        if "steps" in names or step in (200, 400, 2000):
-            yield key, step, some
+        yield key, step, some
 
 
 def main(options):

@@ -13,14 +13,16 @@ import numpy as np
 
 from unet.data.arrays import load_arrays
 from unet.errors import one_line_errors
-from unet.options import option, parse_options, run_option
+from unet.options import job_option, name_option, option, parse_options
+from unet.runs import run_name
 
 ALIKE = 0.98  # correlation of two images of a subject from which on they count as the same
 
 
 @dataclass(frozen=True)
 class Options:
-    run: str = run_option()
+    job: str = job_option()
+    name: str | None = name_option("of the arrays' folder in output/ (default: the job)")
     alike: float = option(ALIKE, "correlation from which on two images count as the same", least=0)
 
 
@@ -55,7 +57,7 @@ def one_pixel(masks):
 
 
 def main(options):
-    arrays = load_arrays(options.run)
+    arrays = load_arrays(run_name(options.job, options.name), options.job)
     dice = agreement(arrays, options.alike)
     if dice:
         print(f"Dice of {len(dice)} pairs of nearly the same images: {np.mean(dice):.4f}")

@@ -3,9 +3,11 @@
 python -m benchmarks.noise
 
 Image and weights are seeded apart: a run is what data.py noise --seed IMAGE and then train.py
-noise --seed WEIGHTS do, scored on the test images of that data.py. Runs that benchmarks/noise.csv
-has already are not run again; the tables are printed and the plot drawn, benchmarks/noise.png,
-from that file. --output DIR starts a file of your own.
+noise --seed WEIGHTS do, scored after its last step (the modern recipe's train.py keeps the epoch
+that is best in validation) on the test images of that data.py, one prediction an image but for the
+modern recipe, which averages over turns and flips. Runs that benchmarks/noise.csv has already are
+not run again; the tables are printed and the plot drawn, benchmarks/noise.png, from that file.
+--output DIR starts a file of your own.
 """
 
 import time
@@ -52,7 +54,7 @@ class Options:
     tiny: bool = option(False, "one small run of each setting, to see that this script works")
 
 
-KEY = ("setting", "shape", "fill", "placement", "precision", "image", "weights")
+KEY = ("setting", "shape", "fill", "placement", "precision", "steps", "image", "weights")
 COLUMNS = (*KEY, "step", "seconds", "radius", "border", "train", "mean", "worst", "near", "far")
 COLUMNS += ("commit", "machine")
 NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters=4,8,8,8,8"
@@ -98,7 +100,6 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "noise", "document"),
     ("rectangle", "constant", "document"),
 )
-FIRST = ("document", *KINDS[0], "float32")
 STEPS = 2000  # the document's own
 SHORT_STEPS, FEWEST_STEPS = 400, 200  # enough to see what a run comes to, and what a change does
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
@@ -173,7 +174,7 @@ def run(name, kind, steps, image_seed, weights_seed, options):
                 for value in (train, dice.mean(), dice.min(), dice[near].mean())
             )
             far = dice[~near].mean() if (~near).any() else np.nan
-            key = (name, *kind, options.precision, image_seed, weights_seed)
+            key = (name, *kind, options.precision, steps, image_seed, weights_seed)
             yield (*key, *row, round(float(far), 4), find_commit(), processor())
 
 
@@ -200,25 +201,31 @@ def border(mask):
 
 
 def table(rows):
-    """Lines of a Markdown table: the scores of each setting over its pairs of image and weights,
-    mean and range, after so many steps.
+    """Lines of a Markdown table: what the runs of each setting had come to, mean and range over
+    their pairs of image and weights.
     """
     names = "setting|shape, fill, place|precision|steps|pairs|training image|new images|range"
     names += "|worst image|s"
     yield from (f"| {' | '.join(names.split('|'))} |", "|---" * len(names.split("|")) + "|")
-    for (name, *kind, precision), some in grouped(rows).items():
-        for steps in (FEWEST_STEPS, SHORT_STEPS, STEPS):
-            ends = [row for row in some if int(row["step"]) == steps]
-            if not ends:
-                continue
-            train, mean, worst, seconds = (
-                [float(row[key]) for row in ends] for key in ("train", "mean", "worst", "seconds")
-            )
-            yield (
-                f"| {name} | {', '.join(kind)} | {precision} | {steps} | {len(ends)} | "
-                f"{np.mean(train):.3f} | {np.mean(mean):.3f} | {min(mean):.3f} to "
-                f"{max(mean):.3f} | {min(worst):.3f} | {np.median(seconds):.0f} |"
-            )
+    for (name, *kind, precision, steps), some in grouped(rows).items():
+        ends = [row for row in some if row["step"] == steps]
+        yield line(f"{name} | {', '.join(kind)} | {precision} | {steps}", ends)
+    of_reasons = grouped(rows).get(("document", *KINDS[0], "mixed_bfloat16", str(SHORT_STEPS)), [])
+    few = [row for row in of_reasons if (int(row["image"]), int(row["weights"])) in FEW]
+    ends = [row for row in few if row["step"] == str(FEWEST_STEPS)]
+    if ends:  # the same pairs and steps as the reasons have
+        yield line(f"document | {', '.join(KINDS[0])} | mixed_bfloat16 | {FEWEST_STEPS}", ends)
+
+
+def line(label, ends):
+    """A line of the table of the last rows of some runs."""
+    train, mean, worst, seconds = (
+        [float(row[key]) for row in ends] for key in ("train", "mean", "worst", "seconds")
+    )
+    return (
+        f"| {label} | {len(ends)} | {np.mean(train):.3f} | {np.mean(mean):.3f} | "
+        f"{min(mean):.3f} to {max(mean):.3f} | {min(worst):.3f} | {np.median(seconds):.0f} |"
+    )
 
 
 def decompose(rows):
@@ -238,28 +245,25 @@ def decompose(rows):
 
 
 def grouped(rows):
-    """Rows by setting, shape, fill, placement and precision."""
+    """Rows by setting, shape, fill, placement, precision and steps."""
     groups = {}
     for row in rows:
-        groups.setdefault(tuple(row[key] for key in KEY[:5]), []).append(row)
+        groups.setdefault(tuple(row[key] for key in KEY[:6]), []).append(row)
     return groups
 
 
 def draw(rows, path):
     """Mean and range of the Dice of new images against steps, a panel for each kind of shape."""
-    groups = grouped(rows)
-    kinds = list(dict.fromkeys(key[1:4] for key in groups if key[0] in ("document", "modern")))
-    figure = Figure(figsize=(4.2 * len(kinds), 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
+    figure = Figure(figsize=(4.2 * len(KINDS), 4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(KINDS)), KINDS):
         for colour, name in zip(("tab:blue", "tab:orange"), ("document", "modern")):
-            of_name = [some for key, some in groups.items() if key[:4] == (name, *kind)]
-            some = max(of_name, key=len, default=[])  # of the precision that has most runs
+            groups = [some for key, some in grouped(rows).items() if key[:4] == (name, *kind)]
+            some = max(groups, key=lambda group: int(group[0]["steps"]), default=[])  # the longest
             steps = sorted({int(row["step"]) for row in some})
             means = [[float(r["mean"]) for r in some if int(r["step"]) == step] for step in steps]
             axes.plot(steps, [np.mean(m) for m in means], color=colour, marker=".", label=name)
-            axes.fill_between(
-                steps, *zip(*((min(m), max(m)) for m in means)), color=colour, alpha=0.15
-            )
+            low, high = ([f(m) for m in means] for f in (min, max))
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15)
         axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02), xscale="log")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("mean Dice of 100 new images: mean and range of the runs")
@@ -273,24 +277,23 @@ def main(options):
     if options.tiny:
         options = replace(options, num_images=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = COLUMNS[COLUMNS.index("image") : COLUMNS.index("commit")]
-    rows = read_numbers(path, COLUMNS, numbers, whole=("image", "weights", "step"))
+    numbers = COLUMNS[COLUMNS.index("steps") : COLUMNS.index("commit")]
+    rows = read_numbers(path, COLUMNS, numbers, whole=("steps", "image", "weights", "step"))
     for name, kind, steps, pairs in settings(options):
         if options.tiny:
             steps, pairs = 2, pairs[:1]
         for pair in pairs:
-            key = tuple(map(str, (name, *kind, options.precision, *pair)))
-            of_run = [row for row in rows if tuple(row[k] for k in KEY) == key]
-            if any(int(row["step"]) == steps for row in of_run):
+            key = tuple(map(str, (name, *kind, options.precision, steps, *pair)))
+            if any(tuple(row[k] for k in KEY) == key for row in rows):
                 continue
-            rows = [row for row in rows if row not in of_run]  # of a shorter one
             new = [dict(zip(COLUMNS, row)) for row in run(name, kind, steps, *pair, options)]
             rows += [{key: str(value) for key, value in row.items()} for row in new]
             write_text(path, csv_text(COLUMNS, [[row[c] for c in COLUMNS] for row in rows]))
             print(", ".join(f"{key} {value}" for key, value in new[-1].items()), flush=True)
     print("\n".join(table(rows)))
-    at_first = [row for row in rows if tuple(row[k] for k in KEY[:5]) == FIRST]
-    print("\n".join(decompose([r for r in at_first if int(r["step"]) == SHORT_STEPS])))
+    for (name, *kind, _, steps), some in grouped(rows).items():
+        if (name, *kind, steps) == ("document", *KINDS[0], str(SHORT_STEPS)):
+            print("\n".join(decompose([row for row in some if row["step"] == steps])))
     draw(rows, path.with_suffix(".png"))
 
 

@@ -2,10 +2,12 @@
 
 import ast
 import graphlib
+import json
 import os
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from conftest import ROOT, refusal, run
@@ -169,7 +171,7 @@ from train import dice_coef, dice_coef_loss, get_unet as compiled, train_predict
 print("keras" in sys.modules, "cv2" in sys.modules)
 print(compiled().loss.__name__, type(compiled().optimizer).__name__, compiled().count_params())
 print(get_unet("car").compiled, get_model().name, create_data(2)[0].shape)
-print(float(dice_coef([[[[1.0]]]], [[[[1.0]]]])), run_length_enc([[1, 1]]))
+print(float(dice_coef([[[[1.0]]]], [[[[1.0]]]])), run_length_enc([[1] * 10]))
 """
 
 
@@ -181,7 +183,7 @@ def test_the_documents_readers_find_their_names_in_the_scripts(place):
         "False False",
         "dice_coef_loss Adam 7846081",
         "False cadastre (2, 160, 160, 1)",
-        "1.0 1 2",
+        "1.0 1 10",
     ]
 
 
@@ -230,8 +232,22 @@ class TestRunsOfBefore:
         run("submission.py", "roads")
         np.testing.assert_allclose(np.load("output/roads/imgs_mask_test.npy"), saved, atol=1e-5)
 
-    def test_go_on_to_what_they_would_have_become(self, kept):
+    def test_do_not_go_on_by_a_recipe_that_they_did_not_begin_with(self, kept):
+        """Cadastre's normalization had a momentum of 0.9 then."""
+        before = (kept / "weights/stopped.checkpoint.h5").read_bytes()
+        line = refusal("train.py", "cadastre", "--name", "stopped", "--resume")
+        assert "begun by a version (commit df17a83" in line
+        assert "with another keep, momentum; go on with that version" in line
+        assert (kept / "weights/stopped.checkpoint.h5").read_bytes() == before
+
+    def test_go_on_where_the_same_recipe_is_asked_for(self, kept):
         """The run "whole" was not interrupted after its second epoch."""
+        path = kept / "weights/stopped.checkpoint.h5"
+        with h5py.File(path, "r+") as file:
+            state = json.loads(file["state"][()].tobytes())
+            state["options"]["set"] += ["network.momentum=0.9", "recipe.keep=best"]
+            del file["state"]
+            file["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
         done = run("train.py", "cadastre", "--name", "stopped", "--resume")
         assert done.returncode == 0, done.stderr[-3000:]
         assert "goes on after stopped, 2 epochs" in done.stdout

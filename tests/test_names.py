@@ -225,7 +225,7 @@ def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
     small_run(name="wide", validation_split=0)
     for pair in (("wide", "nerve"), ("nerve", "wide")):
         line = refusal("test.py", pair[0], "--compare", pair[1])
-        assert "weights/wide.json: its training held no image out" in line
+        assert "weights/wide.json: training held no image out" in line
         assert "--validation-split 0.2 or --folds 5" in line
     folder = "--images", "raw/train", "--masks", "raw/train"
     assert "Dice" in run_well("test.py", "wide", "--compare", "nerve", *folder)

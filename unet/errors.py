@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import math
+import numbers
 import os
 import re
 import signal
@@ -30,6 +31,30 @@ def check_range(name, value, least, most=math.inf):
     if value is not None and not least <= value <= most:  # not a number, too
         allowed = f"at least {least}" if most == math.inf else f"{least} to {most}"
         raise InputError(f"{name} {value}: expected {allowed}")
+
+
+def check_whole(name, value, least=1):
+    """Raise InputError for what is no whole number of at least `least`."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise InputError(f"{name} {value!r}: expected a whole number of at least {least}")
+
+
+def check_image_size(size):
+    """Raise InputError for what is no pair of lengths in pixels, (H, W), None for any."""
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise InputError(f"image size {size!r}: expected height and width")
+    for length in size:
+        if length is not None:
+            check_whole("image size", length)
+
+
+def split_input_size(size):
+    """((H, W), C) of an input size (H, W, C), H and W None for any; raises InputError."""
+    if not isinstance(size, tuple | list) or len(size) != 3:
+        raise InputError(f"input_size {size!r}: expected height, width and channels")
+    check_image_size(size[:2])
+    check_whole("channels", size[2])
+    return tuple(size[:2]), size[2]
 
 
 def check_name(name):

@@ -103,7 +103,7 @@ class TestCreateData:
             ("rectangle", "document", 32),
         ):
             for size in ((least, least), (least, 90), (90, least + 1)):
-                masks = create_data(50, size, shape, placement=placement)[1] > 0
+                masks = create_data(50, size, shape=shape, placement=placement)[1] > 0
                 area = masks.sum(axis=(1, 2, 3))
                 assert area.min() >= 15 * 15
                 assert area.max() < np.pi * 39.5**2

@@ -14,6 +14,7 @@ from unet import LARGEST_IMAGE
 from unet.data.classes import find_classes
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.nerve import SAME_PATIENT
 from unet.machine.disk import read_csv
 from unet.runs import Paths, command
 
@@ -145,6 +146,10 @@ def load_arrays(name, job=None):
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
             size = f"{row['height']}x{row['width']}"
             raise InputError(f"{folder / FILES}: a size of {size}; {remedy}")
+    if job == "nerve":  # of an earlier data.py, which took each subject of Kaggle's for a patient
+        for row in rows:
+            if row["id"].startswith(f"{row['subject']}_"):
+                row["subject"] = SAME_PATIENT.get(row["subject"], row["subject"])
     files, test_files = split_test(rows, lambda row: row["split"])
     arrays = [Rows(folder / file, remedy) for file in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays

@@ -11,6 +11,7 @@ from pathlib import Path
 from unet.data.files import ImageFile, list_images, list_pages, natural_key
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.nerve import SAME_PATIENT
 from unet.machine.disk import read_csv
 
 
@@ -31,8 +32,6 @@ LAYOUTS = {
     "car": (("train", r"(\w+_\d+)"), ("train_masks", r"(\w+_\d+)_mask"), ("test", r"(\w+_\d+)")),
 }
 RAW_JOBS = (*LAYOUTS, "membrane")  # whose documents hand out files
-# Kaggle's nerve subjects that are one patient: they share frames, 17_7 and 18_44 to the pixel.
-SAME_PATIENT = {"18": "17", "22": "21"}
 
 
 def read_kaggle(raw, job):
@@ -124,14 +123,25 @@ def read_table(path, split):
 
 def pair_rows(rows, path):
     """The rows of a table, dicts, with its columns of images and masks as image and mask: those of
-    these names, else the first and the second.
+    these names, where it has none of them the first and the second.
     """
     names = list(rows[0]) if rows else []
-    if rows and not {"image", "mask"} <= set(names):
+    missing = [name for name in ("image", "mask") if name not in names]
+    if rows and len(missing) == 1:
+        raise InputError(
+            f"{path}: has columns {', '.join(map(str, names))}, but no {missing[0]}; name both "
+            "columns, or none of them: then images are in the first, masks in the second"
+        )
+    if rows and missing:
         if len(names) < 2:
             raise InputError(
                 f"{path}: has the one column {names[0]}; expected images in the first column, "
                 "masks in the second"
+            )
+        if os.path.isfile(Path(path).parent / str(names[0])):
+            raise InputError(
+                f"{path}: its first line is files, {names[0]} and {names[1]}; put a line with the "
+                "names of the columns above it: image,mask"
             )
         rows = [{**row, "image": row[names[0]], "mask": row[names[1]]} for row in rows]
     for number, row in enumerate(rows, 2):
@@ -141,6 +151,21 @@ def pair_rows(rows, path):
                 "paths of an image and a mask"
             )
     return rows
+
+
+def table_rows(table):
+    """The rows, dicts, of a mapping of columns of one length, such as a DataFrame."""
+    try:
+        columns = {name: list(table[name]) for name in table}
+    except TypeError as error:
+        raise InputError(
+            f"table: expected columns by name or a CSV file, not {table!r}"
+        ) from error
+    lengths = {str(name): len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"table: has columns of several lengths, {lengths}")
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return pair_rows(rows, "table")
 
 
 def table_frames(rows, split, path):
@@ -239,14 +264,15 @@ def read_frames(
     return frames
 
 
-def jobs_of(raw):
-    """The jobs whose document hands out files as they lie in a folder or zip."""
+def describe_raw(raw):
+    """How to prepare the raw files in a folder or zip, for a reader."""
     found = []
     for job in RAW_JOBS:
         with contextlib.suppress(InputError, OSError):
             read_raw(job, raw)
             found.append(job)
-    return found
+    commands = (f"python data.py {job} --raw {raw}" for job in found or RAW_JOBS)
+    return f"for what is in {raw}: {' or '.join(commands)}"
 
 
 def read_raw(job, raw):

@@ -22,40 +22,39 @@ ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size i
 NOISE_VALIDATION, NOISE_TEST = 100, 100  # images that `noise` is validated and tested on
 
 
-def prepare_noise(
-    name,
-    image_size=None,
-    channels=None,
-    num_images=1,
-    shape="circle",
-    fill="noise",
-    placement="document",
-    seed=1,
-):
+def prepare_noise(name, image_size=None, channels=None, num_images=1, seed=1, **drawn):
     """Draw the images of the noise job and write its arrays to output/NAME/.
 
     From the stream of `seed` come image 1 for training, 2 to 101 for validation, and from 102 on
     what num_images wants beside the first; from that of seed + 1 the test images, test_0 to
-    test_99.
+    test_99. drawn: shape, fill and placement, as draw_shapes has them.
     """
     size, folder = image_size or JOBS["noise"].image_size, Paths(name).arrays
-    check_shape_size(size, shape, placement)
-    numbers = range(1, NOISE_VALIDATION + num_images + 1)
-    splits = dict.fromkeys(numbers[1 : NOISE_VALIDATION + 1], "validation")
-    names = [(f"{number}", f"X_{number}", splits.get(number, "train")) for number in numbers]
-    test = [(f"test_{number}", f"test_{number}", "test") for number in range(NOISE_TEST)]
+    check_shape_size(size, drawn.get("shape", "circle"), drawn.get("placement", "document"))
     with lock(Paths(name).arrays_lock):
         (folder / FILES).unlink(missing_ok=True)  # from here on the old ones are of other pictures
-        frames = []
-        for names_of_seed, stream in ((names, seed), (test, seed + 1)):
-            drawn = draw_shapes(size, shape, fill, placement, stream)
-            for (file, id, split), pair in zip(names_of_seed, drawn):
-                x, y = (ImageFile(str(folder / f"{name}_{file}.png"), "", "") for name in "XY")
-                write_image(x.path, pair[0])
-                write_image(y.path, pair[1])
-                frames.append(Frame(id, x, y, split, subject=id))
+        for path in folder.glob("[XY]_*.png"):
+            path.unlink()
+        validation = range(2, NOISE_VALIDATION + 2)
+        numbers = range(1, NOISE_VALIDATION + num_images + 1)
+        splits = ["validation" if number in validation else "train" for number in numbers]
+        ids = [f"X_{number}" for number in numbers]
+        stream = draw_shapes(size, seed=seed, **drawn)
+        frames = [noise_frame(folder, *row) for row in zip(ids, splits, stream)]
         frames.sort(key=lambda frame: frame.split != "train")  # the training images come first
+        ids = [f"test_{number}" for number in range(NOISE_TEST)]
+        stream = draw_shapes(size, seed=seed + 1, **drawn)
+        frames += [noise_frame(folder, id, "test", pair) for id, pair in zip(ids, stream)]
         write_arrays(folder, frames, Form(size, channels or JOBS["noise"].network.channels))
+
+
+def noise_frame(folder, id, split, pair):
+    """The Frame of an image and its mask, which are saved as X_1.png, Y_1.png, X_test_0.png."""
+    number = id.removeprefix("X_")
+    files = [ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY"]
+    for file, pixels in zip(files, pair):
+        write_image(file.path, pixels)
+    return Frame(id, *files, split, subject=id)
 
 
 def prepare_frames(name, frames, form, skip_bad=False):

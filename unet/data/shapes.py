@@ -12,12 +12,17 @@ np = lazy("numpy")
 pixels = lazy("unet.data.pixels")
 
 LEAST, MOST = 15, 39  # pixels: radius of a circle, side of a rectangle
-PLACEMENTS = ("document", "anywhere")
+SHAPES, FILLS, PLACEMENTS = (
+    ("circle", "rectangle"),
+    ("noise", "constant"),
+    ("document", "anywhere"),
+)
 
 
 def create_data(
     num_images=1,
     image_size=(160, 160),
+    *,
     shape="circle",
     fill="noise",
     placement="document",
@@ -27,8 +32,11 @@ def create_data(
     """The first images that draw_shapes draws, and their masks: uint8 (N, H, W, 1) twice.
 
     With a folder, saves them there as X_1.png and Y_1.png, X_2.png and so on. Raises ValueError
-    for an image in which no shape has room.
+    for a shape, fill or placement that there is not, and an image in which it has no room.
     """
+    for value, allowed in ((shape, SHAPES), (fill, FILLS), (placement, PLACEMENTS)):
+        if value not in allowed:
+            raise InputError(f"{value!r}: expected one of {', '.join(allowed)}")
     check_shape_size(image_size, shape, placement)
     images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
     drawn = draw_shapes(image_size, shape, fill, placement, seed)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from unet.jobs.settings import NORMALIZED, SHORT, Augmentation, Job, Recipe, Submission, UNetConfig
 
+# Kaggle's subjects that are one patient: they share frames, 17_7 and 18_44 to the pixel.
+SAME_PATIENT = {"18": "17", "22": "21"}
 DOCUMENT = Job(  # 7,846,081 parameters
     UNetConfig((64, 80), 1, (32, 64, 128, 256), bottleneck=512, skip_first=False),
     Recipe(

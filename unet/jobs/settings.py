@@ -180,9 +180,8 @@ class Recipe:
     # (x - mean) / std, of the training images; "set": training, validation and test images each of
     # their own; "image": of each; "none": x / 255
     standardize: str = "training"
-    keep: str = (
-        "best"  # weights: by the validation's loss, else the training's; "last": of the end
-    )
+    # weights: "best" by the validation's loss, else the training's; "last": of the end
+    keep: str = "best"
     window: tuple[int, int] | None = None  # (H, W) of what a step sees; None: the whole image
     augmentation: Augmentation = Augmentation()
     cosine: bool = False  # the rate rises for a tenth of the steps, then falls along a cosine to 0

@@ -25,7 +25,7 @@ def compare(run, other, results, unseen, most_pictures):
         for first in with_progress(results, len(results), "images"):
             if unseen is not None and first.id not in unseen:
                 continue
-            second = predict_again(unseen[first.id] if unseen else other, first)
+            second = predict_again(other if unseen is None else unseen[first.id], first)
             dice = [score(result, len(classes))[0][0] for result in (first, second)]
             rows.append((first.id, *dice, dice[1] - dice[0]))
             if not page.is_full:
@@ -84,11 +84,7 @@ def check_comparable(run, other, is_of_folder):
 def check_unseen(run, is_seen):
     """Raise InputError for a run that is to be compared on images that it was trained on."""
     if is_seen:
-        raise InputError(
-            f"{Paths(run.name).record}: its training held no image out, so there is none to "
-            f"compare on; {run.remedy} with --validation-split 0.2 or --folds 5, or pass "
-            "--images DIR --masks DIR"
-        )
+        raise InputError(f"{run.held_nothing_out}, or compare on --images DIR --masks DIR")
 
 
 def describe_gain(names, dice):

@@ -183,8 +183,8 @@ def picture_name(id, taken):
 
 
 def draw_result(result, dice, path, run):
-    """Write the side-by-side picture of a Result and return its path; of noise its document's
-    picture has the given one, and this one stands beside it.
+    """Write the side-by-side picture of a Result and return its path; of noise the document's
+    picture to `path` and the side-by-side one to NAME_panels.png.
     """
     caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
     if run.record.job == "noise" and dice is not None:

@@ -52,6 +52,14 @@ class Run:
         return any(network.record.validation for network in self.networks)
 
     @property
+    def held_nothing_out(self):
+        """What an InputError says where it has to have held images out."""
+        return (
+            f"{Paths(self.name).record}: training held no image out; {self.remedy} with "
+            "--validation-split 0.2 or --folds 5"
+        )
+
+    @property
     def name(self):
         return Paths(self.record.name).run
 
@@ -141,9 +149,7 @@ def validation_rows(run, arrays):
         raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.remedy}")
     if not any(held_out):
         raise InputError(
-            f"{Paths(run.name).record}: training held no image out; {run.remedy} with "
-            "--validation-split 0.2 or --folds 5, or give images: test.py --images, data.py "
-            "--test-images"
+            f"{run.held_nothing_out}, or give images: test.py --images, data.py --test-images"
         )
     return [sorted(row_of[id] for id in ids) for ids in held_out]
 

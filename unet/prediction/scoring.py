@@ -49,17 +49,17 @@ class PreparedImages:
         self.arrays = load_arrays(run.record.arrays, run.record.job)
         check_arrays(run, self.arrays)
         self.are_tested = has_test_masks(self.arrays)
-        self.run = self.fit(run)
+        check_images(run, self.arrays)
+        self.run = self.adapt(run)
         self.are_seen = not (self.are_tested or run.holds_out)
         if self.are_tested:
             self.count = len(self.arrays.test_files)
         elif self.are_seen:
-            check_images(run, self.arrays)
             self.count = len(self.arrays.files)
         else:
             self.count = sum(map(len, validation_rows(run, self.arrays)))
 
-    def fit(self, run):
+    def adapt(self, run):
         """A run as it predicts these images, one after the other."""
         return run.of_set(self.arrays.test_images) if self.are_tested else run
 
@@ -117,7 +117,7 @@ class FolderImages:
         else:
             self.frames = without_masks(files_by_id(list_images(images, recursive=False)))
 
-    def fit(self, run):
+    def adapt(self, run):
         """A run as it predicts these images."""
         return run
 

@@ -6,13 +6,14 @@ import json
 import math
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import h5py
 import keras
 import numpy as np
 
 from unet.errors import InputError
+from unet.jobs.settings import Recipe
 from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
 from unet.runs import Paths, command, parse_record, read_record
@@ -217,8 +218,12 @@ def check_same_recipe(begun, record):
     than the same options give now: another version of the project began it.
     """
     recipe = json.loads(json.dumps(record.recipe))
-    differ = [key for key, value in begun.recipe.items() if value != recipe.get(key)]
+    defaults = {field.name: field.default for field in fields(Recipe)}
+    old = {**defaults, **begun.recipe}  # a field that was not there yet
+    differ = [key for key, value in recipe.items() if value != old.get(key)]
     differ += [key for key, v in vars(record.network).items() if v != getattr(begun.network, key)]
+    if begun.commit != record.commit:
+        print(f"{begun.name}: begun at commit {begun.commit}, goes on at {record.commit}")
     if differ:
         raise InputError(
             f"{Paths(begun.name).checkpoint}: begun by a version (commit {begun.commit}) with "

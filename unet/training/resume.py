@@ -78,7 +78,13 @@ def read_arrays(name, job, resume):
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
     if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
         prepare_noise(source)
-    return load_arrays(source, job)
+    arrays = load_arrays(source, job)
+    if job == "noise" and not arrays.test_files[0]["id"].startswith("test_"):
+        print(
+            f"{Paths(source).arrays}: drawn by an earlier version, not as the document draws; for "
+            f"its own images run {command('data.py', source, job)} first"
+        )
+    return arrays
 
 
 @contextlib.contextmanager
