@@ -323,8 +323,12 @@ class TestGetModel:
         assert set(scores) == {"loss", "accuracy", "iou_loss"}
 
     def test_a_size_without_channels_is_refused(self):
-        with pytest.raises(ValueError, match=r"input_size \(256, 256\): expected height"):
-            get_model(input_size=(256, 256))
+        for size in ((256, 256), 256, None, "big"):
+            with pytest.raises(ValueError, match="input_size .*: expected height, width and"):
+                get_model(input_size=size)
+        for size in ((64, 64, None), (64, 64, 0), (64.0, 64, 3), (-1, 64, 3), ("64", 64, 3)):
+            with pytest.raises(ValueError, match="expected a whole number of at least 1"):
+                get_model(input_size=size)
 
 
 def test_a_saved_model_comes_back_whole(place):

@@ -430,3 +430,12 @@ class TestAfterFolds:
 def test_folds_of_noise_are_refused(place):
     message = refusal("train.py", "noise", "--folds", 3)
     assert "--folds 3: these images come with a validation share of their own" in message
+
+
+def test_noise_beside_raw_files_says_how_to_prepare_them(place):
+    make_nerve(place / "raw")
+    printed = run_well("data.py", "--image-size", 61, 61)
+    line = "no job named: noise draws its own images; for what is in raw: python data.py nerve"
+    assert printed.splitlines()[0] == f"{line} --raw raw"
+    assert "for what is in" not in run_well("data.py", "noise", "--image-size", 61, 61)
+    assert "--raw raw: of which job? for what is in raw" in refusal("data.py", "--raw", "raw")

@@ -136,6 +136,11 @@ class TestCreateData:
         np.testing.assert_array_equal(cv2.imread("here/X_2.png", -1), images[1, ..., 0])
         np.testing.assert_array_equal(cv2.imread("here/Y_1.png", -1), masks[0, ..., 0])
 
+    def test_another_shape_fill_or_placement_is_refused(self):
+        for wrong in (dict(shape="square"), dict(fill="Noise"), dict(placement="middle")):
+            with pytest.raises(ValueError, match="expected one of"):
+                create_data(**wrong)
+
     def test_an_image_too_small_for_a_shape_is_refused(self):
         with pytest.raises(ValueError, match="needs 61x61 or more.*--placement anywhere"):
             create_data(image_size=(60, 160))
@@ -562,6 +567,13 @@ def test_a_table_with_other_columns_or_missing_files(place):
     assert "a.csv: has the one column picture; expected images in the first" in message
     Path("a.csv").write_text("picture,truth\n1,2\n")
     assert "a.csv: line 2: 1: no such file" in refused("car", table="a.csv")
+    Path("a.csv").write_text("mask,path\n1,2\n")
+    assert "a.csv: has columns mask, path, but no image" in refused("car", table="a.csv")
+    for name in ("1.png", "2.png"):
+        Path(name).touch()
+    Path("a.csv").write_text("1.png,2.png\n1.png,2.png\n")
+    assert "a.csv: its first line is files, 1.png and 2.png" in refused("car", table="a.csv")
+    Path("1.png").unlink()
     Path("a.csv").write_text("picture,truth\n1\n")
     assert "a.csv: line 2: has '1' and None; expected the paths" in refused("car", table="a.csv")
     Path("a.csv").write_text("image,mask\n1.png,2.png\n")
@@ -573,7 +585,37 @@ def test_a_table_with_other_columns_or_missing_files(place):
     assert "no.csv: no such CSV file" in refused("car", table="no.csv")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (({"a": ["x"], "b": ["y"]}, 0), "batch_size 0: expected a whole number of at least 1"),
+        (({"a": ["x"], "b": ["y"]}, 2.5), "batch_size 2.5: expected a whole number"),
+        (({"a": ["x"], "b": ["y"]}, 2, 64), "image size 64: expected height and width"),
+        (({"a": ["x"], "b": ["y"]}, 2, (0, 9)), "image size 0: expected a whole number"),
+        (({"a": ["x", "z"], "b": ["y"]}, 2), "table: has columns of several lengths"),
+        ((None, 2), "table: expected columns by name or a CSV file, not None"),
+    ],
+)
+def test_a_generator_that_cannot_begin_says_so_at_once(arguments, text, place):
+    with pytest.raises(InputError, match=text):
+        keras_generator(*arguments)
+
+
+def test_subjects_that_are_one_patient_are_held_out_as_one(place):
+    make_nerve(place / "raw", subjects=23, frames=2)
+    arrays = prepared("nerve")
+    subjects = {row["id"]: row["subject"] for row in arrays.files}
+    assert subjects["18_1"] == subjects["17_2"] == "17"
+    assert subjects["22_1"] == subjects["21_1"] == "21"
+    assert len(set(subjects.values())) == 21
+    path = Path("output/nerve/files.csv")  # of an earlier data.py
+    path.write_text(path.read_text().replace("18_1,17", "18_1,18").replace("18_2,17", "18_2,18"))
+    assert {row["id"]: row["subject"] for row in load_arrays("nerve", "nerve").files} == subjects
+
+
 def test_options_that_go_together(place):
+    with pytest.raises(InputError, match="--placement is of circles"):
+        prepare(Options(shape="rectangle", placement="anywhere"))
     assert "--images and --masks go together" in refused("car", images="x")
     assert "--validation-table goes with --table" in refused("car", validation_table="x")
     assert "noise draws its own images" in refused("noise", images="x", masks="x")
