@@ -134,10 +134,9 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     job = RECIPES[recipe_name]["noise"].change(changes)
     recipe, network = job.recipe, job.network
     (shape, fill, placement), size = kind, network.image_size
-    image, mask = data.create_data(1, size, shape, fill, placement, image_seed)
-    others, truths = data.create_data(
-        options.num_images, size, shape, fill, placement, image_seed + 1
-    )
+    drawn = dict(shape=shape, fill=fill, placement=placement)
+    image, mask = data.create_data(1, size, **drawn, seed=image_seed)
+    others, truths = data.create_data(options.num_images, size, **drawn, seed=image_seed + 1)
     arrays = Arrays(image, mask, others, [{"split": "train"}], [])
     scale = find_scale(image, [0], recipe.standardize)
 
@@ -265,6 +264,7 @@ def draw(rows, path):
             low, high = ([f(m) for m in means] for f in (min, max))
             axes.fill_between(steps, low, high, color=colour, alpha=0.15)
         axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02), xscale="log")
+        axes.set_xlim(0.9 * LOOKS[0], 1.1 * LOOKS[-1])
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("mean Dice of 100 new images: mean and range of the runs")
     figure.axes[0].legend(loc="lower right")

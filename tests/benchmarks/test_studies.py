@@ -204,12 +204,12 @@ def test_results_scores_a_run_of_folds(place):
     data.prepare(data.Options(job="nerve"))
     small = ("network.filters=4,6", "network.bottleneck=8")
     train.train_predict(train.Options(job="nerve", folds=3, epochs=1, set=small))
-    output = run_well("-m benchmarks.results", "nerve", "--full-size", "--segments")
+    output = run_well("-m benchmarks.results", "nerve", "--full-size", "--segments", "--patches")
     lines = output.splitlines()
-    assert lines[1].split() == ["images", "12", "in", "3", "folds"]
-    names = ["Dice at 0.5", "Dice, chosen", "pixel error", "F1 of all", "Dice of both",
-             "Dice at full", "Rand score", "information", "seconds to"]  # fmt: skip
-    assert [next(n for n in names if line.startswith(n)) for line in lines[2:]] == names
+    assert lines[3].split() == ["images", "12", "in", "3", "folds"]
+    names = ["Rand score", "information", "images", "Dice at 0.5", "Dice, chosen", "pixel error",
+             "F1 of all", "F1 of 16x16", "Dice of both", "Dice at full", "seconds to"]  # fmt: skip
+    assert [next(n for n in names if line.startswith(n)) for line in lines[1:]] == names
     assert len(lines[-1].split(",")) == 3
 
 
