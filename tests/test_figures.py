@@ -20,8 +20,22 @@ NUMBER = re.compile(
     r"(?<![\w.\-])\d+\.\d+(?![\w]|\.\d)"  # with a point
     r"|(?<![\w.\-,])\d[\d,]*(?= (?:s|MB|ms|minutes)\b)"  # or with a unit
 )
-# What is set, not measured: thresholds, momenta, versions, sizes of what others published.
-SET = {"0.5", "0.9", "0.99", "0.2", "0.1", "0.05", "0.01", "0.001", "3.11", "3.13", "2.11"}
+# What is set, not measured: thresholds, momenta, scales, and versions.
+SET = {"0.5", "0.9", "0.99", "0.2", "0.1", "0.05", "0.01", "0.001", "1.1", "1.15", "1.2"}
+SET |= {
+    "2.7",
+    "3.5",
+    "3.6",
+    "3.11",
+    "3.13",
+    "3.2",
+    "3.15",
+    "2.0",
+    "2.4",
+    "2.11",
+    "2.21",
+    "1505.04597",
+}
 
 
 def sections(page):
