@@ -19,6 +19,7 @@ from unet.options import option, parse_options
 FOLDER = Path(__file__).parent
 COLUMNS = ("job", "recipe", "measure", "value", "spread", "seeds")
 COLUMNS += ("command", "commit", "machine", "precision")
+DERIVED = "one image, ", "one grey value, "  # measures that begin so are of the studies' runs
 STUDIES = "python -m benchmarks.noise", "python -m benchmarks.cadastre"
 
 
@@ -71,7 +72,7 @@ def of_noise(rows):
                 "job": "noise",
                 "recipe": setting,
                 "measure": f"{part}: {name}",
-                "value": f"{middle:.4f}",
+                "value": f"{middle:.6f}",
                 "spread": f"{min(values):.4f} to {max(values):.4f}",
                 "seeds": f"{len(some)} pairs",
                 "command": f"{STUDIES[0]} --precision {precision}",
@@ -79,6 +80,57 @@ def of_noise(rows):
                 "machine": some[0]["machine"],
                 "precision": precision,
             }
+
+
+def of_whole_runs(rows):
+    """Figures of the document's recipe over runs of both precisions: the ten of all its steps, and
+    how far image and weights move a score.
+    """
+    from benchmarks.noise import FEW, FEWEST_STEPS, SHORT_STEPS, decomposed
+
+    ends = {}
+    for row in rows:
+        if row["setting"] == "document" and row["steps"] == "2000":
+            ends.setdefault(int(row["step"]), []).append(row)
+    found = {}
+    for step, some in ends.items():
+        for column in ("mean", "near", "far", "train"):
+            found[f"{step} steps: {column}"] = [float(row[column]) for row in some]
+    last = ends[2000]
+    means = [float(row["mean"]) for row in last]
+    for column in ("radius", "border"):
+        values = [float(row[column]) for row in last]
+        found[f"correlation of Dice and {column}"] = [np.corrcoef(values, means)[0, 1]]
+    short = [row for row in rows if row["setting"] == "document" and row["steps"] == "400"]
+    few = [row for row in short if (int(row["image"]), int(row["weights"])) in FEW]
+    for column in ("mean", "worst", "near", "far", "train"):
+        values = [float(row[column]) for row in few if row["step"] == str(FEWEST_STEPS)]
+        found[f"as it is, {FEWEST_STEPS} steps: {column}"] = values
+    short = [row for row in short if row["step"] == "400" and row["placement"] == "document"]
+    scores, between, within = decomposed(short)
+    found[f"author's image, {SHORT_STEPS} steps: mean"] = sorted(scores[0])
+    found[f"{SHORT_STEPS} steps: spread between images"] = [between]
+    found[f"{SHORT_STEPS} steps: spread between weights"] = [within]
+    exact = {(r["image"], r["weights"]): float(r["mean"]) for r in ends[400]}
+    pairs = [r for r in short if (r["image"], r["weights"]) in exact]
+    found["bfloat16 against float32, 400 steps: difference"] = [
+        abs(float(r["mean"]) - exact[r["image"], r["weights"]])
+        for r in pairs
+        if int(r["image"]) <= 5
+    ]
+    for name, values in found.items():
+        yield {
+            "job": "noise",
+            "recipe": "document",
+            "measure": f"one image, whole runs, {name}",
+            "value": f"{np.mean(values):.6f}",
+            "spread": "; ".join(f"{value:.4f}" for value in values) if len(values) > 1 else "",
+            "seeds": f"{len(values)} pairs",
+            "command": f"{STUDIES[0]} --part document, and --part pairs",
+            "commit": " ".join(sorted({row["commit"] for row in last})),
+            "machine": last[0]["machine"],
+            "precision": "float32 (pairs 1 to 5), mixed_bfloat16 (6 to 10)",
+        }
 
 
 def of_cadastre(rows):
@@ -102,7 +154,7 @@ def of_cadastre(rows):
                 "job": "cadastre",
                 "recipe": ", ".join(setting) or "document",
                 "measure": f"one grey value, {key[-2]}, {steps} steps: {name}",
-                "value": f"{value:.4f}" if name in found else str(value),
+                "value": f"{value:.6f}" if name in found else str(value),
                 "spread": f"{min(values):.4f} to {max(values):.4f}" if values else "",
                 "seeds": str(len(some)),
                 "command": f"{STUDIES[1]} --precision {key[-2]}",
@@ -123,8 +175,9 @@ def groups(rows, names):
 
 def main(options):
     folder = Path(options.folder)
-    kept = [row for row in read_figures(folder) if not row["command"].startswith(STUDIES)]
-    derived = [*of_noise(read_csv(folder / "noise.csv"))]
+    kept = [row for row in read_figures(folder) if not row["measure"].startswith(DERIVED)]
+    runs = read_csv(folder / "noise.csv")
+    derived = [*of_noise(runs), *of_whole_runs(runs)]
     derived += of_cadastre(read_csv(folder / "cadastre.csv"))
     rows = [[row[name] for name in COLUMNS] for row in (*kept, *derived)]
     write_text(folder / "figures.csv", csv_text(COLUMNS, rows))

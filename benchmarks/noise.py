@@ -227,20 +227,27 @@ def line(label, ends):
     )
 
 
-def decompose(rows):
-    """Lines: how far the scores of PAIRS lie apart between images and, of one image, between
-    weights, as standard deviations of a random-effects model.
+def decomposed(rows):
+    """The scores of PAIRS, (images, weights), and how far they lie apart between images and, of
+    one image, between weights: standard deviations of a random-effects model.
     """
     pairs = {(int(row["image"]), int(row["weights"])): float(row["mean"]) for row in rows}
-    if not all(pair in pairs for pair in PAIRS):
-        return
     images, weights = (sorted(set(seeds)) for seeds in zip(*PAIRS))
     scores = np.array([[pairs[image, seed] for seed in weights] for image in images])
     within = scores.var(axis=1, ddof=1).mean()
     between = max(scores.mean(axis=1).var(ddof=1) - within / len(weights), 0)
-    yield f"{len(images)} images x {len(weights)} weights, {SHORT_STEPS} steps: mean of each image"
+    return scores, float(between**0.5), float(within**0.5)
+
+
+def decompose(rows):
+    """Lines: what decomposed says, where all of PAIRS were run."""
+    seeds = {(int(row["image"]), int(row["weights"])) for row in rows}
+    if not seeds.issuperset(PAIRS):
+        return
+    scores, between, within = decomposed(rows)
+    yield f"{len(PAIRS)} pairs, {SHORT_STEPS} steps, mean of each image:"
     yield ", ".join(f"{mean:.3f}" for mean in scores.mean(axis=1))
-    yield f"spread between images {between**0.5:.3f}, between weights {within**0.5:.3f}"
+    yield f"spread between images {between:.3f}, between weights {within:.3f}"
 
 
 def grouped(rows):
