@@ -260,11 +260,11 @@ def grouped(rows):
 
 def draw(rows, path):
     """Mean and range of the Dice of new images against steps, a panel for each kind of shape."""
-    figure = Figure(figsize=(4.2 * len(KINDS), 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(KINDS)), KINDS):
-        for colour, name in zip(("tab:blue", "tab:orange"), ("document", "modern")):
-            groups = [some for key, some in grouped(rows).items() if key[:4] == (name, *kind)]
-            some = max(groups, key=lambda group: int(group[0]["steps"]), default=[])  # the longest
+    kinds = [kind for kind in KINDS if any(longest(rows, name, kind) for name in RECIPES)]
+    figure = Figure(figsize=(2 + 4.2 * len(kinds), 4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
+        for colour, name in zip(("tab:blue", "tab:orange"), RECIPES):
+            some = longest(rows, name, kind)
             steps = sorted({int(row["step"]) for row in some})
             means = [[float(r["mean"]) for r in some if int(r["step"]) == step] for step in steps]
             axes.plot(steps, [np.mean(m) for m in means], color=colour, marker=".", label=name)
@@ -273,10 +273,19 @@ def draw(rows, path):
         axes.set(title=", ".join(kind), xlabel="training steps", ylim=(-0.02, 1.02), xscale="log")
         axes.set_xlim(0.9 * LOOKS[0], 1.1 * LOOKS[-1])
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("mean Dice of 100 new images: mean and range of the runs")
+    figure.axes[0].set_ylabel("Dice of new images, mean and range")
     figure.axes[0].legend(loc="lower right")
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def longest(rows, name, kind):
+    """The rows of a setting and kind of shape whose runs have the most steps."""
+    some = [
+        r for r in rows if (r["setting"], r["shape"], r["fill"], r["placement"]) == (name, *kind)
+    ]
+    most = max((int(row["steps"]) for row in some), default=0)
+    return [row for row in some if int(row["steps"]) == most]
 
 
 def main(options):
