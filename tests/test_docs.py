@@ -183,4 +183,4 @@ def test_a_loss_and_a_job_are_added_in_three_steps(place):
     small = "--set", "network.filters=4,6", "network.bottleneck=8"
     printed = run_well(f"{own}/train.py", "mine", "--loss", "tversky", "--epochs", 1, *small)
     assert ", tversky, adam" in printed
-    assert "1 images" in run_well(f"{own}/test.py", "mine")
+    assert "5 images" in run_well(f"{own}/test.py", "mine")
