@@ -565,6 +565,8 @@ def test_a_table_with_other_columns_or_missing_files(place):
     Path("a.csv").write_text("picture\n1\n")
     message = refused("car", table="a.csv")
     assert "a.csv: has the one column picture; expected images in the first" in message
+    Path("a.csv").write_text("picture\n1,2\n3\n")
+    assert "a.csv: has the one column picture" in refused("car", table="a.csv")
     Path("a.csv").write_text("picture,truth\n1,2\n")
     assert "a.csv: line 2: 1: no such file" in refused("car", table="a.csv")
     Path("a.csv").write_text("mask,path\n1,2\n")

@@ -125,7 +125,7 @@ def pair_rows(rows, path):
     """The rows of a table, dicts, with its columns of images and masks as image and mask: those of
     these names, where it has none of them the first and the second.
     """
-    names = list(rows[0]) if rows else []
+    names = [name for name in rows[0] if name is not None] if rows else []  # None: cells too many
     missing = [name for name in ("image", "mask") if name not in names]
     if rows and len(missing) == 1:
         raise InputError(
