@@ -135,8 +135,8 @@ def pair_rows(rows, path):
     if rows and missing:
         if len(names) < 2:
             raise InputError(
-                f"{path}: has the one column {names[0]}; expected images in the first column, "
-                "masks in the second"
+                f"{path}: has the one column {names[0] if names else 'none'}; expected images in "
+                "the first column, masks in the second"
             )
         if os.path.isfile(Path(path).parent / str(names[0])):
             raise InputError(
