@@ -12,7 +12,7 @@ from unet.errors import InputError, check_image_size, check_whole, one_line_erro
 from unet.jobs import JOBS
 from unet.jobs.settings import MOST_CLASSES
 from unet.lazy import lazy
-from unet.options import job_option, name_option, option, parse_options
+from unet.options import job_option, name_option, option, parse_given
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
@@ -204,11 +204,10 @@ def prepare(options):
     return runs.Paths(name).arrays
 
 
-def main(options):
-    is_named = options.job != "noise" or "noise" in sys.argv
-    if not is_named and "--raw" in " ".join(sys.argv):
+def main(options, is_raw_given=False):
+    if options.job == "noise" and is_raw_given:
         raise InputError(f"--raw {options.raw}: of which job? {frames.describe_raw(options.raw)}")
-    if not is_named and os.path.exists(options.raw):
+    if options.job == "noise" and "noise" not in sys.argv and os.path.exists(options.raw):
         print(f"no job named: noise draws its own images; {frames.describe_raw(options.raw)}")
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
@@ -219,4 +218,5 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(parse_options(Options, "data.py", __doc__))
+        given = parse_given(Options, "data.py", __doc__)
+        main(Options(**given), is_raw_given="raw" in given)

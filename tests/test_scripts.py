@@ -438,4 +438,6 @@ def test_noise_beside_raw_files_says_how_to_prepare_them(place):
     line = "no job named: noise draws its own images; for what is in raw: python data.py nerve"
     assert printed.splitlines()[0] == f"{line} --raw raw"
     assert "for what is in" not in run_well("data.py", "noise", "--image-size", 61, 61)
-    assert "--raw raw: of which job? for what is in raw" in refusal("data.py", "--raw", "raw")
+    for words in (["--raw", "raw"], ["--ra", "raw"], ["noise", "--raw", "raw"]):
+        line = refusal("data.py", *words)
+        assert "--raw raw: of which job? for what is in raw" in line

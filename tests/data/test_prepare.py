@@ -163,6 +163,10 @@ def test_more_training_images_move_none_of_the_others(place):
     assert [row["id"] for row in three.files][:4] == ["X_1", "X_102", "X_103", "X_2"]
     np.testing.assert_array_equal(three.images[[0, *range(3, 103)]], one.images[:])
     np.testing.assert_array_equal(three.test_images[:], one.test_images[:])
+    assert Path("output/noise/X_103.png").exists()
+    prepared("noise")
+    assert not Path("output/noise/X_102.png").exists()  # of the drawing before
+    assert len(list(Path("output/noise").glob("[XY]_*.png"))) == 2 * 201
     assert not np.array_equal(three.images[1], three.images[2])
 
 

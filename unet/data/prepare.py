@@ -33,8 +33,6 @@ def prepare_noise(name, image_size=None, channels=None, num_images=1, seed=1, **
     check_shape_size(size, drawn.get("shape", "circle"), drawn.get("placement", "document"))
     with lock(Paths(name).arrays_lock):
         (folder / FILES).unlink(missing_ok=True)  # from here on the old ones are of other pictures
-        for path in folder.glob("[XY]_*.png"):
-            path.unlink()
         validation = range(2, NOISE_VALIDATION + 2)
         numbers = range(1, NOISE_VALIDATION + num_images + 1)
         splits = ["validation" if number in validation else "train" for number in numbers]
@@ -46,6 +44,10 @@ def prepare_noise(name, image_size=None, channels=None, num_images=1, seed=1, **
         stream = draw_shapes(size, seed=seed + 1, **drawn)
         frames += [noise_frame(folder, id, "test", pair) for id, pair in zip(ids, stream)]
         write_arrays(folder, frames, Form(size, channels or JOBS["noise"].network.channels))
+        drawn_now = {file.path for frame in frames for file in (frame.image, frame.mask)}
+        for path in folder.glob("[XY]_*.png"):  # of an earlier drawing that had more
+            if str(path) not in drawn_now:
+                path.unlink()
 
 
 def noise_frame(folder, id, split, pair):
