@@ -18,6 +18,7 @@ np = lazy("numpy")
 runs = lazy("unet.runs")
 frames = lazy("unet.data.frames")
 forms = lazy("unet.data.form")
+readings = lazy("unet.data.reading")
 preparation = lazy("unet.data.prepare")
 arrays = lazy("unet.data.arrays")
 
@@ -80,8 +81,8 @@ class Options:
         least=0,
         most=65534,
     )
-    white_level: int = option(
-        65535,
+    white_level: int | None = option(
+        None,
         "value of a 16-bit image that becomes 255; 4095 for 12-bit cameras",
         least=1,
         most=65535,
@@ -193,8 +194,7 @@ def prepare(options):
     form = forms.Form(
         size,
         options.channels or job.network.channels,
-        options.threshold,
-        options.white_level,
+        readings.Reading(options.threshold, white_level=options.white_level),
         keep_size=not any(size),
         classes=preparation.choose_classes(options.classes, options.colors),
         is_colored=bool(options.colors and not options.classes),

@@ -32,8 +32,8 @@ class Options:
     threshold: int | None = option(
         None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
     )
-    white_level: int = option(
-        65535, "value of a 16-bit image that becomes 255, as in data.py", least=1, most=65535
+    white_level: int | None = option(
+        None, "value of a 16-bit image that becomes 255, as in data.py", least=1, most=65535
     )
     skip_bad: bool = option(
         False, "leave out those of --images that cannot be read, and list them"

@@ -12,6 +12,7 @@ import numpy as np
 
 from unet import LARGEST_IMAGE
 from unet.data.classes import find_classes
+from unet.data.reading import IGNORED, IGNORED_GREY, Reading, read_reading
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
@@ -91,7 +92,8 @@ class Arrays:
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
     classes: SegmentClass, more than two, or (); is_colored: whether the files' masks were in their
-    colours; name: of the folder in output/.
+    colours; name: of the folder in output/; reading: how the files were read. Pixels that do not
+    count are IGNORED_GREY in masks of 0 and 255, IGNORED among class numbers.
     """
 
     images: Rows
@@ -102,12 +104,25 @@ class Arrays:
     classes: tuple = ()
     is_colored: bool = False
     name: str = ""
+    reading: Reading = Reading()
 
     @functools.cached_property
     def pixels_digest(self):
         """A digest of about 64 images and masks, wherever and by what names their files lie."""
         facts = self.images.shape, self.images.checksum(), self.masks.checksum()
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def numbers(self, row):
+        """The true class number of each pixel of a row, uint8 (H, W): 0 the background, IGNORED
+        where it does not count.
+        """
+        mask = self.masks[row][..., 0]
+        if self.classes:
+            return mask
+        numbers = mask // 255
+        if self.reading.ignore:
+            numbers[mask == IGNORED_GREY] = IGNORED
+        return numbers
 
     @property
     def is_resized(self):
@@ -165,4 +180,7 @@ def load_arrays(name, job=None):
                 f"{FILES} and {IMAGES}; {remedy}"
             )
     classes, is_colored = find_classes(name)
-    return Arrays(images, masks, test_images, files, test_files, classes, is_colored, name)
+    reading = read_reading(name)
+    return Arrays(
+        images, masks, test_images, files, test_files, classes, is_colored, name, reading
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from unet.data.classes import decode_classes, resize_classes
 from unet.data.frames import check_sizes
 from unet.data.pixels import decode_image, decode_mask, resize
+from unet.data.reading import Reading
 from unet.errors import InputError, error_text
 
 
@@ -18,8 +19,7 @@ class Form:
 
     image_size: tuple[int, int]  # (H, W) in pixels
     channels: int
-    threshold: int | None = None  # mask values above it are foreground; None: 0 and 255 only
-    white_level: int = 65535  # value of a 16-bit image that becomes 255
+    reading: Reading = Reading()
     keep_size: bool = False  # every file has to have that size already
     classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
     is_colored: bool = False  # masks are in the classes' colours
@@ -31,9 +31,9 @@ def decode(file, is_mask, data, form):
     if is_mask and form.classes:
         pixels = decode_classes(data, file.path, form.classes, file.page, form.is_colored)
     elif is_mask:
-        pixels = decode_mask(data, file.path, file.page, form.threshold)
+        pixels = decode_mask(data, file.path, file.page, form.reading.threshold)
     else:
-        pixels = decode_image(data, file.path, form.channels, file.page, form.white_level)
+        pixels = decode_image(data, file.path, form.channels, file.page, form.reading.white_level)
     size = pixels.shape[:2]
     if form.is_tiled:
         return size, cut_tiles(pixels, form.image_size)

@@ -17,14 +17,14 @@ Image.MAX_IMAGE_PIXELS = LARGEST_IMAGE  # the same limit as OpenCV's
 PNG = b"\x89PNG"
 
 
-def decode_image(data, path, channels, page=0, white_level=65535):
+def decode_image(data, path, channels, page=0, white_level=None):
     """Pixels of an encoded image: uint8 (H, W, channels) in 0..255, RGB or grey, alpha dropped.
 
     16-bit values are scaled so that `white_level` becomes 255. Raises InputError.
     """
     pixels = decode_pixels(data, path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, page)
     if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / white_level)
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / (white_level or 65535))
     is_grey = pixels.ndim == 2
     if channels == 1:
         return (pixels if is_grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))[..., None]

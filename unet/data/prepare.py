@@ -11,6 +11,7 @@ from unet.data.files import ImageFile
 from unet.data.form import Form, decode, tile_places, why_bad
 from unet.data.frames import Frame, check_sizes
 from unet.data.pixels import decode_image, write_image
+from unet.data.reading import READING, reading_text
 from unet.data.shapes import check_shape_size, draw_shapes
 from unet.errors import InputError
 from unet.jobs import JOBS
@@ -146,7 +147,7 @@ def write_arrays(folder, frames, form):
         MASKS: (first[-1], *form.image_size, 1),
         TEST_IMAGES: (len(test), *form.image_size, form.channels),
     }
-    names = [FILES, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
+    names = [FILES, READING, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
@@ -157,6 +158,7 @@ def write_arrays(folder, frames, form):
             listed += [file_row(frame, sizes, form, place) for place in of_frame]
         listed += [file_row(frame, sizes, form) for frame in test]
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
+        new[READING].write_text(reading_text(form.reading), encoding="utf-8")
         if form.classes:
             new[CLASSES].write_text(classes_text(form.classes, form.is_colored), encoding="utf-8")
         (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none

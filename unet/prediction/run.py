@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from unet.data.classes import SegmentClass
+from unet.data.reading import parse_reading
 from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
 from unet.runs import Decision, Paths, Record, command, read_record
@@ -45,6 +46,11 @@ class Run:
     def classes(self):
         """SegmentClass of each class, () for foreground and background."""
         return tuple(SegmentClass(c["name"], tuple(c["color"])) for c in self.record.classes)
+
+    @property
+    def reading(self):
+        """The Reading of the files that it was trained on."""
+        return parse_reading(self.record.reading)
 
     @property
     def holds_out(self):

@@ -107,7 +107,7 @@ class FolderImages:
 
     are_seen = False
 
-    def __init__(self, run, images, masks=None, threshold=None, white_level=65535, skip_bad=False):
+    def __init__(self, run, images, masks=None, threshold=None, white_level=None, skip_bad=False):
         if run.classes and threshold is not None:
             raise InputError("--threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad

@@ -116,6 +116,7 @@ def describe_run(progress, options, recipe, network, arrays, validation_rows, sc
         pixels=arrays.pixels_digest,
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,
+        reading=dataclasses.asdict(arrays.reading),
         network=network,
         mean=scale[0],
         std=scale[1],
