@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model import build_unet
+from unet.data.run_length import run_length_dec, run_length_enc
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -21,13 +22,7 @@ from unet.options import (
     process_option,
     run_option,
 )
-from unet.prediction.run_length import (
-    TruthError,
-    image_dice,
-    read_truth,
-    run_length_dec,
-    run_length_enc,
-)
+from unet.prediction.run_length import TruthError, image_dice, read_truth
 
 np = lazy("numpy")
 runs = lazy("unet.runs")

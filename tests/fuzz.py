@@ -44,9 +44,9 @@ import atheris
 
 with atheris.instrument_imports(include=["unet.data", "unet.runs", "unet.prediction"]):
     from unet import runs
-    from unet.data import files, frames, pixels
+    from unet.data import files, frames, pixels, run_length
     from unet.machine import disk
-    from unet.prediction import run_length
+    from unet.prediction.run_length import read_truth
 
 import numpy as np
 from PIL import Image
@@ -87,7 +87,7 @@ def tables(content):
             assert Path(os.path.abspath(frame.image.path)).is_relative_to(Path("data").absolute())
     for rules in (Submission(), JOBS["nerve"].submission):
         with contextlib.suppress(InputError):
-            assert all(isinstance(k, str) for k in run_length.read_truth("data/table.csv", rules))
+            assert all(isinstance(k, str) for k in read_truth("data/table.csv", rules))
 
 
 def record(content):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from submission import run_length_enc
-from unet.prediction.run_length import image_dice, run_length_dec
+from unet.data.run_length import run_length_dec
+from unet.prediction.run_length import image_dice
 
 
 def test_pixels_are_numbered_from_1_down_the_columns():
