@@ -1,0 +1,560 @@
+"""Masks out of labelme and COCO files and run-length tables; areas come from arithmetic."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from unet.data import annotations
+from unet.data.annotations import (
+    LARGEST_JSON,
+    RunLengthMask,
+    coco_labels,
+    is_run_length_table,
+    labelme_labels,
+    labelme_mask,
+    read_coco,
+    read_run_lengths,
+)
+from unet.data.files import ImageFile
+from unet.errors import InputError
+
+SQUARE = [[5, 5], [14, 5], [14, 24], [5, 24]]  # pixels 5..14 by 5..24: 10 x 20
+FLAT = [5, 5, 14, 5, 14, 24, 5, 24]
+HUGE = "9" * 5000  # more digits than Python takes for a number
+
+
+def shape(points=SQUARE, kind="polygon", label="cell"):
+    return dict(label=label, points=points, shape_type=kind, group_id=None, flags={})
+
+
+def labelme_file(*shapes, name="a.json", **changes):
+    """An ImageFile of a labelme file of an image of 40 x 60 pixels; a key changed to ... is left
+    out.
+    """
+    content = dict(version="5.2", flags={}, shapes=list(shapes), imagePath="a.jpg")
+    content.update(imageData=None, imageHeight=40, imageWidth=60)
+    content.update(changes)
+    return written({key: content[key] for key in content if content[key] is not ...}, name)
+
+
+def written(content, name="a.json"):
+    if not isinstance(content, bytes):
+        content = (content if isinstance(content, str) else json.dumps(content)).encode()
+    with open(name, "wb") as file:
+        file.write(content)
+    return ImageFile(name, "", "a")
+
+
+def coco_content(*annotations, **changes):
+    """Two images, a.jpg of 40 x 60 and b.jpg of 30 x 20, and three categories."""
+    images = [
+        dict(id=7, file_name="a.jpg", height=40, width=60),
+        dict(id=9, file_name="b.jpg", height=30, width=20),
+    ]
+    categories = [dict(id=3, name="car"), dict(id=1, name="road"), dict(id=2, name="sky")]
+    content = dict(images=images, annotations=list(annotations), categories=categories)
+    return {**content, **changes}
+
+
+def annotation(*polygons, image=7, category=3, **changes):
+    return {**dict(image_id=image, category_id=category, segmentation=list(polygons)), **changes}
+
+
+def coco(*annotations, labels=None, **changes):
+    written(coco_content(*annotations, **changes), "coco.json")
+    return read_coco("coco.json", labels)
+
+
+def one(shape, **changes):
+    return labelme_mask(labelme_file(shape, **changes), {"cell": 1}).read()
+
+
+def refusal(call, *arguments):
+    with pytest.raises(InputError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+# ---- labelme
+
+
+def test_a_polygon_is_the_pixels_inside_it_and_on_its_outline():
+    mask = one(shape())
+    assert mask.dtype == np.uint8 and mask.shape == (40, 60)
+    assert mask.sum() == 10 * 20 and mask[5:25, 5:15].all()
+
+
+def test_coordinates_are_rounded_to_the_nearest_pixel():
+    points = [[4.6, 5.4], [14.4, 4.5], [13.5, 24.4], [5.49, 23.5]]
+    np.testing.assert_array_equal(one(shape(points)), one(shape()))
+
+
+def test_a_triangle_has_a_triangular_number_of_pixels():
+    mask = one(shape([[0, 0], [9, 9], [0, 9]]))
+    assert mask.sum() == 10 * 11 // 2
+
+
+@pytest.mark.parametrize("points", [[[5, 5], [14, 24]], [[14, 5], [5, 24]], SQUARE])
+def test_a_rectangle_has_two_opposite_corners_or_all_four(points):
+    np.testing.assert_array_equal(one(shape(points, "rectangle")), one(shape()))
+
+
+def test_a_circle_has_a_centre_and_a_point_on_it():
+    mask = one(shape([[30, 20], [36, 28]], "circle"))  # 6, 8: a radius of 10
+    y, x = np.mgrid[:40, :60]
+    np.testing.assert_array_equal(mask == 1, (y - 20) ** 2 + (x - 30) ** 2 <= 100)
+
+
+def test_a_shape_without_a_type_is_a_polygon():
+    old = shape()
+    del old["shape_type"]
+    assert one(old).sum() == 200
+
+
+def test_later_shapes_lie_over_earlier_ones():
+    behind, before = shape(label="a"), shape([[10, 5], [19, 24]], "rectangle", "b")
+    numbers = {"a": 1, "b": 2}
+    mask = labelme_mask(labelme_file(behind, before), numbers).read()
+    assert np.bincount(mask.ravel()).tolist() == [40 * 60 - 300, 100, 200]
+    mask = labelme_mask(labelme_file(before, behind), numbers).read()
+    assert np.bincount(mask.ravel()).tolist() == [40 * 60 - 300, 200, 100]
+
+
+def test_several_labels_may_be_one_class():
+    shapes = shape(label="a"), shape([[10, 5], [19, 24]], "rectangle", "b")
+    mask = labelme_mask(labelme_file(*shapes), {"a": 1, "b": 1}).read()
+    assert np.unique(mask).tolist() == [0, 1] and mask.sum() == 300
+
+
+def test_shapes_that_overlap_themselves_and_others_are_united():
+    assert labelme_mask(labelme_file(shape(), shape()), {"cell": 1}).read().sum() == 200
+
+
+@pytest.mark.parametrize(
+    ("points", "area"),
+    [
+        ([[-10, -10], [9, -10], [9, 9], [-10, 9]], 10 * 10),
+        ([[50, 30], [500, 30], [500, 500], [50, 500]], 10 * 10),
+        ([[100, 100], [110, 100], [110, 110]], 0),
+        ([[-(2**20), -(2**20)], [2**20, -(2**20)], [2**20, 2**20], [-(2**20), 2**20]], 40 * 60),
+    ],
+)
+def test_what_lies_outside_the_image_is_cut_off(points, area):
+    assert one(shape(points)).sum() == area
+
+
+def test_a_circle_may_be_larger_than_its_image():
+    assert one(shape([[-1000, 0], [-2000, 1000]], "circle")).sum() == 40 * 60
+    assert one(shape([[-1000, 0], [-1900, 0]], "circle")).sum() == 0
+
+
+def test_a_mask_without_shapes_is_empty():
+    mask = labelme_mask(labelme_file(), {})
+    assert not mask.read().any() and mask.read().shape == (40, 60)
+
+
+def test_a_mask_is_named_and_placed_as_a_file():
+    mask = labelme_mask(labelme_file(imagePath="..\\photos\\a 1.jpg"), {})
+    assert (mask.path, mask.place, mask.page, mask.image) == ("a.json", (), 0, "a 1.jpg")
+    assert labelme_mask(labelme_file(imagePath="../photos/b.jpg"), {}).image == "b.jpg"
+
+
+def test_the_picture_in_a_labelme_file_is_not_kept():
+    mask = labelme_mask(labelme_file(shape(), imageData="A" * 10**6), {"cell": 1})
+    assert len(pickle.dumps(mask)) < 1000
+
+
+def test_the_labels_of_all_files_are_sorted():
+    files = [
+        labelme_file(shape(label="road"), shape(label=" car "), name="a.json"),
+        labelme_file(name="b.json"),
+        labelme_file(shape(label="Baum, groß"), shape(label="road"), name="c.json"),
+    ]
+    assert labelme_labels(files) == ["Baum, groß", "car", "road"]
+    assert labelme_labels([]) == []
+
+
+def test_a_byte_order_mark_is_no_content():
+    content = labelme_file(shape()).read()
+    assert labelme_mask(written(b"\xef\xbb\xbf" + content), {"cell": 1}).read().sum() == 200
+
+
+@pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points", "mask", 5, None, ["a"]])
+def test_a_kind_of_shape_that_has_no_area_is_refused_by_name(kind):
+    line = refusal(one, shape(kind=kind))
+    assert line.startswith(f"a.json: shapes[0]: has shape_type {kind!r}; allowed: polygon, rect")
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "message"),
+    [
+        ("polygon", SQUARE[:2], "a polygon has 2 points, expected 3 or more"),
+        ("polygon", [], "a polygon has 0 points"),
+        ("rectangle", SQUARE[:1], "a rectangle has 1 points, expected 2 opposite corners"),
+        ("circle", SQUARE[:3], "a circle has 3 points, expected 2"),
+        ("circle", SQUARE[:1], "a circle has 1 points, expected 2"),
+        ("polygon", None, "has points None; expected pairs of numbers"),
+        ("polygon", {"x": 1}, "has points {'x': 1}; expected pairs"),
+        ("polygon", "0 0 5 5", "has points '0 0 5 5'; expected pairs"),
+        ("polygon", [["1", "2"], ["3", "4"], ["5", "6"]], "has points [['1', '2'], "),
+        ("polygon", [[1, "2"], [3, 4], [5, 6]], "has points [[1, '2'], "),
+        ("polygon", [[1, None], [3, 4], [5, 6]], "has points [[1, None], "),
+        ("polygon", [[True, False]] * 3, "has points [[True, False], "),
+        ("polygon", [[1, 2, 3]] * 4, "has points [[1, 2, 3], "),
+        ("polygon", [[1, 2], [3], [4, 5]], "has points that are not all pairs"),
+        ("polygon", [[[1, 2]], [[3, 4]], [[5, 6]]], "has points [[[1, 2]], "),
+        ("polygon", [[1, 10**400], [3, 4.5], [5, 6]], "expected pairs of numbers"),
+        ("polygon", [[1, 10**30], [3, 4], [5, 6]], "expected pairs of numbers"),
+        ("polygon", [[1, float("nan")], [3, 4], [5, 6]], "has coordinates nan to nan; expected"),
+        ("polygon", [[1, float("inf")], [3, 4], [5, 6]], "has coordinates 1.0 to inf; expected"),
+        ("polygon", [[1, 2**20 + 1], [3, 4], [5, 6]], "to 1048577.0; expected -1,048,576 to 1,04"),
+        ("circle", [[0, 0], [-(2**63), 0]], "has coordinates -9.22"),
+    ],
+)
+def test_points_that_are_none_are_refused(kind, points, message):
+    line = refusal(one, shape(points, kind))
+    assert line.startswith("a.json: shapes[0]: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(shapes={"a": 1}), "a.json: shapes is {'a': 1}; expected a list"),
+        (dict(shapes=[[1]]), "a.json: shapes[0]: is [1]; expected an object"),
+        (dict(shapes=[dict(points=SQUARE)]), "a.json: shapes[0]: has label None; expected a line"),
+        (dict(shapes=[shape(label=5)]), "shapes[0]: has label 5; expected a line of text"),
+        (dict(shapes=[shape(label=" ")]), "shapes[0]: has label ''; expected a line of text"),
+        (dict(shapes=[shape(label="a\nb")]), r"has label 'a\nb'; expected a line of text"),
+        (dict(shapes=[shape(label="\ud800")]), r"has label '\ud800'; expected a line of text"),
+        (dict(shapes=[shape(label="dog")]), "shapes[0]: is of dog; expected one of cell, car"),
+        (dict(imagePath=None), "a.json: has imagePath None; expected a line of text"),
+        (dict(imageHeight=None), "a.json: has height None and width 60; expected 1 to 1,048,576"),
+        (dict(imageHeight=0), "has height 0 and width 60"),
+        (dict(imageWidth=-60), "has height 40 and width -60"),
+        (dict(imageWidth="60"), "has height 40 and width '60'"),
+        (dict(imageWidth=60.5), "has height 40 and width 60.5"),
+        (dict(imageWidth=float("nan")), "has height 40 and width nan"),
+        (dict(imageWidth=True), "has height 40 and width True"),
+        (dict(imageHeight=2**20, imageWidth=2**9), "268,435,456 together"),
+        (dict(imageHeight=2**20 + 1, imageWidth=1), "has height 1048577 and width 1"),
+        (dict(imageWidth=...), "so it lacks imageWidth"),
+        (dict(shapes=...), "so it lacks shapes"),
+    ],
+)
+def test_a_labelme_file_of_wrong_values_is_refused(changes, message):
+    line = refusal(labelme_mask, labelme_file(**changes), {"cell": 1, "car": 2})
+    assert line.startswith("a.json: ") and message in line
+
+
+VIA = {"a.jpg1234": {"filename": "a.jpg", "size": 1234, "regions": [], "file_attributes": {}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not JSON, or cut short (Expecting value"),
+        (b"{", "not JSON, or cut short"),
+        (b'{"shapes": [{"label": "a', "not JSON, or cut short (Unterminated string"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "not text in UTF-8"),
+        ('{"shapes": "é"}'.encode("latin-1"), "not text in UTF-8"),
+        ("{}".encode("utf-16"), "not text in UTF-8"),
+        ("[" * 10**5, "not JSON, or cut short (maximum recursion"),
+        ('{"shapes": ' + HUGE + "}", "not JSON, or cut short (Exceeds the limit"),
+        ("null", "holds None; expected shapes, imagePath"),
+        ("[1, 2]", "holds [1, 2]; expected shapes, imagePath"),
+        ("{}", "an object with []; expected shapes, imagePath, imageHeight, imageWidth"),
+        (VIA, "a VIA project; export it as COCO"),
+        ({"regions": {}}, "a VIA project; export it as COCO"),
+        ({"_via_img_metadata": VIA, "_via_settings": {}}, "a VIA project; export it as COCO"),
+        (coco_content(), "a COCO file; expected shapes, imagePath"),
+    ],
+)
+def test_a_file_that_is_none_of_labelmes_is_refused_by_its_name(content, message):
+    for call in (lambda file: labelme_mask(file, {}), lambda file: labelme_labels([file])):
+        line = refusal(call, written(content))
+        assert line.startswith("a.json: ") and message in line
+
+
+# ---- COCO
+
+
+def test_an_image_without_annotations_has_an_empty_mask():
+    masks = coco(annotation(FLAT))
+    assert list(masks) == ["a.jpg", "b.jpg"]
+    assert masks["a.jpg"].read().sum() == 200 and masks["a.jpg"].read().shape == (40, 60)
+    assert masks["b.jpg"].read().sum() == 0 and masks["b.jpg"].read().shape == (30, 20)
+    mask = masks["a.jpg"]
+    assert (mask.path, mask.place, mask.page) == ("coco.json: image a.jpg", (), 0)
+
+
+def test_the_polygons_of_an_annotation_are_each_filled():
+    inner, far = [8, 10, 11, 10, 11, 19, 8, 19], [30, 30, 39, 30, 39, 34, 30, 34]
+    assert coco(annotation(FLAT, inner, far))["a.jpg"].read().sum() == 200 + 10 * 5
+
+
+def test_later_annotations_lie_over_earlier_ones_in_the_files_order():
+    right = [10, 5, 19, 5, 19, 24, 10, 24]
+    numbers = {"car": 1, "road": 2}
+    mask = coco(annotation(FLAT), annotation(right, category=1), labels=numbers)["a.jpg"].read()
+    assert np.bincount(mask.ravel()).tolist() == [40 * 60 - 300, 100, 200]
+    mask = coco(annotation(right, category=1), annotation(FLAT), labels=numbers)["a.jpg"].read()
+    assert np.bincount(mask.ravel()).tolist() == [40 * 60 - 300, 200, 100]
+
+
+def test_without_numbers_all_categories_are_1():
+    mask = coco(annotation(FLAT), annotation([30, 0, 39, 0, 39, 9, 30, 9], category=1))["a.jpg"]
+    assert np.bincount(mask.read().ravel()).tolist() == [40 * 60 - 300, 300]
+
+
+def test_the_labels_are_the_categories_that_annotations_are_of():
+    written(coco_content(annotation(FLAT, category=2), annotation(FLAT)), "coco.json")
+    assert coco_labels("coco.json") == ["car", "sky"]
+    written(coco_content(), "coco.json")
+    assert coco_labels("coco.json") == []
+
+
+def test_ids_may_be_texts():
+    images = [dict(id="x", file_name="a.jpg", height=40, width=60)]
+    assert coco(annotation(FLAT, image="x"), images=images)["a.jpg"].read().sum() == 200
+
+
+RLE = {"counts": [0, 5, 2395], "size": [40, 60]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            annotation(segmentation=RLE, iscrowd=1),
+            "annotations[0]: its segmentation is run-length",
+        ),
+        (annotation(segmentation={"counts": "PPYo0"}), "(iscrowd); expected polygons; convert it"),
+        (annotation(), "its segmentation is []; expected polygons"),
+        (annotation(segmentation=None), "its segmentation is None; expected polygons"),
+        (annotation(segmentation="a"), "its segmentation is 'a'; expected polygons"),
+        (annotation(segmentation=FLAT), "has points 5; expected pairs of numbers"),
+        (annotation(FLAT[:4]), "a polygon has 2 points, expected 3 or more"),
+        (annotation(FLAT, []), "a polygon has 0 points, expected 3 or more"),
+        (annotation(FLAT[:7]), "expected pairs of numbers"),
+        (annotation(["1"] * 6), "has points ['1', '1', "),
+        (annotation([float("inf")] * 6), "has coordinates inf to inf"),
+        (annotation(FLAT, image=8), "annotations[0]: has image_id 8, which the file does not"),
+        (annotation(FLAT, image=[7]), "has image_id [7], which the file does not list"),
+        (annotation(FLAT, category=4), "has category_id 4, which the file does not list"),
+        (annotation(FLAT, category=None), "has category_id None, which the file does not"),
+        (5, "annotations[0]: is 5; expected an object"),
+    ],
+)
+def test_an_annotation_that_cannot_be_drawn_is_refused(entry, message):
+    line = refusal(coco, entry)
+    assert line.startswith("coco.json: annotations[0]: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(images=[]), "coco.json: has no images"),
+        (dict(images={"id": 7}), "coco.json: images is {'id': 7}; expected a list"),
+        (dict(images=[dict(id=7)]), "images[0]: has file_name None; expected a line of text"),
+        (dict(images=[dict(file_name="a.jpg")]), "images[0]: has id None; expected a number"),
+        (dict(images=[dict(id=[1])]), "images[0]: has id [1]; expected a number"),
+        (dict(images=[dict(id=1), dict(id=1)]), "images[1]: has id 1; expected a number of its"),
+        (dict(images=[dict(id=1, file_name="a\0.jpg")]), r"has file_name 'a\x00.jpg'; expected"),
+        (dict(images=[dict(id=1, file_name="a.jpg")]), "image a.jpg: has height None and width N"),
+        (
+            dict(images=[dict(id=n, file_name="a.jpg", height=4, width=4) for n in (1, 2)]),
+            "images[1]: a second image a.jpg; keep one",
+        ),
+        (
+            dict(images=[dict(id=1, file_name="a.jpg", height=10**9, width=10**9)]),
+            "image a.jpg: has height 1000000000 and width 1000000000",
+        ),
+        (dict(categories=[dict(id=1)]), "categories[0]: has name None"),
+        (dict(categories=None), "categories is None; expected a list"),
+        (dict(annotations="a"), "annotations is 'a'; expected a list"),
+    ],
+)
+def test_a_coco_file_of_wrong_values_is_refused(changes, message):
+    written(coco_content(**changes), "coco.json")
+    line = refusal(read_coco, "coco.json")
+    assert line.startswith("coco.json: ") and message in line
+
+
+def test_a_category_without_a_number_is_refused():
+    written(coco_content(annotation(FLAT)), "coco.json")
+    line = refusal(read_coco, "coco.json", {"road": 1, "sky": 2})
+    assert line == "coco.json: annotations[0]: is of car; expected one of road, sky"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "an object with []; expected images, annotations, categories, so it lacks images"),
+        ({"images": [], "categories": []}, "so it lacks annotations"),
+        (VIA, "a VIA project; export it as COCO"),
+        (b"\xff\xfe", "not text in UTF-8"),
+        (b'{"images": [', "not JSON, or cut short"),
+        (
+            dict(shapes=[], imagePath="a", imageHeight=1, imageWidth=1),
+            "a labelme file; expected images, annotations, categories",
+        ),
+    ],
+)
+def test_a_file_that_is_no_coco_is_refused_by_its_name(content, message):
+    written(content, "coco.json")
+    for call in (read_coco, coco_labels):
+        line = refusal(call, "coco.json")
+        assert line.startswith("coco.json: ") and message in line
+
+
+def test_a_coco_file_that_is_not_there_is_refused():
+    assert refusal(read_coco, "no.json") == "no.json: no such COCO file"
+    os.mkdir("folder")
+    assert refusal(coco_labels, "folder") == "folder: no such COCO file"
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(monkeypatch):
+    assert LARGEST_JSON > 469_785_474  # bytes of COCO's instances_train2017.json
+    monkeypatch.setattr(annotations, "LARGEST_JSON", 1000)
+    written("[" * 1001)
+    assert "a.json: has more than 1.0 kB; split it" in refusal(read_coco, "a.json")
+    file = ImageFile("a.json", "", "a")
+    assert "a.json: has more than 1.0 kB; split it" in refusal(labelme_mask, file, {})
+    os.truncate("a.json", 2**30 + 1)  # no bytes on the disk
+    assert "a.json: has more than 1.0 kB; split it" in refusal(read_coco, "a.json")
+    assert "a.json: has 1073.7 MB" in refusal(labelme_mask, file, {})
+
+
+# ---- run-length tables
+
+
+def slow_code(mask, columns_first):
+    """Pixel by pixel."""
+    height, width = mask.shape
+    if columns_first:
+        pixels = [(y, x) for x in range(width) for y in range(height)]
+    else:
+        pixels = [(y, x) for y in range(height) for x in range(width)]
+    runs, before = [], False
+    for number, (y, x) in enumerate(pixels, 1):
+        if mask[y, x] and not before:
+            runs.append([number, 0])
+        if mask[y, x]:
+            runs[-1][1] += 1
+        before = bool(mask[y, x])
+    return " ".join(f"{start} {length}" for start, length in runs)
+
+
+def run_length_masks(text, size=(7, 11), columns_first=True):
+    written(text, "table.csv")
+    found = read_run_lengths("table.csv", columns_first)
+    return {n: RunLengthMask(f"table.csv: {n}", found[n], lambda: size) for n in found}
+
+
+@pytest.mark.parametrize("columns_first", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (7, 11)])
+def test_a_random_mask_comes_back_in_both_orders(size, columns_first):
+    rng = np.random.default_rng(3)
+    drawn = {f"{n}.png": rng.random(size) < density for n, density in enumerate((0, 0.3, 0.9, 1))}
+    codes = {name: slow_code(mask, columns_first) for name, mask in drawn.items()}
+    text = "img,rle_mask\n" + "".join(f"{name},{code}\n" for name, code in codes.items())
+    masks = run_length_masks(text, size, columns_first)
+    assert list(masks) == list(drawn)
+    for name, mask in masks.items():
+        assert mask.read().dtype == np.uint8
+        np.testing.assert_array_equal(mask.read(), drawn[name])
+
+
+def test_the_order_is_down_the_columns_or_along_the_rows():
+    text = "image,code\na,1 3\n"
+    expected = np.zeros((7, 11))
+    expected[:3, 0] = 1
+    np.testing.assert_array_equal(run_length_masks(text)["a"].read(), expected)
+    expected = np.zeros((7, 11))
+    expected[0, :3] = 1
+    mask = run_length_masks(text, columns_first=False)["a"]
+    np.testing.assert_array_equal(mask.read(), expected)
+    assert (mask.path, mask.place, mask.page) == ("table.csv: a", (), 0)
+
+
+def test_the_lines_of_an_image_are_united():
+    masks = run_length_masks("ImageId,EncodedPixels\na,1 3\nb,\na,3 4 20 1\nc,NaN\na,\nc,nan\n")
+    assert np.flatnonzero(masks["a"].read().ravel("F")).tolist() == [0, 1, 2, 3, 4, 5, 19]
+    assert not masks["b"].read().any() and not masks["c"].read().any()
+
+
+def test_kaggles_nerve_names_an_image_by_subject_and_number():
+    masks = run_length_masks("subject,img,pixels\n1,2,\n12,1,5 2\n")
+    assert {name: int(mask.read().sum()) for name, mask in masks.items()} == {"1_2": 0, "12_1": 2}
+
+
+def test_a_size_is_asked_for_only_when_a_mask_is_read():
+    written("image,code\na,1 3\n", "table.csv")
+    runs = read_run_lengths("table.csv", True)["a"]
+    mask = RunLengthMask("a", runs, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mask.read()
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["5", "1 2 3", "a b", "masks/a.png", "0 4", "1 0", "-1", "1.5 2", "77 2", "1 78", "1 5 3 2"]
+    + ["9 2 1 2", "9" * 30 + " 1", "1_0 2", "١ ٢"],
+)
+def test_a_code_that_is_none_is_refused_with_its_line_and_image(code):
+    mask = run_length_masks(f"image,code\na,1 77\nb.png,{code}\n")["b.png"]
+    assert refusal(mask.read).startswith("table.csv: line 3: image b.png: run-length code ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no lines under its header"),
+        ("image,code\n", "no lines under its header"),
+        ("image\na\n", "has columns image; expected two, image and run-length code, or subject"),
+        ("id,class,code\na,1,1 2\n", "has columns id, class, code; expected two"),
+        ("image,code\na,1 2\nb\n", "line 3: expected 2 cells"),
+        ("image,code\na,1 2,3 4\n", "line 2: expected 2 cells"),
+        ("image,code\n ,1 2\n", "line 2: names no image"),
+        (b"image,code\na\xff,1 2\n", "not a CSV file in UTF-8"),
+        (b'image,code\n"a,1 2\n', "not a CSV file in UTF-8"),
+    ],
+)
+def test_a_table_that_has_other_lines_is_refused(text, message):
+    written(text, "table.csv")
+    line = refusal(read_run_lengths, "table.csv", True)
+    assert line.startswith("table.csv: ") and message in line
+
+
+def test_a_table_that_is_not_there_is_refused():
+    assert refusal(read_run_lengths, "no.csv", True) == "no.csv: no such CSV file"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], False),
+        ([dict(image="a.png")], False),
+        ([dict(image="a.png", mask="b.png")], False),
+        ([dict(image="a.png", mask="1 3"), dict(image="b.png", mask="b.png")], False),
+        ([dict(image="1", mask="2")], False),  # files may be called so
+        ([dict(image="a.png", mask="")], False),
+        ([dict(image="a.png", mask="-1")], False),
+        ([dict(image="a.png", mask="1 3"), dict(image="b.png", mask="")], True),
+        ([dict(image="a.png", mask="5"), dict(image="b.png", mask=" 1 3 ")], True),
+        ([dict(image="a.png", mask=float("nan")), dict(image="b.png", mask="1 3")], True),
+        ([dict(image="a.png", mask=None), dict(image="b.png", mask="1 3 7 2")], True),
+        ([dict(subject="1", img="2", pixels="1 3")], True),
+        ([dict(id="a", height="4", width="4", code="1 3")], True),
+        ([{"image": "a", "code": "1 3", None: ["more"]}], True),
+    ],
+)
+def test_a_table_of_codes_is_told_from_one_of_paths(rows, expected):
+    assert is_run_length_table(rows) is expected
