@@ -5,7 +5,7 @@ python data.py nerve --raw raw
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from unet.data.shapes import FILLS, PLACEMENTS, SHAPES, create_data
 from unet.errors import InputError, check_image_size, check_whole, one_line_errors
@@ -17,6 +17,8 @@ from unet.options import job_option, name_option, option, parse_given
 np = lazy("numpy")
 runs = lazy("unet.runs")
 frames = lazy("unet.data.frames")
+sources = lazy("unet.data.sources")
+tables = lazy("unet.data.tables")
 forms = lazy("unet.data.form")
 readings = lazy("unet.data.reading")
 preparation = lazy("unet.data.prepare")
@@ -25,12 +27,24 @@ arrays = lazy("unet.data.arrays")
 __all__ = ["create_data", "keras_generator", "prepare"]
 
 
+def parse_ignore(text):
+    """The value of `--ignore 255`, (255,), or the colour of `--ignore 224,224,192`; raises
+    InputError.
+    """
+    if text is None:
+        return ()
+    numbers = text.split(",")
+    if len(numbers) not in (1, 3) or not all(n.isdecimal() and int(n) < 65536 for n in numbers):
+        raise InputError(f"--ignore {text}: expected a mask's value, or a colour as R,G,B")
+    return tuple(map(int, numbers))
+
+
 def check_classes(count):
-    """Raise InputError for two classes or fewer, which are no option."""
-    if count is not None and count < 3:
+    """Raise InputError for two classes or fewer, which are no option, and for too many."""
+    if count is not None and not 3 <= count <= MOST_CLASSES:
         raise InputError(
-            f"--classes {count}: expected 3 or more; foreground and background need no option, "
-            "--threshold tells them apart where a mask is not 0 and 255"
+            f"--classes {count}: expected 3 to {MOST_CLASSES}; foreground and background need no "
+            "option, --threshold tells them apart where a mask is not 0 and one other value"
         )
 
 
@@ -46,9 +60,11 @@ class Options:
     images: str | None = option(None, "your own data: folder of images")
     masks: str | None = option(
         None,
-        "your own data: folder of masks, paired with the images by name; "
-        "_mask, _label or _gt may follow the name",
+        "your own data: their masks, paired by what their names have in common: a folder, which "
+        "may be the same; a COCO file; a CSV file of run-length code",
     )
+    validation_images: str | None = option(None, "folder of images for validation")
+    validation_masks: str | None = option(None, "their masks")
     test_images: str | None = option(None, "folder of images without masks, for submission.py")
     table: str | None = option(
         None,
@@ -56,6 +72,15 @@ class Options:
         "image and mask, or else the first and the second",
     )
     validation_table: str | None = option(None, "a second such table, for validation")
+    subject: str | None = option(
+        None,
+        "which part of an image's name says whom it shows, a regular expression such as "
+        "'case_(\\d+)'; whole subjects are held out (default: its folder)",
+        metavar="PATTERN",
+    )
+    missing_is_empty: bool = option(
+        False, "images without a mask show nothing of what is looked for"
+    )
     image_size: tuple[int, int] | None = option(
         None,
         "height and width of the arrays in pixels, 0 0: as the files are "
@@ -74,24 +99,30 @@ class Options:
     channels: int | None = option(
         None, "1: grey, 3: RGB (default: the document's)", choices=(1, 3)
     )
-    threshold: int | None = option(
+    threshold: float | None = option(
         None,
-        "mask values above it are foreground; without it a mask holds "
-        "0 and 255 only (16 bit: 65535)",
+        "mask values above it are foreground; without it a mask holds 0 and one other value, the "
+        "same in all",
         least=0,
-        most=65534,
+        most=2**32,
     )
-    white_level: int | None = option(
+    invert: bool = option(False, "what the masks have as foreground is background")
+    ignore: str | None = option(
         None,
-        "value of a 16-bit image that becomes 255; 4095 for 12-bit cameras",
-        least=1,
-        most=65535,
+        "mask value of pixels that do not count, 255 for example, or their colour as R,G,B",
+        metavar="VALUE",
+        check=parse_ignore,
+    )
+    black_level: float = option(0.0, "value of an image of more than 8 bit that becomes black")
+    white_level: float | None = option(
+        None,
+        "value of an image of more than 8 bit that becomes white, 4095 of a 12-bit camera "
+        "(default: found in all of them)",
     )
     classes: int | None = option(
         None,
         "more than foreground and background: masks hold class numbers 0, 1, ..., 0 the "
         "background, as grey values or in a PNG's palette",
-        most=MOST_CLASSES,
         check=check_classes,
     )
     colors: str | None = option(
@@ -130,15 +161,16 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     check_whole("batch_size", batch_size)
     check_image_size(image_size)
     if isinstance(table, (str, os.PathLike)):
-        pairs = frames.read_table(table, "train")
+        rows, path = tables.read_table(table), table
     else:
-        pairs = frames.table_frames(frames.table_rows(table), "train", "table")
+        rows, path = tables.table_rows(table), "table"
+    pairs = tables.row_frames(rows, "train", path)
     return endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
 
 
 def endless_batches(pairs, batch_size, image_size, rng):
     """What keras_generator yields of some frames."""
-    form = forms.Form(image_size, channels=3)
+    form = forms.Form(image_size, channels=3, reading=readings.FULL)
     while True:
         images, masks = [], []
         for frame in (pairs[row] for row in rng.integers(0, len(pairs), batch_size)):
@@ -161,8 +193,17 @@ def check_options(options):
         raise InputError("--placement is of circles; a rectangle lies anywhere inside already")
     if options.job == "noise" and options.tile_size:
         raise InputError("noise draws images of one size; pass --image-size in its place")
-    if options.threshold is not None and (options.classes or options.colors):
-        raise InputError("--threshold makes two classes; leave it out, or --classes and --colors")
+    if options.classes or options.colors:
+        for name in ("threshold", "invert"):
+            if getattr(options, name) not in (None, False):
+                raise InputError(
+                    f"--{name} is of two classes; leave it out, or --classes and --colors"
+                )
+    if options.white_level is not None and options.white_level <= options.black_level:
+        raise InputError(
+            f"--white-level {options.white_level:g}: expected more than --black-level "
+            f"{options.black_level:g}"
+        )
     if options.tile_size and options.image_size:
         raise InputError("--tile-size cuts images, --image-size resizes them; pass one")
     size = options.image_size
@@ -180,27 +221,29 @@ def prepare(options):
             name, options.image_size, options.channels, options.num_images, **drawn
         )
         return runs.Paths(name).arrays
-    found = frames.read_frames(
-        options.job,
-        options.raw,
-        options.images,
-        options.masks,
-        options.table,
-        options.validation_table,
-        options.test_images,
-    )
+    names = [field.name for field in fields(frames.Source)]
+    source = frames.Source(**{name: getattr(options, name) for name in names})
+    classes = preparation.choose_classes(options.classes, options.colors)
+    found = sources.read_frames(options.job, source, classes)
     job = JOBS[options.job]
     size = options.tile_size or options.image_size or job.image_size or (0, 0)
     form = forms.Form(
         size,
         options.channels or job.network.channels,
-        readings.Reading(options.threshold, white_level=options.white_level),
+        readings.Reading(
+            options.threshold,
+            invert=options.invert,
+            ignore=parse_ignore(options.ignore),
+            black_level=options.black_level,
+            white_level=options.white_level,
+        ),
         keep_size=not any(size),
-        classes=preparation.choose_classes(options.classes, options.colors),
+        classes=found.classes,
         is_colored=bool(options.colors and not options.classes),
         is_tiled=bool(options.tile_size),
     )
-    preparation.prepare_frames(name, found, form, options.skip_bad)
+    notes = preparation.prepare_frames(name, found.frames, form, options.skip_bad)
+    print("\n".join([*found.notes, *notes]))
     return runs.Paths(name).arrays
 
 

@@ -28,12 +28,19 @@ class Options:
         "folder of images to predict instead; their masks go to output/NAME/masks/",
         group="what is predicted",
     )
-    masks: str | None = option(None, "folder of their true masks, paired by name, to score them")
-    threshold: int | None = option(
-        None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
+    masks: str | None = option(
+        None, "their true masks, to score them: a folder or a file, as data.py takes them"
     )
-    white_level: int | None = option(
-        None, "value of a 16-bit image that becomes 255, as in data.py", least=1, most=65535
+    threshold: float | None = option(
+        None,
+        "true-mask values above it are foreground (default: as data.py was told)",
+        least=0,
+        most=2**32,
+    )
+    white_level: float | None = option(
+        None,
+        "value of an image of more than 8 bit that becomes white (default: that of the training)",
+        least=1e-12,
     )
     skip_bad: bool = option(
         False, "leave out those of --images that cannot be read, and list them"
@@ -67,14 +74,8 @@ def find_results(run, options):
     """What a run makes of the images that the options name, Results with a length."""
     if not options.images:
         return scoring.PreparedImages(run)
-    return scoring.FolderImages(
-        run,
-        options.images,
-        options.masks,
-        options.threshold,
-        options.white_level,
-        options.skip_bad,
-    )
+    reading = {"threshold": options.threshold, "white_level": options.white_level}
+    return scoring.FolderImages(run, options.images, options.masks, reading, options.skip_bad)
 
 
 def predict_and_draw(run, options):

@@ -179,7 +179,7 @@ class Record:
     pixels: str | None = None  # Arrays.pixels_digest; None: noted by an earlier version
     classes: list = dataclasses.field(default_factory=list)  # dicts of name and color
     is_colored: bool = False  # masks in the files were in these colours
-    reading: dict = dataclasses.field(default_factory=dict)  # of data.reading.Reading
+    reading: dict | None = None  # of data.reading.Reading; None: noted by an earlier version
     decision: Decision = Decision()
     # of a network
     network: UNetConfig | None = None

@@ -138,7 +138,7 @@ def test_colours_are_looked_up_in_the_table(tmp_path):
     [
         (np.full((2, 2), 4, np.uint8), False, "has value 4, expected class numbers 0 to 3"),
         (np.full((2, 2), 700, np.uint16), False, "has value 700, expected class numbers 0 to 3"),
-        (np.full((2, 2, 3), 7, np.uint8), False, "has colours, .* data.py --colors FILE"),
+        (np.full((2, 2, 3), (7, 8, 9), np.uint8), False, "has colours, .* data.py --colors FILE"),
         (np.full((2, 2, 3), 7, np.uint8), True, "colour 7 7 7 in 4 pixels is of no class"),
         (np.full((2, 2, 3), 7, np.uint16), True, "uint16 colours; expected 8 bit"),
     ],
@@ -267,7 +267,7 @@ def test_numbers_may_have_names_and_colours_from_a_table(raw):
     assert arrays.classes[1].name == "road"
     with pytest.raises(InputError, match="4 classes, --classes says 5"):
         data.prepare(options(classes=5, colors="raw/table.csv"))
-    with pytest.raises(InputError, match="--threshold makes two classes"):
+    with pytest.raises(InputError, match="--threshold is of two classes"):
         data.prepare(options(classes=4, threshold=3))
 
 

@@ -213,7 +213,7 @@ def read_run_lengths(path, columns_first):
     columns_first: whether pixels are numbered down the columns first (nerve) or along the rows
     (car). Raises InputError; codes are looked at when masks are read.
     """
-    rows, codes = read_csv(path), {}
+    rows, codes = read_csv(path, by_hand=True), {}
     columns = [name for name in rows[0] if name is not None] if rows else []
     if rows and len(columns) != 2 and columns != NERVE_COLUMNS:
         raise InputError(

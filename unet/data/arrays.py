@@ -12,7 +12,7 @@ import numpy as np
 
 from unet import LARGEST_IMAGE
 from unet.data.classes import find_classes
-from unet.data.reading import IGNORED, IGNORED_GREY, Reading, read_reading
+from unet.data.reading import PLAIN, Reading, class_numbers, read_reading
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
@@ -104,7 +104,7 @@ class Arrays:
     classes: tuple = ()
     is_colored: bool = False
     name: str = ""
-    reading: Reading = Reading()
+    reading: Reading = PLAIN
 
     @functools.cached_property
     def pixels_digest(self):
@@ -117,12 +117,7 @@ class Arrays:
         where it does not count.
         """
         mask = self.masks[row][..., 0]
-        if self.classes:
-            return mask
-        numbers = mask // 255
-        if self.reading.ignore:
-            numbers[mask == IGNORED_GREY] = IGNORED
-        return numbers
+        return mask if self.classes else class_numbers(mask)
 
     @property
     def is_resized(self):

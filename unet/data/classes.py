@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unet.data.pixels import decode_pixels, png_palette
+from unet.data.masks import find_ignored
+from unet.data.pixels import JPEG, decode_pixels, palette_numbers
+from unet.data.reading import IGNORED
 from unet.errors import InputError
 from unet.jobs.settings import MOST_CLASSES
 from unet.machine.disk import csv_text, read_csv
@@ -46,7 +48,7 @@ def read_classes(path):
     """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each,
     the background first. Raises InputError.
     """
-    rows = read_csv(path, HEADER)
+    rows = read_csv(path, HEADER, by_hand=True)
     if not 3 <= len(rows) <= MOST_CLASSES:
         raise InputError(f"{path}: {len(rows)} classes, expected 3 to {MOST_CLASSES}, one a line")
     classes = []
@@ -79,40 +81,87 @@ def classes_text(classes, is_colored):
     return csv_text((*HEADER, "masks"), rows)
 
 
-def decode_classes(data, path, classes, page=0, is_colored=False):
-    """An encoded mask as class numbers, uint8 (H, W, 1): its grey values or, of a PNG with a
-    palette, the numbers of its colours in that; with is_colored its colours looked up in those of
-    the classes. What is transparent is of class 0. Raises InputError.
+def decode_classes(data, path, classes, page=None, is_colored=False, ignore=()):
+    """An encoded mask, or drawn class numbers (H, W), as class numbers, uint8 (H, W, 1): its
+    values, of a palette the numbers in that; with is_colored its colours looked up in those of the
+    classes. What is transparent is of class 0, what has the value or colour `ignore` IGNORED.
+    Raises InputError.
     """
-    pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
-    table = colors_of(classes) if is_colored else png_palette(data)
-    if pixels.ndim == 3 or is_colored:
+    if isinstance(data, np.ndarray):
+        return data[..., None]
+    if is_colored:
+        pixels = decode_pixels(data, path, page)
         if pixels.dtype != np.uint8:
             raise InputError(f"{path}: a mask of {pixels.dtype} colours; expected 8 bit")
-        if table is None:
-            raise InputError(
-                f"{path}: mask has colours, expected class numbers 0 to {len(classes) - 1} as "
-                "grey values or in a PNG's palette; masks of colours are for data.py --colors FILE"
-            )
-        numbers = _look_up(pixels, table, path)
+        ignored = find_ignored(pixels, ignore)
+        numbers = _look_up(pixels, colors_of(classes), path, ignored)
     else:
-        numbers = pixels
-    if numbers.max() >= len(classes):
-        raise InputError(
-            f"{path}: mask has value {numbers.max()}, expected class numbers 0 to "
-            f"{len(classes) - 1}; data.py takes another --classes, and masks of colours with "
-            "--colors FILE"
-        )
-    return numbers.astype(np.uint8)[..., None]
+        numbers = read_numbers(data, path, page, len(classes))
+        ignored = find_ignored(numbers, ignore)
+        counted = numbers if ignored is None else np.where(ignored, 0, numbers)
+        check_numbers(counted, path, len(classes))
+        numbers = counted
+    numbers = numbers.astype(np.uint8)
+    if ignored is not None:
+        numbers[ignored] = IGNORED
+    return numbers[..., None]
 
 
-def _look_up(pixels, table, path):
-    """The number that each pixel's colour has in a table of RGB colours, uint8 (H, W)."""
+def read_numbers(data, path, page, count):
+    """The values (H, W) of a mask of class numbers, in whatever dress it has them; raises
+    InputError.
+    """
+    if data.startswith(JPEG):
+        raise InputError(f"{path}: is a JPEG, which changes class numbers; save masks as PNG")
+    numbers = palette_numbers(data, page)
+    if numbers is not None:
+        return numbers
+    pixels = decode_pixels(data, path, page)
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] in (2, 4):
+        pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
+    used = [n for n in range(pixels.shape[2]) if pixels[..., n].any()]
+    if len(used) < 2 or (pixels == pixels[..., :1]).all():  # grey, or numbers in one colour alone
+        return pixels.max(axis=2)
+    raise InputError(
+        f"{path}: mask has colours, expected class numbers 0 to {count - 1} as grey values or in "
+        "a palette; masks of colours are for data.py --colors FILE"
+    )
+
+
+def check_numbers(numbers, path, count):
+    """Raise InputError for what are no class numbers below a count."""
+    least, most = numbers.min(), numbers.max()
+    if numbers.dtype.kind == "f" and (numbers != np.rint(numbers)).any():
+        raise InputError(f"{path}: mask has values between whole numbers; expected class numbers")
+    if least >= 0 and most < count:
+        return
+    advice = "data.py takes another --classes, and masks of colours with --colors FILE"
+    below = numbers[numbers < count]
+    if most == 255 and np.unique(numbers[numbers >= count]).size == 1 and below.size:
+        advice = f"if {most:g} is what does not count, pass --ignore {most:g}; else {advice}"
+    elif least > 0 and most == count:
+        advice = f"if they begin with 1, and 0 never occurs, pass --classes {count + 1}"
+    raise InputError(
+        f"{path}: mask has value {most if least >= 0 else least:g}, expected class numbers 0 to "
+        f"{count - 1}; {advice}"
+    )
+
+
+def _look_up(pixels, table, path, ignored=None):
+    """The number that each pixel's colour has in a table of RGB colours, uint8 (H, W); 0 where it
+    is ignored.
+    """
     pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
+    if pixels.shape[2] == 2:
+        pixels = cv2.merge([pixels[..., 0]] * 3 + [pixels[..., 1]])
     keys = np.dot(pixels[..., :3].astype(np.int32), (1, 256, 65536))
     table_keys = np.dot(np.asarray(table, np.int32), (65536, 256, 1))
     if pixels.shape[2] == 4:
         keys[pixels[..., 3] == 0] = table_keys[0]
+    if ignored is not None:
+        keys[ignored] = table_keys[0]
     known, first = np.unique(table_keys, return_index=True)
     place = np.searchsorted(known, keys).clip(max=len(known) - 1)
     wrong = known[place] != keys

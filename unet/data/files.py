@@ -1,10 +1,13 @@
 """Image files in folders and zips, listed and read."""
 
+import collections
+import glob
 import io
 import lzma
 import os
 import re
 import struct
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -12,12 +15,40 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 
+from unet.data import tif
 from unet.errors import InputError
 from unet.machine.disk import size_text
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif")
+# What OpenCV, Pillow and NumPy read here; the content decides, not the ending.
+IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp",
+    ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".npy",
+)  # fmt: skip
+PAGED = (".tif", ".tiff", ".gif", ".webp", ".npy")  # may hold several images
+FIJI = "a microscope's or scanner's own format; save it as tif, with Fiji for example"
+CAMERA = "a camera's raw format; save it as tif or jpg"
+# Kinds that are not read, and how they become such that are.
+CONVERT = {
+    ".heic": "HEIC; convert it with heif-convert x.heic x.jpg",
+    ".dcm": "DICOM; convert it with np.save('x.npy', pydicom.dcmread('x.dcm').pixel_array)",
+    ".nii": "NIfTI; convert it with np.save('x.npy', nibabel.load('x.nii').get_fdata().T)",
+    ".mha": "of ITK; convert it with np.save('x.npy', SimpleITK.GetArrayFromImage("
+    "SimpleITK.ReadImage('x.mha')))",
+    ".mp4": "a film; cut it into images with ffmpeg -i x.mp4 x_%05d.png",
+    ".svg": "a drawing of lines; export it as png",
+    ".psd": "a painting program's own format; export it as png",
+    **dict.fromkeys((".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi", ".svs", ".ndpi"), FIJI),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng"), CAMERA),
+}
+for suffix, other in {
+    ".heic": (".heif",), ".dcm": (".dicom", ".ima"), ".nii": (".nii.gz",),
+    ".mha": (".mhd", ".nrrd"), ".mp4": (".avi", ".mov", ".mkv"), ".psd": (".xcf", ".kra"),
+}.items():  # fmt: skip
+    CONVERT |= dict.fromkeys(other, CONVERT[suffix])
+JUNK = ("thumbs.db", "desktop.ini")  # what systems leave in folders
 warnings.filterwarnings("ignore", module=r"PIL\.")  # our own messages name the file
 LARGEST_FILE = 2**30  # bytes of an image file
 MOST_ZIPS = 3  # inside each other
@@ -28,6 +59,7 @@ ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
 # What Pillow raises for a damaged file.
 IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, OverflowError,
                 struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
+NPY = b"\x93NUMPY"
 
 
 def natural_key(text):
@@ -43,11 +75,15 @@ class ImageFile:
 
     path: str
     folder: str  # name of the folder that holds it; a zip counts as a folder of its name
-    stem: str
+    name: str  # path below what was listed, without ending, in Unicode's composed form
     place: tuple = ()  # (archive, offset): zips inside zips are fast only when read in this order
     archive: zipfile.ZipFile | None = None
     member: str = ""
-    page: int = 0  # of a multi-page tif
+    page: int | None = None  # of a file of several images; None: it has to have one
+
+    @property
+    def stem(self):
+        return self.name.rpartition("/")[2]
 
     def read(self):
         """The file's bytes; raises InputError, OSError."""
@@ -69,50 +105,110 @@ class ImageFile:
             raise InputError(f"{self.path}: cannot be read from its zip ({error})") from error
 
 
-def list_images(root, recursive=True):
-    """Every image file in a folder or a .zip (and in zips inside), sorted by path in numeric
-    order.
+def list_images(root, zips=True):
+    """Every image file in a folder, a .zip (and in zips inside) or a pattern such as
+    'photos/*_img.png', sorted by path in numeric order. Raises InputError where there is none.
+    """
+    return list_files(root, zips)[0]
 
-    A zip is read where it lies, never unpacked. Hidden files and those without an image's ending
-    are passed over. Raises InputError where there is no such folder, or no image in it.
+
+def list_files(root, zips=True, others=()):
+    """The images as list_images has them, and the files of no image's ending, ImageFiles too.
+
+    A zip is read where it lies, never unpacked; zips: those inside a folder, too. Hidden files are
+    passed over. others: endings of such files that are wanted where there is no image. Raises
+    InputError where there is neither.
     """
     root = str(root)
     if os.path.isdir(root):
-        found = list(_list_folder(root, recursive))
+        found = list(_list_folder(root, zips))
+    elif glob.has_magic(root) and not os.path.exists(root):
+        found = list(_list_pattern(root))
     elif not os.path.exists(root):
         raise InputError(f"{root}: no such folder or zip file")
     elif root.lower().endswith(".zip"):
         found = list(_list_zip(partial(open, root, "rb"), root, ()))
     else:
         raise InputError(f"{root}: is a file; expected a folder or a .zip")
-    if not found:
-        raise InputError(f"{root}: no images in it; allowed: {' '.join(IMAGE_SUFFIXES)}")
     for file in found:
         if not file.path.isascii() and file.path.encode(errors="replace").decode() != file.path:
             raise InputError(f"{file.path!r}: its name is not UTF-8; rename it")
-    return sorted(found, key=lambda file: natural_key(file.path))
+    found.sort(key=lambda file: natural_key(file.path))
+    images = [file for file in found if ending(file.path) in IMAGE_SUFFIXES]
+    passed = [file for file in found if ending(file.path) not in IMAGE_SUFFIXES]
+    if not images and not any(ending(file.path) in others for file in passed):
+        has = describe_passed(passed)
+        raise InputError(
+            f"{root}: no images in it{f', but {has}' if has else ''}; allowed: "
+            f"{' '.join(IMAGE_SUFFIXES)}"
+        )
+    return images, passed
 
 
-def _list_folder(root, recursive):
+def ending(path):
+    """What a file's name ends with, in lower case; of x.nii.gz both."""
+    name = os.path.basename(path).lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
+
+
+def describe_passed(files):
+    """How many files there are of each ending, and how those that hold images can be converted: a
+    text for a reader, "" of none.
+    """
+    counts = collections.Counter(ending(file.path) or is_dicom(file) for file in files)
+    texts = []
+    for suffix, count in counts.most_common(5):
+        convert = f" ({CONVERT[suffix]})" if suffix in CONVERT else ""
+        texts.append(f"{count} {suffix or 'without an ending'}{convert}")
+    rest = len(files) - sum(count for _, count in counts.most_common(5))
+    return ", ".join([*texts, *([f"{rest} others"] if rest else [])])
+
+
+def is_dicom(file):
+    """The ending that a file without one should have: ".dcm" of DICOM, else ""."""
+    try:
+        with open(file.path, "rb") as opened:
+            return ".dcm" if opened.read(132).endswith(b"DICM") else ""
+    except OSError:  # in a zip
+        return ""
+
+
+def make_file(path, folder, name, **inside):
+    """An ImageFile; its name without the ending of an image, whatever the Unicode form."""
+    return ImageFile(
+        path, folder, unicodedata.normalize("NFC", os.path.splitext(name)[0]), **inside
+    )
+
+
+def _list_folder(root, zips):
     def refuse(error):
         raise error
 
     for parent, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        below = Path(parent).relative_to(root)
         for name in names:
             path = os.path.join(parent, name)
-            stem, suffix = os.path.splitext(name)
-            if name.startswith("."):
+            if name.startswith(".") or name.lower() in JUNK:
                 continue
-            if suffix.lower() in IMAGE_SUFFIXES:
-                yield ImageFile(path, os.path.basename(os.path.abspath(parent)), stem)
-            elif (
-                suffix.lower() == ".zip" and recursive and stem not in folders
-            ):  # else it is unpacked already
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() != ".zip" or not zips:
+                folder = os.path.basename(os.path.abspath(parent))
+                yield make_file(path, folder, (below / name).as_posix())
+            elif stem not in folders:  # else it is unpacked already
                 yield from _list_zip(partial(open, path, "rb"), path, ())
 
 
-def _list_zip(open_file, path, place):
+def _list_pattern(pattern):
+    fixed = Path(pattern)
+    while glob.has_magic(str(fixed)):
+        fixed = fixed.parent
+    for path in map(Path, glob.glob(pattern, recursive=True)):
+        if path.is_file():
+            yield make_file(str(path), path.parent.name, path.relative_to(fixed).as_posix())
+
+
+def _list_zip(open_file, path, place, below=""):
     if len(place) > MOST_ZIPS:
         raise InputError(f"{path}: more than {MOST_ZIPS} zips inside each other; unpack them")
     try:
@@ -125,20 +221,61 @@ def _list_zip(open_file, path, place):
             continue
         inner_place = (*place, info.header_offset)
         inner_path = f"{path}/{inside}"
-        if inside.suffix.lower() in IMAGE_SUFFIXES:
-            folder = inside.parent.name or Path(path).stem
-            yield ImageFile(
-                inner_path, folder, inside.stem, (path, *inner_place), archive, info.filename
+        if inside.suffix.lower() == ".zip":
+            inner = f"{below}{inside.with_suffix('')}/"
+            yield from _list_zip(partial(archive.open, info), inner_path, inner_place, inner)
+        elif inside.name.lower() not in JUNK:
+            yield make_file(
+                inner_path,
+                inside.parent.name or Path(path).stem,
+                f"{below}{inside}",
+                place=(path, *inner_place),
+                archive=archive,
+                member=info.filename,
             )
-        elif inside.suffix.lower() == ".zip":
-            yield from _list_zip(partial(archive.open, info), inner_path, inner_place)
 
 
 def list_pages(file):
-    """One ImageFile for each page of a tif; raises InputError for one that is cut short."""
+    """One ImageFile for each image in a file: itself where there is one; of several pages each
+    with its number behind the name. Raises InputError for a damaged one.
+    """
+    if ending(file.path) not in PAGED:
+        return [file]
     try:
-        with Image.open(io.BytesIO(file.read()), formats=["TIFF"]) as image:
-            count = image.n_frames
+        with io.BytesIO(file.read()) if file.archive else open(file.path, "rb") as opened:
+            pages = find_pages(opened)
     except IMAGE_ERRORS as error:
-        raise InputError(f"{file.path}: not a tif, or cut short") from error
-    return [replace(file, page=page, stem=str(page)) for page in range(count)]
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise InputError(f"{file.path}: not an image, or cut short") from error
+    if len(pages) < 2:
+        return [file]
+    return [
+        replace(file, page=page, name=f"{file.name}/{number}") for number, page in enumerate(pages)
+    ]
+
+
+def find_pages(file):
+    """Numbers of the images in an open file, smaller copies of others left out; raises
+    IMAGE_ERRORS.
+    """
+    head = file.read(8)
+    file.seek(0)
+    if head.startswith(NPY):
+        return list(range(len(npy_images(file))))
+    if head.startswith(tif.TIFF):
+        return tif.find_pages(tif.tiff_pages(file))
+    with Image.open(file) as image:
+        return list(range(getattr(image, "n_frames", 1)))
+
+
+def npy_images(file):
+    """The images (N, H, W) or (N, H, W, C) in an open .npy file: of an array (H, W) or (H, W, C)
+    one, C being 1, 3 or 4. Raises ValueError for another shape.
+    """
+    path = getattr(file, "name", None)
+    array = np.load(path, mmap_mode="r") if path else np.load(file)  # neither reads pickles
+    has_channels = array.ndim > 2 and array.shape[-1] in (1, 3, 4)
+    if not array.size or not 0 <= array.ndim - has_channels - 2 <= 1:
+        raise ValueError(f"an array {array.shape}; expected (H, W), (H, W, C) or (N, H, W)")
+    return array if array.ndim - has_channels == 3 else array[None]

@@ -8,8 +8,9 @@ import numpy as np
 
 from unet.data.classes import decode_classes, resize_classes
 from unet.data.frames import check_sizes
-from unet.data.pixels import decode_image, decode_mask, resize
-from unet.data.reading import Reading
+from unet.data.masks import UnitedMask, decode_mask, decode_united
+from unet.data.pixels import NeedsLevels, decode_image, resize
+from unet.data.reading import IGNORED_GREY, PLAIN, Reading
 from unet.errors import InputError, error_text
 
 
@@ -19,7 +20,7 @@ class Form:
 
     image_size: tuple[int, int]  # (H, W) in pixels
     channels: int
-    reading: Reading = Reading()
+    reading: Reading = PLAIN  # what their values mean
     keep_size: bool = False  # every file has to have that size already
     classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
     is_colored: bool = False  # masks are in the classes' colours
@@ -28,12 +29,10 @@ class Form:
 
 def decode(file, is_mask, data, form):
     """The size (H, W) of an image or a mask and its rows (N, H, W, C) of the array."""
-    if is_mask and form.classes:
-        pixels = decode_classes(data, file.path, form.classes, file.page, form.is_colored)
-    elif is_mask:
-        pixels = decode_mask(data, file.path, file.page, form.reading.threshold)
+    if is_mask:
+        pixels = decode_truth(file, data, form)
     else:
-        pixels = decode_image(data, file.path, form.channels, file.page, form.reading.white_level)
+        pixels = decode_image(data, file.path, form.channels, file.page, form.reading)
     size = pixels.shape[:2]
     if form.is_tiled:
         return size, cut_tiles(pixels, form.image_size)
@@ -44,10 +43,38 @@ def decode(file, is_mask, data, form):
         )
     if is_mask and form.classes:
         return size, resize_classes(pixels, form.image_size)[None]
-    pixels = resize(pixels, form.image_size)
     if is_mask:
-        pixels = cv2.compare(pixels, 127, cv2.CMP_GT).reshape(pixels.shape)
-    return size, pixels[None]
+        return size, resize_mask(pixels, form.image_size)[None]
+    return size, resize(pixels, form.image_size)[None]
+
+
+def decode_truth(file, data, form):
+    """The pixels of a mask, uint8 (H, W, 1), at its own size, as decode_mask or decode_classes
+    have them.
+    """
+    if isinstance(file, UnitedMask):
+        return decode_united(file, data, form.reading)
+    if form.classes:
+        return decode_classes(
+            data, file.path, form.classes, file.page, form.is_colored, form.reading.ignore
+        )
+    return decode_mask(data, file.path, file.page, form.reading)
+
+
+def resize_mask(pixels, image_size):
+    """A mask of 0, 255 and IGNORED_GREY at another (H, W): of each new pixel what has more than
+    half of its area.
+    """
+    if pixels.shape[:2] == tuple(image_size):
+        return pixels
+    mask, ignored = (
+        cv2.compare(resize(part, image_size), 127, cv2.CMP_GT).reshape(*image_size, 1)
+        for part in (
+            np.where(pixels == 255, pixels, 0),
+            (pixels == IGNORED_GREY).view(np.uint8) * np.uint8(255),
+        )
+    )
+    return np.where(ignored, np.uint8(IGNORED_GREY), mask)
 
 
 def why_bad(frame, form):
@@ -57,6 +84,8 @@ def why_bad(frame, form):
         sizes = [decode(file, is_mask, file.read(), form)[0] for file, is_mask in files]
         if frame.mask:
             check_sizes(frame, *sizes)
+    except NeedsLevels:
+        raise
     except (InputError, OSError) as error:
         return error_text(error)
     return None

@@ -1,102 +1,228 @@
 """Encoded images and masks to pixels, and back."""
 
+import contextlib
 import io
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from unet import LARGEST_IMAGE
-from unet.data.files import IMAGE_ERRORS
+from unet.data import tif
+from unet.data.files import CONVERT, IMAGE_ERRORS, NPY, npy_images
+from unet.data.reading import PLAIN
+from unet.data.tif import TIFF, first_of
 from unet.errors import InputError
 from unet.machine.disk import replace_file
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
 Image.MAX_IMAGE_PIXELS = LARGEST_IMAGE  # the same limit as OpenCV's
-PNG = b"\x89PNG"
+PNG, GIF, JPEG = b"\x89PNG", b"GIF8", b"\xff\xd8\xff"
+# As stored, alpha and depth and all, but turned as EXIF says, which IMREAD_UNCHANGED would not.
+UNCHANGED = cv2.IMREAD_UNCHANGED & ~cv2.IMREAD_IGNORE_ORIENTATION & ~cv2.IMREAD_COLOR_RGB
 
 
-def decode_image(data, path, channels, page=0, white_level=None):
+class NeedsLevels(InputError):
+    """An image of more than 8 bit, of which is not known what becomes black and white."""
+
+
+def decode_image(data, path, channels, page=None, reading=PLAIN):
     """Pixels of an encoded image: uint8 (H, W, channels) in 0..255, RGB or grey, alpha dropped.
 
-    16-bit values are scaled so that `white_level` becomes 255. Raises InputError.
+    Of more than 8 bit the reading's levels become 0 and 255. Raises InputError, NeedsLevels.
     """
-    pixels = decode_pixels(data, path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH, page)
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / (white_level or 65535))
+    pixels = decode_pixels(data, path, page)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0] if pixels.shape[2] <= 2 else pixels[..., :3]
+    if pixels.dtype != np.uint8:
+        pixels = scale_levels(pixels, path, reading)
+    pixels = np.ascontiguousarray(pixels)
     is_grey = pixels.ndim == 2
     if channels == 1:
         return (pixels if is_grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))[..., None]
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if is_grey else cv2.COLOR_BGR2RGB)
 
 
-def decode_mask(data, path, page=0, threshold=None):
-    """An encoded mask as uint8 (H, W, 1) of 0 and 255; what is transparent counts as 0.
+def read_size(file):
+    """(H, W) of an ImageFile's pixels."""
+    return decode_pixels(file.read(), file.path, file.page).shape[:2]
 
-    Without a threshold the file may hold 0 and the largest value of its type only; with one, in
-    the file's own units, what is above it becomes 255. Raises InputError.
+
+def scale_levels(pixels, path, reading):
+    """Pixels of more than 8 bit as uint8: black_level becomes 0, white_level 255, what lies beyond
+    them the same. Raises NeedsLevels, InputError.
     """
-    pixels = decode_pixels(data, path, cv2.IMREAD_UNCHANGED, page)
-    if pixels.ndim == 3:
-        if pixels.shape[2] == 4:
-            pixels = pixels[..., :3] * (pixels[..., 3:] > 0)
-        if threshold is None and (pixels != pixels[..., :1]).any():
-            raise InputError(
-                f"{path}: mask has colours, expected grey 0 and 255; "
-                "pass --threshold 0 to take every colour but black as foreground"
-            )
-        pixels = pixels.max(axis=2)
-    full = np.iinfo(pixels.dtype).max
-    if threshold is not None and threshold >= full:
-        raise InputError(f"{path}: no value above --threshold {threshold}; pass 0 to {full - 1}")
-    if threshold is None:
-        if cv2.inRange(pixels, 1, full - 1).any():
-            largest = pixels.max()
-            raise InputError(
-                f"{path}: mask has values {pixels.min()}..{largest}, expected 0 and {full}; "
-                f"pass --threshold {largest // 2} to binarise it"
-            )
-        threshold = 0
-    return cv2.inRange(pixels, threshold + 1, full)[..., None]
+    black, white = reading.black_level, reading.white_level
+    if white is None:
+        raise NeedsLevels(
+            f"{path}: {pixels.dtype} values; pass the one that becomes 255 as --white-level"
+        )
+    if pixels.dtype == np.uint16 and black == 0:
+        return cv2.convertScaleAbs(pixels, alpha=255 / white)
+    scaled = (pixels.astype(np.float64) - black) * (255 / (white - black))
+    if not np.isfinite(scaled).all():
+        raise InputError(f"{path}: has pixels that are no number (nan or inf); fill them first")
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
-def decode_pixels(data, path, flags, page=0):
-    """What OpenCV makes of an encoded image, uint8 or uint16, (H, W) or BGR (H, W, 3) or (H, W,
-    4). Raises InputError.
+def decode_pixels(data, path, page=None):
+    """What an encoded image holds: (H, W), grey with alpha (H, W, 2), BGR (H, W, 3) or BGRA
+    (H, W, 4), of its own type, turned as EXIF says. Raises InputError.
     """
-    pixels, reason = None, "not an image, or cut short"
-    if data and (not data.startswith(PNG) or is_whole_png(data)):
-        buffer = np.frombuffer(data, np.uint8)
-        try:  # OpenCV raises for some damaged files; for others None comes back
-            if page:
-                pages = cv2.imdecodemulti(buffer, flags, range=(page, page + 1))[1]
-                pixels = pages[0] if pages else None
-            else:
-                pixels = cv2.imdecode(buffer, flags)
-        except cv2.error as error:
-            if "CV_IO_MAX_IMAGE" in str(error):
-                reason = f"says that it has more than {LARGEST_IMAGE:,} pixels; cut it into tiles"
+    if page is None and is_animated(data):
+        raise InputError(f"{path}: is a moving picture; expected one image")
+    if data.startswith(NPY):
+        pixels = decode_npy(data, path, page)
+    elif data.startswith(TIFF):
+        pixels = decode_tiff(data, path, page)
+    elif data.startswith(GIF) or page or data[4:12] == b"ftypavif":
+        pixels = decode_with_pillow(data, page or 0)  # of AVIF, OpenCV leaves EXIF aside
+    elif data.startswith(PNG) and not is_whole_png(data):
+        pixels = None
+    else:
+        pixels = decode_with_opencv(data, path)
     if pixels is None:
-        raise InputError(f"{path}: {reason} ({len(data)} bytes)")
-    if pixels.dtype not in (np.uint8, np.uint16) or (
-        pixels.ndim == 3 and pixels.shape[2] not in (3, 4)
-    ):
+        raise InputError(f"{path}: {true_name(data)} ({len(data)} bytes)")
+    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (2, 3, 4))
+    if not is_image or pixels.dtype.kind not in "uif" or not pixels.size:
         raise InputError(
-            f"{path}: {pixels.dtype} pixels of shape {pixels.shape}; "
-            "allowed: 8 or 16 bit, grey or RGB"
+            f"{path}: {pixels.dtype} pixels of shape {pixels.shape}; allowed: grey or RGB"
         )
     return pixels
 
 
-def png_palette(data):
-    """RGB colours of a PNG's palette, uint8 (N, 3), None where it has none."""
-    if not data.startswith(PNG):
-        return None
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        if image.mode != "P":
+def is_animated(data):
+    """Whether a gif, webp or png has several images."""
+    if data.startswith(GIF):
+        with contextlib.suppress(*IMAGE_ERRORS), Image.open(io.BytesIO(data)) as image:
+            return image.n_frames > 1
+    return (data.startswith(PNG) and b"acTL" in data[:256]) or (
+        data.startswith(b"RIFF") and b"ANIM" in data[:64]
+    )
+
+
+def true_name(data):
+    """Why data that no decoder reads is none of ours."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
+        return CONVERT[".heic"]
+    if data[128:132] == b"DICM":
+        return CONVERT[".dcm"]
+    if data[4:12] == b"ftypavif" and not features.check("avif"):
+        return "AVIF, which this Pillow does not read; save it as png"
+    return "not an image, or cut short"
+
+
+def decode_with_opencv(data, path, page=0):
+    """OpenCV's pixels of an encoded image, None where it makes none; raises InputError for one
+    that is too large.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    try:  # it raises for some damaged files; for others None comes back
+        if page:
+            pages = cv2.imdecodemulti(buffer, UNCHANGED, range=(page, page + 1))[1]
+            return pages[0] if pages else None
+        return cv2.imdecode(buffer, UNCHANGED) if data else None
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" not in str(error):
             return None
-        return np.frombuffer(image.palette.palette, np.uint8).reshape(-1, 3)
+    raise InputError(
+        f"{path}: says that it has more than {LARGEST_IMAGE:,} pixels; cut it into tiles"
+    )
+
+
+def decode_with_pillow(data, page=0):
+    """Pillow's pixels of an encoded image, in OpenCV's order; None where it makes none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.seek(page)
+            if image.mode in ("P", "PA"):
+                image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+            image = ImageOps.exif_transpose(image)
+            pixels = np.array(image)
+    except IMAGE_ERRORS:
+        return None
+    if pixels.dtype == bool:
+        return pixels.view(np.uint8) * np.uint8(255)
+    if pixels.ndim == 3 and pixels.shape[2] > 2:
+        return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return pixels
+
+
+def decode_npy(data, path, page):
+    """The pixels of a .npy file, of a page where it holds several images."""
+    try:
+        images = npy_images(io.BytesIO(data))
+    except IMAGE_ERRORS as error:
+        raise InputError(f"{path}: not an array of images ({error})") from error
+    if page is None and len(images) > 1:
+        raise InputError(f"{path}: holds {len(images)} images; expected one")
+    pixels = images[page or 0]
+    if pixels.dtype == bool:
+        pixels = pixels.view(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind in "uif" and pixels.dtype.byteorder == ">":
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype == np.float16:
+        pixels = pixels.astype(np.float32)
+    if pixels.ndim == 3:
+        pixels = (
+            pixels[..., 0]
+            if pixels.shape[2] == 1
+            else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+        )
+    return pixels
+
+
+def decode_tiff(data, path, page):
+    """The pixels of a tif's page, as its tags say; None where they cannot be decoded. Raises
+    InputError for what OpenCV would guess at.
+    """
+    tags = tif.read_tags(data, path, page)
+    fault = tif.why_not_read(tags)
+    if fault:
+        raise InputError(f"{path}: {fault}")
+    # OpenCV drops grey's alpha, and multiplies colours of 8 bit with theirs.
+    has_alpha = first_of(tags, tif.SAMPLES, 1) in (2, 4) and first_of(tags, tif.BITS, 1) == 8
+    pixels, method = decode_with_opencv(data, path, page or 0), first_of(tags, tif.COMPRESSION, 1)
+    if has_alpha and pixels is not None or method not in tif.OF_OPENCV:
+        pixels = decode_with_pillow(data, page or 0)
+    if pixels is None and method not in tif.OF_OPENCV:
+        name = tif.COMPRESSIONS.get(method, f"number {method}")
+        raise InputError(f"{path}: its compression, {name}, is not read; save it as LZW")
+    if pixels is None:
+        return None
+    if first_of(tags, tif.PHOTOMETRIC, 1) == 0 and pixels.dtype == np.uint16:
+        pixels = ~pixels  # white is zero, which OpenCV minds up to 8 bit
+    return pixels
+
+
+def palette_numbers(data, page=0):
+    """The numbers in the palette of an image's pixels, uint8 (H, W); None where it has none."""
+    if data.startswith(PNG) and data[25:26] != b"\x03":
+        return None
+    if not data.startswith((PNG, GIF, b"BM", *TIFF)):
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.seek(page or 0)
+            if image.mode != "P":
+                return None
+            return np.array(ImageOps.exif_transpose(image))
+    except IMAGE_ERRORS:
+        return None
+
+
+def exif_orientation(data):
+    """How an encoded image is to be turned, 1 (as it is) to 8."""
+    if data.startswith(TIFF):
+        return first_of(next(tif.tiff_pages(io.BytesIO(data))), tif.ORIENTATION, 1)
+    if (
+        not data.startswith((JPEG, PNG, b"RIFF"))
+        or b"xif" not in data[:4096] + data[-4096:].lower()
+    ):
+        return 1
+    with Image.open(io.BytesIO(data)) as image:
+        return image.getexif().get(tif.ORIENTATION, 1)
 
 
 def is_whole_png(data):

@@ -10,7 +10,9 @@ from unet.data.classes import CLASSES, classes_text, number_classes, read_classe
 from unet.data.files import ImageFile
 from unet.data.form import Form, decode, tile_places, why_bad
 from unet.data.frames import Frame, check_sizes
-from unet.data.pixels import decode_image, write_image
+from unet.data.levels import find_levels
+from unet.data.masks import UnitedMask, find_kind
+from unet.data.pixels import NeedsLevels, read_size, write_image
 from unet.data.reading import READING, reading_text
 from unet.data.shapes import check_shape_size, draw_shapes
 from unet.errors import InputError
@@ -62,15 +64,29 @@ def noise_frame(folder, id, split, pair):
 
 def prepare_frames(name, frames, form, skip_bad=False):
     """Write the arrays of some frames to output/NAME/; a form without an image size has that of
-    the first image. skip_bad: leave out what cannot be read. Raises InputError, OSError.
+    the first image. skip_bad: leave out what cannot be read. Returns lines for a reader. Raises
+    InputError, OSError.
     """
-    paths = Paths(name)
+    paths, notes = Paths(name), []
     with lock(paths.arrays_lock):
+        masks = [frame.mask for frame in frames if frame.mask]
+        if not form.classes or any(isinstance(mask, UnitedMask) for mask in masks):
+            form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
         if form.keep_size:
             form = replace(form, image_size=first_size(frames, form, skip_bad))
-        if skip_bad:
-            frames = leave_out_bad(frames, form)
-        write_arrays(paths.arrays, frames, form)
+        try:
+            write_good(paths.arrays, frames, form, skip_bad)
+        except NeedsLevels:
+            images = [frame.image for frame in frames]
+            reading, note = find_levels(images, form.reading, skip_bad)
+            notes.append(note)
+            write_good(paths.arrays, frames, replace(form, reading=reading), skip_bad)
+    return notes
+
+
+def write_good(folder, frames, form, skip_bad):
+    """write_arrays of all frames, or with skip_bad of those that can be read."""
+    write_arrays(folder, leave_out_bad(frames, form) if skip_bad else frames, form)
 
 
 def choose_classes(count, colors):
@@ -93,9 +109,7 @@ def first_size(frames, form, skip_bad):
     if skip_bad:
         form = replace(form, image_size=ANY_SIZE, keep_size=False)
         first = next((frame for frame in frames if not why_bad(frame, form)), first)
-    return decode_image(
-        first.image.read(), first.image.path, form.channels, first.image.page
-    ).shape[:2]
+    return read_size(first.image)
 
 
 def leave_out_bad(frames, form):
@@ -140,7 +154,8 @@ def write_arrays(folder, frames, form):
     tasks = []
     for frame, row in zip(train, first):
         tasks.append(Task(IMAGES, row, frame.image, frame))
-        tasks.append(Task(MASKS, row, frame.mask, frame))
+        if frame.mask:  # without one the array's zeros stay
+            tasks.append(Task(MASKS, row, frame.mask, frame))
     tasks += [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
     shapes = {
         IMAGES: (first[-1], *form.image_size, form.channels),
@@ -172,9 +187,7 @@ def find_places(frames, form):
         return [[None] for _ in frames]
 
     def places(frame):
-        image = frame.image
-        pixels = decode_image(image.read(), image.path, form.channels, image.page)
-        return tile_places(pixels.shape[:2], form.image_size)
+        return tile_places(read_size(frame.image), form.image_size)
 
     found = map_in_threads(places, ((frame,) for frame in frames))
     return list(quiet(with_progress(found, len(frames), "sizes")))
@@ -222,8 +235,8 @@ def decode_tasks(tasks, form):
     def read():
         last, data = None, b""
         for task in sorted(tasks, key=lambda task: task.file.place):
-            if (task.file.path, task.file.member) != last:  # pages of one tif share its bytes
-                last, data = (task.file.path, task.file.member), task.file.read()
+            if task.file.path != last or task.file.page is None:  # pages of a file share its bytes
+                last, data = task.file.path, task.file.read()
             yield task, data
 
     return map_in_threads(

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from unet.errors import InputError
 from unet.runs import Paths
 
@@ -16,18 +18,29 @@ IGNORED_GREY = 128  # the same in arrays of masks of 0 and 255
 class Reading:
     """What a file's values mean.
 
-    threshold: mask values above it are foreground; None: a mask holds 0 and one other value, the
-    same in all of a set. invert: what would be foreground is background. ignore: the mask value,
-    (V,), or the colour, (R, G, B), of pixels that do not count; () where all do. black_level,
-    white_level: the values of images of more than 8 bit that become 0 and 255; white_level None:
-    the full scale of 16 bit.
+    threshold: mask values above it are foreground; None: a mask holds 0 and `foreground`, which is
+    None for the largest value of its type. in_alpha: masks are in the files' alpha. invert: what
+    would be foreground is background. ignore: the mask value, (V,), or the colour, (R, G, B), of
+    pixels that do not count; () where all do. black_level, white_level: the values of images of
+    more than 8 bit that become 0 and 255; white_level None: not known.
     """
 
     threshold: float | None = None
+    foreground: float | None = None
+    in_alpha: bool = False
     invert: bool = False
     ignore: tuple[int, ...] = ()
     black_level: float = 0.0
     white_level: float | None = None
+
+
+PLAIN = Reading()
+FULL = Reading(white_level=65535)  # of earlier versions
+
+
+def class_numbers(mask):
+    """A mask (H, W) of 0, 255 and IGNORED_GREY as 0, 1 and IGNORED."""
+    return np.where(mask == IGNORED_GREY, np.uint8(IGNORED), mask // 255)
 
 
 def read_reading(name):
@@ -36,7 +49,7 @@ def read_reading(name):
     """
     path = Paths(name).arrays / READING
     if not path.exists():  # of an earlier data.py
-        return Reading()
+        return FULL
     try:
         return parse_reading(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:

@@ -176,18 +176,32 @@ def create_array(path, shape, dtype):
     return write
 
 
-def read_csv(path, columns=()):
+def read_csv(path, columns=(), by_hand=False):
     """Rows of a CSV file as dicts; raises InputError where the file or one of `columns` is
     missing.
+
+    by_hand: made by a person or another program, so that ; or a tab may stand for the comma,
+    blanks around cells and capitals in the names of columns mean nothing, and lines may be blank.
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such CSV file")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+        with open(path, encoding=_encoding(path), newline="") as file:
+            separator = ","
+            if by_hand:
+                head = file.readline(2**16)
+                separator = max(",;\t", key=head.count)
+                file.seek(0)
+            reader = csv.DictReader(
+                file, strict=True, delimiter=separator, skipinitialspace=by_hand
+            )
             rows, names = list(reader), reader.fieldnames or ["none"]
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeError) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if by_hand:
+        names = [name.strip().lower() for name in names]
+        rows = [{_strip(key, True): _strip(cell) for key, cell in row.items()} for row in rows]
+        rows = [row for row in rows if any(row.values())]
     if missing := [name for name in columns if name not in names]:
         raise InputError(
             f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}, so it lacks "
@@ -197,6 +211,19 @@ def read_csv(path, columns=()):
         if any(row[name] is None for name in columns):
             raise InputError(f"{path}: line {number} is cut short; expected {', '.join(columns)}")
     return rows
+
+
+def _encoding(path):
+    """UTF-8, or the UTF-16 that a file's first bytes say."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _strip(cell, is_name=False):
+    """A cell without blanks around it, the name of a column in lower case."""
+    if not isinstance(cell, str):
+        return cell
+    return cell.strip().lower() if is_name else cell.strip()
 
 
 @contextlib.contextmanager

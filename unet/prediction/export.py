@@ -12,7 +12,7 @@ from keras import ops
 
 from unet.errors import InputError
 from unet.machine.disk import replace_file, replace_folder, size_text
-from unet.prediction.segment import CLASSES, Segment
+from unet.prediction.segment import CLASSES, Segment, has_levels
 
 SAVED = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}  # in a SavedModel's folder
 USE = {
@@ -32,13 +32,15 @@ result = saved.serve(images)  # result["mask"], result["probability"]""",
 
 
 def exportable(run, image_size=None):
-    """The Keras model of a trained run.Run that takes raw pixels: image, uint8 (B, H, W, C) of any
-    size, or of a fixed one, to what Segment returns.
+    """The Keras model of a trained run.Run that takes raw pixels: image, (B, H, W, C) of any size,
+    or of a fixed one, to what Segment returns; uint8, or the files' own values as float32 where
+    the training images had more than 8 bit.
     """
     channels = run.record.network.channels
-    image = keras.Input((*(image_size or (None, None)), channels), dtype="uint8", name="image")
+    dtype = "float32" if has_levels(run) else "uint8"
+    image = keras.Input((*(image_size or (None, None)), channels), dtype=dtype, name="image")
     model = keras.Model(image, Segment(run, name="segment")(image))
-    model(ops.zeros((1, *(image_size or (32, 32)), channels), "uint8"))  # Keras asks for a call
+    model(ops.zeros((1, *(image_size or (32, 32)), channels), dtype))  # Keras asks for a call
     return model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from unet.data.classes import SegmentClass
-from unet.data.reading import parse_reading
+from unet.data.reading import FULL, parse_reading
 from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
 from unet.runs import Decision, Paths, Record, command, read_record
@@ -50,7 +50,7 @@ class Run:
     @property
     def reading(self):
         """The Reading of the files that it was trained on."""
-        return parse_reading(self.record.reading)
+        return FULL if self.record.reading is None else parse_reading(self.record.reading)
 
     @property
     def holds_out(self):

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.arrays import load_arrays
-from unet.data.classes import decode_classes
-from unet.data.files import list_images
-from unet.data.frames import check_sizes, files_by_id, read_folders, without_masks
-from unet.data.pixels import decode_image, decode_mask
+from unet.data.files import describe_passed
+from unet.data.folders import read_folders
+from unet.data.form import Form, decode_truth
+from unet.data.frames import Source, check_sizes, folder_frames
+from unet.data.levels import find_levels
+from unet.data.masks import decode_mask, find_kind
+from unet.data.pixels import NeedsLevels, decode_image
+from unet.data.reading import class_numbers
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
@@ -100,22 +104,36 @@ class PreparedImages:
 
 class FolderImages:
     """The Results of the images in a folder, each at its own size, with the masks of another
-    folder, paired by name, as truths. Raises InputError.
+    folder, or what else data.py takes for masks, as truths. Raises InputError.
 
-    threshold, white_level: as for data.py; skip_bad: leave out what cannot be read, and say so.
+    reading: fields of Reading in place of those that the run was trained with; skip_bad: leave out
+    what cannot be read, and say so.
     """
 
     are_seen = False
 
-    def __init__(self, run, images, masks=None, threshold=None, white_level=None, skip_bad=False):
-        if run.classes and threshold is not None:
+    def __init__(self, run, images, masks=None, reading=None, skip_bad=False):
+        record = run.record
+        given = {name: value for name, value in (reading or {}).items() if value is not None}
+        if run.classes and "threshold" in given:
             raise InputError("--threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
-        self.threshold, self.white_level = threshold, white_level
+        kept = replace(run.reading, in_alpha=False, foreground=None, **given)
+        self.form = Form(
+            (0, 0), record.network.channels, kept, False, run.classes, record.is_colored
+        )
         if masks:
-            self.frames = read_folders(images, masks)
+            found = read_folders(
+                Source(images=images, masks=masks, skip_bad=skip_bad), record.job, run.classes
+            )
+            self.frames, notes = found.frames, found.notes
+            reading = find_kind([frame.mask for frame in self.frames], kept, skip_bad)
+            self.form = replace(self.form, reading=reading)
         else:
-            self.frames = without_masks(files_by_id(list_images(images, recursive=False)))
+            self.frames, passed = folder_frames(images)
+            notes = [f"passed over: {describe_passed(passed)}"] if passed else []
+        for note in notes:
+            print(note)
 
     def adapt(self, run):
         """A run as it predicts these images."""
@@ -151,16 +169,23 @@ class FolderImages:
             raise InputError(f"{self.folder}: no image is left; see above why")
 
     def read_image(self, file):
-        channels = self.run.record.network.channels
-        return decode_image(file.read(), file.path, channels, 0, self.white_level)
+        """uint8 (H, W, C); the first of more than 8 bit, where the training had none, has the
+        levels found.
+        """
+        channels, data = self.form.channels, file.read()
+        try:
+            return decode_image(data, file.path, channels, file.page, self.form.reading)
+        except NeedsLevels:
+            images = [frame.image for frame in self.frames]
+            reading, note = find_levels(images, self.form.reading, self.skip_bad)
+            print(note)
+            self.form = replace(self.form, reading=reading)
+            return decode_image(data, file.path, channels, file.page, reading)
 
-    def read_truth(self, file):
-        if not self.run.classes:
-            return decode_mask(file.read(), file.path, 0, self.threshold)[..., 0] // 255
-        is_colored = self.run.record.is_colored
-        return decode_classes(file.read(), file.path, self.run.classes, is_colored=is_colored)[
-            ..., 0
-        ]
+    def read_truth(self, mask):
+        """Class numbers, uint8 (H, W)."""
+        truth = decode_truth(mask, mask.read(), self.form)
+        return truth[..., 0] if self.run.classes else class_numbers(truth[..., 0])
 
 
 def unseen_by(run):

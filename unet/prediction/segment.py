@@ -26,10 +26,14 @@ class Segment(keras.layers.Layer):
         self.records = [network.record for network in run.networks]
         self.networks = [with_plain_upsampling(network.model) for network in run.networks]
         self.decision, self.symmetry = run.decision, run.symmetry
+        self.reading = run.reading if has_levels(run) else None
 
     def call(self, images):
         height, width = ops.shape(images)[1:3]
         pixels, record = ops.cast(images, "float32"), self.records[0]
+        if self.reading:
+            black, white = self.reading.black_level, self.reading.white_level
+            pixels = ops.clip(ops.round((pixels - black) * (255 / (white - black))), 0, 255)
         if record.is_resized:
             pixels = ops.round(resize(pixels, *record.array_size))
         total = 0
@@ -49,6 +53,11 @@ class Segment(keras.layers.Layer):
         least = self.decision.min_area * ops.cast(height * width, "float32")
         is_kept = ops.cast(area, "float32") >= least
         return ops.cast(ops.where(ops.logical_and(mask, is_kept), 255, 0), "uint8")
+
+
+def has_levels(run):
+    """Whether a run takes values of more than 8 bit, whose black and white it knows."""
+    return bool(run.record.reading) and run.record.reading.get("white_level") is not None
 
 
 def standardize(pixels, mean=None, std=None):

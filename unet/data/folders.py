@@ -1,0 +1,212 @@
+"""Folders of images with their masks: pictures, outlines or run-length code."""
+
+import os
+from functools import partial
+
+from unet.data.annotations import (
+    RunLengthMask,
+    coco_labels,
+    labelme_labels,
+    labelme_mask,
+    read_coco,
+    read_run_lengths,
+)
+from unet.data.classes import SegmentClass
+from unet.data.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
+from unet.data.frames import Found, add_frames, check_twins
+from unet.data.masks import UnitedMask
+from unet.data.pairing import IN_FOLDERS, is_mask_name, pair_names
+from unet.data.pixels import read_size
+from unet.errors import InputError
+from unet.jobs import JOBS
+
+
+def read_folders(source, job, classes=()):
+    """The Found of a folder of images and one of masks (which may be the same), or a file that has
+    the masks, and of those for validation.
+    """
+    found = Found(classes=classes)
+    if source.validation_images:
+        pair_files(found, source.images, source.masks, source, job, "train")
+        pair_files(
+            found, source.validation_images, source.validation_masks, source, job, "validation"
+        )
+    else:
+        pair_files(found, source.images, source.masks, source, job)
+    return found
+
+
+def pair_files(found, images, masks, source, job, split=None):
+    """Add to a Found the frames of a folder of images and its masks. split: of all of them; None:
+    "train", or as folders of the names of splits say.
+    """
+    image_files, passed = list_files(images, zips=False)
+    suffix = ending(masks) if os.path.isfile(masks) else ""
+    if suffix == ".csv":
+        masks_of = run_length_masks(masks, image_files, job, found)
+        rule = f"run-length code in {masks}, {order_text(job)}"
+    elif suffix == ".json":
+        masks_of, rule = coco_masks(masks, image_files, found), f"outlines in {masks}"
+    else:
+        image_files, mask_files, passed = split_files(images, masks, image_files, passed)
+        jsons = [file for file in mask_files if ending(file.path) == ".json"]
+        if jsons and len(jsons) == len(mask_files):
+            masks_of, rule = labelme_masks(image_files, jsons, found, source)
+        else:
+            masks_of, rule = picture_masks(image_files, mask_files, found, source)
+    add_frames(found, image_files, masks_of, rule, source, split)
+    if passed:
+        found.notes.append(f"passed over: {describe_passed(passed)}")
+
+
+def split_files(images, masks, image_files, passed):
+    """The image files, the mask files and those passed over of two folders, of which one may be in
+    the other or both the same.
+    """
+    is_same = os.path.abspath(images) == os.path.abspath(masks)
+    mask_files, others = list_files(masks, zips=False, others=(".json",))
+    jsons = [file for file in others if ending(file.path) == ".json"]
+    if jsons and (is_same or not mask_files):
+        return image_files, jsons, [file for file in passed if file.path not in paths_of(jsons)]
+    if is_same:
+        mask_files = [file for file in image_files if is_mask_name(file.name)]
+        if not mask_files or len(mask_files) == len(image_files):
+            raise InputError(
+                f"{images}: no name in it tells masks from images, such as "
+                f"{image_files[0].name}; pass two folders, or patterns such as --images "
+                "'photos/*_img.png' --masks 'photos/*_mask.png'"
+            )
+        others = []
+    elif folder_path(masks).startswith(folder_path(images)):
+        passed = [f for f in passed if f.path not in paths_of(others)]
+    else:
+        image_paths = paths_of(image_files)  # below the masks' folder, or not
+        mask_files = [file for file in mask_files if file.path not in image_paths]
+    mask_paths = paths_of(mask_files)
+    return [f for f in image_files if f.path not in mask_paths], mask_files, [*passed, *others]
+
+
+def folder_path(folder):
+    return os.path.join(os.path.abspath(folder), "")
+
+
+def paths_of(files):
+    return {file.path for file in files}
+
+
+def picture_masks(image_files, mask_files, found, source):
+    """{image name: its mask} of mask files, pages and all, and the rule of their names."""
+    masks = {file.name: file for file in mask_files}
+    check_twins(mask_files, masks)
+    images = {file.name: file for file in image_files}
+    check_twins(image_files, images)
+    pairs = pair_by_name(image_files, mask_files, source)
+    numbers = {}
+    if pairs.rule == IN_FOLDERS:
+        folders = sorted({name.rpartition("/")[0] for name in masks}, key=natural_key)
+        if not found.classes:
+            raise InputError(
+                f"{mask_files[0].path}: masks lie in folders {', '.join(folders[:5])}, one of "
+                f"each for an image; if a folder is a class, pass --classes {len(folders) + 1}"
+            )
+        number_of = name_classes(found, folders, "folders")
+        numbers = {name: number_of[name.rpartition("/")[0]] for name in masks}
+    masks_of = {}
+    for name, names in pairs.masks.items():
+        parts = tuple(masks[part] for part in names)
+        of_parts = tuple(numbers[part] for part in names) if numbers else ()
+        masks_of[name] = UnitedMask(parts, of_parts) if len(parts) > 1 or of_parts else parts[0]
+    return masks_of, pairs.rule
+
+
+def pair_by_name(image_files, mask_files, source):
+    """The Pairs of the names of files, as far as a Source wants them whole."""
+    images, masks = ({f.name: f.path for f in files} for files in (image_files, mask_files))
+    may_miss = source.missing_is_empty or source.skip_bad
+    pairs = pair_names(images, masks, may_miss, source.skip_bad)
+    used = {name for names in pairs.masks.values() for name in names}
+    for name, path in masks.items():
+        if name not in used:
+            print(f"left out: {path}: mask without an image")
+    return pairs
+
+
+def labelme_masks(image_files, jsons, found, source):
+    """{image name: DrawnMask} of labelme files, by their names, and the rule of these."""
+    masks = {file.name: file for file in jsons}
+    pairs = pair_by_name(image_files, jsons, source)
+    numbers = name_classes(found, labelme_labels(jsons), "labels")
+    drawn = {
+        name: labelme_mask(masks[of_image[0]], numbers) for name, of_image in pairs.masks.items()
+    }
+    return drawn, f"outlines of labelme, {pairs.rule}"
+
+
+def coco_masks(path, image_files, found):
+    """{image name: DrawnMask} of a COCO file."""
+    numbers = name_classes(found, coco_labels(path), "categories")
+    return by_image(read_coco(path, numbers), image_files, path, found)
+
+
+def run_length_masks(path, image_files, job, found):
+    """{image name: RunLengthMask} of a table of run-length code."""
+    codes = read_run_lengths(path, JOBS[job].submission.columns_first)
+    files = {file.name: file for file in image_files}
+    return {
+        name: RunLengthMask(path, runs, partial(read_size, files[name]))
+        for name, runs in by_image(codes, image_files, path, found).items()
+    }
+
+
+def by_image(named, image_files, path, found):
+    """{image name: value} of what a file at `path` has for images by their name, with or without
+    its folder and its ending; a Found says of how many there is no file.
+    """
+    values = {}
+    for name, value in named.items():
+        bare, suffix = os.path.splitext(name.replace("\\", "/"))
+        name = bare if suffix.lower() in IMAGE_SUFFIXES else bare + suffix
+        for key in {name.casefold(), name.casefold().rpartition("/")[2]}:
+            values[key] = None if key in values else value  # None: of several
+    result = {}
+    for file in image_files:
+        name = file.name.casefold()
+        value = values.get(name) or values.get(name.rpartition("/")[2])
+        if value is not None:
+            result[file.name] = value
+    if len(result) < len(named):
+        found.notes.append(
+            f"{path}: {len(named) - len(result)} of its images are not in the folder"
+        )
+    return result
+
+
+def order_text(job):
+    """How run-length code of a job numbers pixels, for a reader."""
+    if JOBS[job].submission.columns_first:
+        return "read down the columns, as Kaggle's mostly is"
+    return "read along the rows, as that of cars is"
+
+
+def name_classes(found, labels, what):
+    """{label: class number}; with more than two classes a Found's get these names."""
+    labels = [label for label in labels if label.casefold() != "background"]
+    if not found.classes:
+        if len(labels) > 1:
+            found.notes.append(
+                f"{what} {', '.join(labels[:5])}: all are foreground; --classes "
+                f"{len(labels) + 1} tells them apart"
+            )
+        return {**dict.fromkeys(labels, 1), "background": 0}
+    names = {label.name.casefold(): number for number, label in enumerate(found.classes)}
+    if all(label.casefold() in names for label in labels):
+        return {**{label: names[label.casefold()] for label in labels}, "background": 0}
+    if len(labels) + 1 != len(found.classes):
+        raise InputError(
+            f"{what} {', '.join(labels[:8])}: {len(labels) + 1} classes with the background, not "
+            f"{len(found.classes)}; pass --classes {len(labels) + 1}, or name them with --colors"
+        )
+    background, *others = found.classes
+    others = (SegmentClass(label, other.color) for label, other in zip(labels, others))
+    found.classes = (background, *others)
+    return {**{label: number for number, label in enumerate(labels, 1)}, "background": 0}

@@ -1,0 +1,231 @@
+"""Masks of foreground and background, in every dress in which files have them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unet.data.pixels import decode_pixels, palette_numbers
+from unet.data.reading import IGNORED, IGNORED_GREY, PLAIN
+from unet.errors import InputError
+
+MOST_OVERLAP = 0.05  # of the smaller mask: objects touch, annotators agree
+MOST_OBJECTS = 64  # whole numbers up to this are taken for numbers, not for soft edges
+
+
+@dataclass(frozen=True, slots=True)
+class UnitedMask:
+    """A mask in several files, one an object, or one of each class of these numbers."""
+
+    parts: tuple  # of ImageFile
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def path(self):
+        return self.parts[0].path
+
+    @property
+    def place(self):
+        return self.parts[0].place
+
+    def read(self):
+        """The bytes of each file."""
+        return tuple(part.read() for part in self.parts)
+
+
+def decode_united(mask, data, reading):
+    """The parts of a UnitedMask as one, uint8 (H, W, 1): 0 and 255, or class numbers. Raises
+    InputError for parts that overlap: two opinions on one object, not two objects.
+    """
+    owners, areas, result = None, [0], None
+    for number, (part, encoded) in enumerate(zip(mask.parts, data), 1):
+        pixels = decode_mask(encoded, part.path, part.page, reading)
+        if result is None:
+            result, owners = np.zeros_like(pixels), np.zeros(pixels.shape, np.int32)
+        if pixels.shape != result.shape:
+            sizes = "{}x{}, {}x{}".format(*pixels.shape[:2], *result.shape[:2])
+            raise InputError(f"{part.path} and {mask.path}: masks of one image, but {sizes}")
+        is_part = pixels == 255
+        areas.append(np.count_nonzero(is_part))
+        common = np.bincount(owners[is_part], minlength=number)
+        for other in range(1, number):
+            if common[other] > MOST_OVERLAP * min(areas[other], areas[number]):
+                raise InputError(
+                    f"{mask.parts[other - 1].path} and {part.path}: masks of one image that "
+                    "overlap, so they are no two objects; choose one for each image with a "
+                    "pattern such as --masks 'masks/*_a.png', or with --table FILE"
+                )
+        owners[is_part] = number
+        result[is_part] = mask.numbers[number - 1] if mask.numbers else 255
+        result[pixels == IGNORED_GREY] = IGNORED if mask.numbers else IGNORED_GREY
+    return result
+
+
+def find_kind(masks, reading, skip_bad=False):
+    """The reading with what the first of a set's masks that is not empty says of all: whether
+    alpha holds them, and which value is foreground. skip_bad: pass over what cannot be read.
+    """
+    for mask in masks:
+        for part in mask.parts if isinstance(mask, UnitedMask) else [mask]:
+            try:
+                data = part.read()
+                is_drawn = isinstance(data, np.ndarray)
+                pixels = None if is_drawn else decode_pixels(data, part.path, part.page)
+            except (InputError, OSError):
+                if not skip_bad:
+                    raise
+                continue
+            if is_drawn:
+                return reading
+            kind = mask_kind(pixels, reading)
+            if kind:
+                return replace(reading, in_alpha=kind[0], foreground=kind[1])
+    return reading
+
+
+def decode_mask(data, path, page=None, reading=PLAIN):
+    """An encoded mask, or drawn class numbers (H, W), as uint8 (H, W, 1) of 0 and 255, and
+    IGNORED_GREY where a pixel does not count; what is transparent counts as 0.
+
+    Without a threshold it may hold 0 and the reading's foreground only. Raises InputError.
+    """
+    if isinstance(data, np.ndarray):
+        return np.where((data > 0) != reading.invert, np.uint8(255), np.uint8(0))[..., None]
+    pixels = decode_pixels(data, path, page)
+    ignored = find_ignored(pixels, reading.ignore)
+    grey = grey_of_mask(pixels, path, reading, ignored)
+    full = largest_value(grey)
+    threshold = reading.threshold
+    if threshold is None:
+        white = full if reading.foreground is None else reading.foreground
+        if not ((grey == 0) | (grey == white)).all():
+            raise InputError(f"{path}: {describe_values(grey, white)}")
+        threshold = 0
+    elif threshold >= full and grey.dtype.kind == "u":
+        raise InputError(f"{path}: no value above --threshold {threshold:g}; pass 0 to {full - 1}")
+    is_foreground = grey > threshold
+    if not is_foreground.any():
+        check_palette(data, path, page)
+    mask = (is_foreground != reading.invert).view(np.uint8) * np.uint8(255)
+    if ignored is not None:
+        mask[ignored] = IGNORED_GREY
+    return mask[..., None]
+
+
+def check_palette(data, path, page):
+    """Raise InputError for a mask that is empty by its palette's colours, not by its numbers."""
+    numbers = palette_numbers(data, page)
+    if numbers is not None and numbers.min() < numbers.max():
+        raise InputError(
+            f"{path}: mask is black, but has numbers up to {numbers.max()} in its palette, whose "
+            f"colours are black; pass --classes {max(numbers.max() + 1, 3)} to read the numbers"
+        )
+
+
+def largest_value(pixels):
+    """The full scale of pixels' type; of numbers with a point 1."""
+    return np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1.0
+
+
+def find_ignored(pixels, ignore):
+    """Which pixels of a mask do not count, bool (H, W), by their value or BGR colour; None where
+    all do.
+    """
+    if not ignore:
+        return None
+    if pixels.ndim == 2:
+        return pixels == ignore[0] if len(set(ignore)) == 1 else np.zeros(pixels.shape, bool)
+    colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
+    return (colours == np.array(ignore[::-1], pixels.dtype)).all(axis=2)
+
+
+def grey_of_mask(pixels, path, reading, ignored=None):
+    """The values (H, W) of a mask's pixels that say what is foreground, 0 where it is ignored."""
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        colours, alpha = pixels[..., :-1], pixels[..., -1]
+        if reading.in_alpha:
+            return alpha
+        if not colours.any() and alpha.any() and not alpha.all():
+            raise InputError(
+                f"{path}: mask is black, its alpha is not, but the masks before it hold colours; "
+                "save all in one way"
+            )
+        pixels = colours * (alpha > 0)[..., None]
+    if ignored is not None:
+        pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
+    if pixels.ndim == 2:
+        return pixels
+    if reading.threshold is None and (pixels != pixels[..., :1]).any():
+        raise InputError(
+            f"{path}: mask has colours, expected grey 0 and 255; pass --threshold 0 to take every "
+            "colour but black as foreground, or --colors FILE to tell them apart"
+        )
+    return pixels.max(axis=2)
+
+
+def mask_kind(pixels, reading):
+    """What a mask's pixels say of all masks of its set: (whether alpha holds the mask, the value
+    that is foreground, None for the largest of its type); None where they say nothing, for the
+    mask is empty.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        colours, alpha = pixels[..., :-1], pixels[..., -1]
+        visible = np.unique(colours[alpha > 0].reshape(-1, colours.shape[2]), axis=0)
+        is_grey = len(visible) == 2 and (visible == visible[:, :1]).all() and not visible[0].any()
+        if alpha.min() < alpha.max() and not is_grey:
+            return True, one_value(alpha)
+        pixels = colours * (alpha > 0)[..., None]
+    ignored = find_ignored(pixels, reading.ignore)
+    if ignored is not None:
+        pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
+    if not pixels.any():
+        return None
+    is_grey = pixels.ndim == 2 or (pixels == pixels[..., :1]).all()
+    return False, one_value(pixels) if is_grey else None
+
+
+def one_value(pixels):
+    """The one value beside 0 in a mask; None where it is the largest of its type, and where there
+    are several.
+    """
+    value = pixels.max()
+    is_one = (
+        value > 0 and value != largest_value(pixels) and ((pixels == 0) | (pixels == value)).all()
+    )
+    return value.item() if is_one else None
+
+
+def describe_values(grey, white):
+    """What is wrong with a mask that holds more than 0 and one other value, and what to do."""
+    values, full = np.unique(grey), largest_value(grey)
+    if len(values) == 2 and values.tolist() == [0, full]:
+        return (
+            f"mask has 0 and {full:g}, those before it 0 and {white:g}; save all in one way, or "
+            "pass --threshold 0"
+        )
+    least, most = values[0].item(), values[-1].item()
+    text = f"mask has values {least:g}..{most:g}, expected 0 and {white:g}"
+    if not np.isfinite(grey).all():
+        return f"{text}; fill those that are no number"
+    if (values != np.rint(values)).any():
+        return f"{text}; pass --threshold {most / 2:g} to binarise it"
+    small = values[values <= MOST_OBJECTS]
+    if len(small) > 1 and most == 255 and len(small) == len(values) - 1:
+        return f"{text} and some below; if 255 is what does not count, pass --ignore 255"
+    if most <= MOST_OBJECTS or (full > 255 and len(values) == most - least + 1):
+        if len(values) == 2:
+            return (
+                f"{text}; pass --threshold {least:g} to take {most:g} as foreground, with "
+                f"--invert {least:g}"
+            )
+        missing = "" if least == 0 else " (0, the background, is not among them)"
+        return (
+            f"{text}: numbers of objects or classes{missing}? pass --threshold 0 to take every "
+            f"number above 0 as foreground, or --classes {int(most) + 1} to tell them apart"
+        )
+    if len(values) <= 8:
+        listed = ", ".join(f"{value:g}" for value in values)
+        return (
+            f"{text}: {listed}. If they are classes, name them with --colors FILE; "
+            f"--threshold {int(most) // 2} takes what is above it as foreground"
+        )
+    return f"{text}; pass --threshold {int(most) // 2} to binarise it"

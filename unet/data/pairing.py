@@ -1,0 +1,296 @@
+"""Which mask's name belongs to which image's name."""
+
+import collections
+import math
+import os
+import re
+from dataclasses import dataclass
+
+from unet.errors import InputError
+
+IMAGE_WORD = r"images?|imgs?|photos?|jpegimages|inputs?|originals?|raw"
+MASK_WORD = (
+    r"masks?|labels?|labelled|gts?|groundtruths?|seg|segmentations?|segmentationclass|annotations?"
+    r"|annots?|manual\d*|truths?|targets?"
+)
+SAMPLES = 5  # names of a side that rules are looked for with
+IN_FOLDERS = "a mask of the same name in each folder"
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an image's name becomes its mask's: at its start, at its end or once inside `old`
+    becomes `new`; each a pair (old, new).
+    """
+
+    start: tuple[str, str] = ("", "")
+    end: tuple[str, str] = ("", "")
+    inside: tuple[str, str] | None = None
+
+    def apply(self, name):
+        """The mask's name, None for an image's that does not fit."""
+        if self.inside:
+            return name.replace(*self.inside) if name.count(self.inside[0]) == 1 else None
+        (start, new_start), (end, new_end) = self.start, self.end
+        is_fit = name.startswith(start) and name.endswith(end)
+        if not is_fit or len(name) < len(start) + len(end):
+            return None
+        return f"{new_start}{name[len(start) : len(name) - len(end)]}{new_end}"
+
+    @property
+    def is_numbering(self):
+        """Whether only digits differ: 1 and 11 are two images, not an image and its mask."""
+        changes = [differing(*change) for change in (self.start, self.end, self.inside) if change]
+        return any(changes) and not re.search(r"\D", "".join(changes))
+
+    @property
+    def text(self):
+        """The rule for a reader: "* / *_mask"."""
+        if self == SAME:
+            return "the same names"
+        if self.inside:
+            return f"*{self.inside[0]}* / *{self.inside[1]}*"
+        return " / ".join(f"{self.start[n]}*{self.end[n]}" for n in (0, 1))
+
+
+def differing(old, new):
+    """What is left of two texts without what they share at both ends."""
+    start = len(os.path.commonprefix([old, new]))
+    end = len(os.path.commonprefix([old[start:][::-1], new[start:][::-1]]))
+    return old[start : len(old) - end] + new[start : len(new) - end]
+
+
+SAME = Rule()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What pair_names found: the masks of each image that has any, names in tuples, and the rule
+    for a reader.
+    """
+
+    masks: dict
+    rule: str
+
+
+def pair_names(images, masks, missing=False, unused=False):
+    """The Pairs of images' and masks' names, by the one rule that fits all of them. Both are dicts
+    with how messages are to name each.
+
+    missing: images may be without a mask; unused: masks without an image. A rule that leads from
+    each image to one mask comes first, then masks whose names begin with the image's or that lie
+    in its folder, several an image. Raises InputError where no rule or more than one fits.
+    """
+    most = Pairs({}, "")
+    for form in (str, str.casefold, unpadded):
+        image_of, mask_of = ({form(name): name for name in names} for names in (images, masks))
+        if len(image_of) < len(images) or len(mask_of) < len(masks):
+            continue  # names that only capitals or zeros tell apart
+        found = fitting_rules(image_of, mask_of, missing, unused)
+        if len(found) > 1 and SAME not in found:
+            first, second = list(found)[:2]
+            example = next(iter(found[first]))
+            raise InputError(
+                f"two rules of names fit: {first.text}, and {second.text}; "
+                f"{images[image_of[example]]} would have {masks[mask_of[found[first][example]]]} "
+                f"or {masks[mask_of[found[second][example]]]}; {HOW}"
+            )
+        if found:
+            rule = SAME if SAME in found else next(iter(found))
+            pairs = {image_of[a]: (mask_of[b],) for a, b in found[rule].items()}
+            note = {str.casefold: ", capitals apart", unpadded: ", zeros before numbers apart"}
+            return Pairs(pairs, rule.text + note.get(form, ""))
+        several = pair_several(image_of, mask_of, missing)
+        if several:
+            return several
+        best = max(rules(image_of, mask_of).items(), key=lambda item: len(item[1]), default=None)
+        if best and len(best[1]) > len(most.masks):
+            pairs = {image_of[a]: (mask_of[b],) for a, b in best[1].items()}
+            most = Pairs(pairs, best[0].text)
+    raise InputError(why_unpaired(images, masks, most))
+
+
+HOW = (
+    "say which belong together with --table FILE, a CSV of columns image and mask, or with "
+    "patterns such as --masks 'masks/*_one.png'"
+)
+
+
+def why_unpaired(images, masks, most):
+    """What to say of names that do not pair, of which `most` pairs the most."""
+    used = {mask for of_image in most.masks.values() for mask in of_image}
+    alone = [path for name, path in images.items() if name not in most.masks]
+    over = [path for name, path in masks.items() if name not in used]
+    if len(most.masks) < max(2, min(len(images), len(masks)) // 2):
+        return (
+            f"no one rule leads from the images' names to the masks', such as "
+            f"{next(iter(images.values()))} and {next(iter(masks.values()))}; {HOW}"
+        )
+    rule = f"{len(most.masks)} pair as {most.rule}"
+    if alone:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+        spare = f", mask {over[0]} without an image" if over else ""
+        return (
+            f"{alone[0]}: image without a mask{more}{spare}; {rule}. Pass --missing-is-empty if "
+            "it shows nothing of what is looked for, --skip-bad to leave it out"
+        )
+    more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
+    return f"{over[0]}: mask without an image{more}; {rule}. Pass --skip-bad to leave it out"
+
+
+def unpadded(name):
+    """A name without regard to capitals and zeros before numbers."""
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), name.casefold())
+
+
+def fitting_rules(images, masks, missing, unused):
+    """{Rule: {image: mask}} of those that fit all names, each with other pairs; with missing or
+    unused of those with the most pairs.
+    """
+    found = {}
+    for rule, pairs in rules(images, masks).items():
+        is_full = len(pairs) == len(images) or missing or unused
+        if is_full and (len(pairs) == len(masks) or unused) and pairs not in found.values():
+            found[rule] = pairs
+    most = max(map(len, found.values()), default=0)
+    if unused and most < max(1, min(len(images), len(masks)) // 2):
+        return {}
+    return {rule: pairs for rule, pairs in found.items() if len(pairs) == most}
+
+
+def rules(images, masks):
+    """{Rule: {image: mask}} of every rule that leads from some images to masks: names as they are,
+    what all images have at their ends for what all masks have there, and what tells one image from
+    one mask, the same for two of them at least.
+    """
+    names, others = list(images), list(masks)
+    candidates = dict.fromkeys([SAME, *affix_rules(names, others)])
+    if len(pair_up(SAME, names, masks)) < max(len(names), len(others)):
+        for few, all_others in ((names, masks), (others, images)):
+            samples = few[:: math.ceil(len(few) / SAMPLES)]
+            counts = collections.Counter()
+            for name in samples:
+                pairs = [(name, other) if few is names else (other, name) for other in all_others]
+                counts.update({rule for pair in pairs for rule in substitutions(*pair)})
+            least = min(2, len(samples))
+            candidates |= {rule: None for rule, count in counts.items() if count >= least}
+    found = {rule: pair_up(rule, names, masks) for rule in candidates if not rule.is_numbering}
+    return {rule: pairs for rule, pairs in found.items() if pairs}
+
+
+def pair_up(rule, images, masks):
+    """{image: mask} by a rule; {} where it leads from two images to one mask."""
+    pairs = {name: rule.apply(name) for name in images}
+    pairs = {name: mask for name, mask in pairs.items() if mask in masks}
+    return pairs if len(set(pairs.values())) == len(pairs) else {}
+
+
+def affix_rules(images, masks):
+    """The rule by what all names of a side have at their ends."""
+    starts = [os.path.commonprefix(names) for names in (images, masks)]
+    ends = [
+        os.path.commonprefix([name[len(start) :][::-1] for name in names])[::-1]
+        for names, start in zip((images, masks), starts)
+    ]
+    same = len(os.path.commonprefix([start[::-1] for start in starts]))
+    starts = [start[: len(start) - same] for start in starts]
+    same = len(os.path.commonprefix(ends))
+    return [Rule(tuple(starts), tuple(end[same:] for end in ends))]
+
+
+def substitutions(image, mask):
+    """Rules that make of one image's name one mask's, what they share being as long as can be."""
+    for is_start_first in (True, False):
+        first, second = (image, mask) if is_start_first else (image[::-1], mask[::-1])
+        start = len(os.path.commonprefix([first, second]))
+        end = len(os.path.commonprefix([first[start:][::-1], second[start:][::-1]]))
+        if not start + end:
+            return
+        old, new = (name[start : len(name) - end] for name in (first, second))
+        if not is_start_first:
+            start, end, old, new = end, start, old[::-1], new[::-1]
+        if not start:
+            yield Rule(start=(old, new))
+        elif not end:
+            yield Rule(end=(old, new))
+        elif old:
+            yield Rule(inside=(old, new))
+
+
+def pair_several(images, masks, missing):
+    """The Pairs of images with several masks: in the image's folder, or with names that begin with
+    the image's, or of its name in a folder each. None where that does not hold of all.
+    """
+    in_folder = {folder_of(name): name for name in images}
+    if "" in in_folder or len(in_folder) < len(images):
+        in_folder = {}
+    bare = {bare_name(name): name for name in images}
+    last = {name.rpartition("/")[2]: name for name in images}
+    for owner_of, text in (
+        (lambda mask: in_folder.get(folder_of(mask)), "the masks in an image's folder"),
+        (lambda mask: bare.get(beginning_of(mask, bare)), "masks that begin with an image's name"),
+        (lambda mask: last.get(mask.rpartition("/")[2]) if "/" in mask else None, IN_FOLDERS),
+    ):
+        owners = {mask: owner_of(mask) for mask in masks}
+        found = collections.defaultdict(list)
+        for mask, owner in owners.items():
+            found[owner].append(masks[mask])
+        if None not in found and (len(found) == len(images) or missing):
+            return Pairs(
+                {images[name]: tuple(found[name]) for name in images if name in found}, text
+            )
+    return None
+
+
+def folder_of(name):
+    """The folder of an image or mask, without the parts that only say which of both it is."""
+    words = f"{IMAGE_WORD}|{MASK_WORD}"
+    return "/".join(f for f in name.split("/")[:-1] if not re.fullmatch(words, f.casefold()))
+
+
+def bare_name(name):
+    """A name in the folder that folder_of says."""
+    return f"{folder_of(name)}/{name.rpartition('/')[2]}"
+
+
+def beginning_of(mask, bare):
+    """The longest of bare names that a mask's begins with, not cut within a word or number; None
+    of none.
+    """
+    name = bare_name(mask)
+    for end in range(len(name), 0, -1):
+        is_cut = end < len(name) and name[end].isalnum() and name[end - 1].isalnum()
+        if not is_cut and name[:end] in bare:
+            return name[:end]
+    return None
+
+
+def is_mask_name(name):
+    """Whether a name below a folder of both says that it is a mask's."""
+    *folders, base = name.casefold().split("/")
+    if any(re.fullmatch(MASK_WORD, folder) for folder in folders):
+        return True
+    if any(re.fullmatch(IMAGE_WORD, folder) for folder in folders):
+        return False
+    return re.search(rf"(?<![^\W\d_])(?:{MASK_WORD})(?![^\W\d_])", base) is not None
+
+
+def split_of(names):
+    """{name: "train", "validation" or "test"} by the folders of these names; {} where none says
+    so of several.
+    """
+    for depth in range(3):
+        parts = {name: name.casefold().split("/") for name in names}
+        found = {name: SPLITS.get(p[depth]) for name, p in parts.items() if len(p) > depth + 1}
+        if (
+            len(found) == len(names)
+            and None not in found.values()
+            and len(set(found.values())) > 1
+        ):
+            return found
+    return {}

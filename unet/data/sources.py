@@ -1,0 +1,76 @@
+"""Where images and masks come from, as the options of data.py say."""
+
+import re
+from collections import Counter
+
+from unet.data.files import describe_passed
+from unet.data.folders import read_folders
+from unet.data.frames import Found, folder_frames, with_subjects
+from unet.data.raw import read_raw
+from unet.data.tables import read_tables
+from unet.errors import InputError
+
+FEW_SUBJECTS = 5  # with fewer of them one more or less in the validation share moves its scores
+
+
+def read_frames(job, source, classes=()):
+    """The Found of a job, from where a Source says; raises InputError."""
+    check_source(source)
+    if source.table:
+        found = read_tables(source, job)
+    elif source.images:
+        found = read_folders(source, job, classes)
+    else:
+        found = Found(read_raw(job, source.raw))
+        if source.subject:
+            found.frames = with_subjects(found.frames, source.subject)
+    found.classes = found.classes or classes
+    if source.test_images:
+        test, passed = folder_frames(source.test_images)
+        found.frames = [frame for frame in found.frames if frame.split != "test"] + test
+        if passed:
+            found.notes.append(f"passed over of {source.test_images}: {describe_passed(passed)}")
+    subjects = Counter(frame.subject for frame in found.frames if frame.split != "test")
+    count = sum(subjects.values())
+    if len(subjects) < count:
+        few = "; scores will depend on which" if len(subjects) < FEW_SUBJECTS else ""
+        found.notes.append(
+            f"{count} images of {len(subjects)} subjects, such as {next(iter(subjects))}; each is "
+            f"held out as a whole{few}"
+        )
+    else:
+        found.notes += hint_at_subjects(found.frames)
+    return found
+
+
+def hint_at_subjects(frames):
+    """A line where names without their last number are those of a few groups; [] else."""
+    groups = Counter(
+        re.sub(r"\d+(?=\D*$)", "*", frame.id) for frame in frames if frame.split != "test"
+    )
+    if not 2 <= len(groups) <= sum(groups.values()) / 2:
+        return []
+    return [
+        f"each image is a subject of its own; if the {len(groups)} groups such as "
+        f"{next(iter(groups))} show one patient or thing each, say so with "
+        "--subject '(.*?)\\d+\\D*$'"
+    ]
+
+
+def check_source(source):
+    """Raise InputError for options that contradict each other."""
+    for first, second in (("images", "masks"), ("validation_images", "validation_masks")):
+        flags = [f"--{name.replace('_', '-')}" for name in (first, second)]
+        if (getattr(source, first) is None) != (getattr(source, second) is None):
+            raise InputError(f"{flags[0]} and {flags[1]} go together; pass both")
+    if source.table and source.masks:
+        raise InputError("--table and --images are two ways to say the same; pass one")
+    if source.validation_table and not source.table:
+        raise InputError("--validation-table goes with --table; pass both")
+    if source.validation_images and not source.images:
+        raise InputError("--validation-images goes with --images; pass both")
+    if source.subject:
+        try:
+            re.compile(source.subject)
+        except re.error as error:
+            raise InputError(f"--subject {source.subject}: not a pattern ({error})") from error

@@ -1,0 +1,101 @@
+"""What a tif's tags say of its pages, and whether these can be read as they say."""
+
+import io
+import struct
+
+from PIL import TiffImagePlugin
+
+from unet.errors import InputError
+
+TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"  # what such a file begins with
+REDUCED, IS_MASK = 1, 4  # bits of a page's subfile type: a smaller copy, a transparency mask
+WIDTH = 256
+TAGS = SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR, EXTRA, FORMAT = (
+    254, 258, 259, 262, 274, 277, 284, 338, 339,
+)  # fmt: skip
+COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # samples of each photometric interpretation that is read
+NOT_READ = {5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 32803: "a camera's raw mosaic"}
+FORMATS = {5: "complex", 6: "complex float"}  # of FORMAT: 1 unsigned, 2 signed, 3 float
+COMPRESSIONS = TiffImagePlugin.COMPRESSION_INFO  # names by number
+OF_OPENCV = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)  # those that it reads
+TIFF_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, OverflowError,
+               struct.error)  # fmt: skip
+
+
+def tiff_pages(file):
+    """Yield the tags of each page of an open tif, a mapping of numbers."""
+    head = file.read(8)
+    if head[2:3] == b"\x2b" or head[3:4] == b"\x2b":  # BigTIFF
+        head += file.read(8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    seen = set()
+    while tags.next and tags.next not in seen:
+        seen.add(tags.next)
+        file.seek(tags.next)
+        tags.load(file)
+        if WIDTH not in tags:
+            raise SyntaxError("a page without a width")
+        yield {number: tags[number] for number in TAGS if number in tags}
+
+
+def find_pages(pages):
+    """Numbers of the pages that are images, smaller copies of others left out, by their tags."""
+    kinds = [first_of(tags, SUBFILE, 0) for tags in pages]
+    return [page for page, kind in enumerate(kinds) if not kind & (REDUCED | IS_MASK)]
+
+
+def read_tags(data, path, page):
+    """The tags of a tif's page; raises InputError for one that is damaged, and without a page for
+    one of several.
+    """
+    try:
+        pages = list(tiff_pages(io.BytesIO(data)))
+    except TIFF_ERRORS as error:
+        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)") from error
+    if len(pages) <= (page or 0):
+        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
+    count = len(find_pages(pages))
+    if page is None and count > 1:
+        raise InputError(f"{path}: has {count} pages; expected one image")
+    return pages[page or 0]
+
+
+def first_of(tags, number, default):
+    """The first value of a tag."""
+    value = tags.get(number, default)
+    return value[0] if isinstance(value, tuple) else value
+
+
+def why_not_read(tags):
+    """What a tif's tags say that OpenCV and Pillow would guess at; None where they read it."""
+    bits, samples = first_of(tags, BITS, 1), first_of(tags, SAMPLES, 1)
+    kind, photometric = first_of(tags, FORMAT, 1), first_of(tags, PHOTOMETRIC, 1)
+    if photometric in NOT_READ:
+        return f"is {NOT_READ[photometric]}; save it as grey or RGB"
+    if kind in (5, 6):
+        return f"has {FORMATS[kind]} values; save their magnitude"
+    if kind == 3 and bits < 32:
+        return f"has float{bits} values; save them as float32"
+    colours, extra = COLOURS.get(photometric, 1), tags.get(EXTRA, ())
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    if samples == 3 and colours == 1:
+        return (
+            "has 3 bands that its tags do not call RGB; say so, with gdal_translate -co "
+            "PHOTOMETRIC=RGB for example"
+        )
+    has_alpha = samples == colours + 1 and len(extra) == 1 and extra[0] in (1, 2)
+    if samples != colours and not has_alpha:
+        return (
+            f"has {samples} bands, of which the last is no alpha; 1 or 3 are read: save red, "
+            "green and blue, with gdal_translate -b 1 -b 2 -b 3 for example"
+        )
+    if first_of(tags, PLANAR, 1) == 2 and samples > 1 and (bits > 8 or samples > 3):
+        return (
+            f"keeps its {bits}-bit colours one behind the other (planar); save them pixel by "
+            "pixel, with gdal_translate -co INTERLEAVE=PIXEL for example"
+        )
+    if has_alpha and colours == 1 and bits > 8:
+        return f"is grey with alpha of {bits} bit; save it without alpha"
+    if photometric == 0 and (bits > 16 or kind != 1):
+        return "has 0 for white; save it with 0 for black"
+    return None
