@@ -243,7 +243,8 @@ def prepare(options):
         is_tiled=bool(options.tile_size),
     )
     notes = preparation.prepare_frames(name, found.frames, form, options.skip_bad)
-    print("\n".join([*found.notes, *notes]))
+    for note in (*found.notes, *notes):
+        print(note)
     return runs.Paths(name).arrays
 
 

@@ -277,7 +277,7 @@ TABLES = {
     "an empty cell": LINES + "images/3.png,\n",
     "zero bytes": LINES.replace("2", "\0"),
     "a name of 5,000 letters": LINES.replace("images/2", "i" * 5000),
-    "UTF-16": LINES.encode("utf-16"),
+    "UTF-16 without its mark": LINES.encode("utf-16-le"),
     "latin 1": LINES.replace("2", "é").encode("latin-1"),
     "binary": rng.bytes(5000),
     "an image": GOOD[".png"],

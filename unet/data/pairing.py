@@ -176,7 +176,9 @@ def rules(images, masks):
             counts = collections.Counter()
             for name in samples:
                 pairs = [(name, other) if few is names else (other, name) for other in all_others]
-                counts.update({rule for pair in pairs for rule in substitutions(*pair)})
+                counts.update(
+                    dict.fromkeys(rule for pair in pairs for rule in substitutions(*pair))
+                )
             least = min(2, len(samples))
             candidates |= {rule: None for rule, count in counts.items() if count >= least}
     found = {rule: pair_up(rule, names, masks) for rule in candidates if not rule.is_numbering}

@@ -214,15 +214,14 @@ def palette_numbers(data, page=0):
 
 def exif_orientation(data):
     """How an encoded image is to be turned, 1 (as it is) to 8."""
-    if data.startswith(TIFF):
-        return first_of(next(tif.tiff_pages(io.BytesIO(data))), tif.ORIENTATION, 1)
-    if (
-        not data.startswith((JPEG, PNG, b"RIFF"))
-        or b"xif" not in data[:4096] + data[-4096:].lower()
-    ):
-        return 1
-    with Image.open(io.BytesIO(data)) as image:
-        return image.getexif().get(tif.ORIENTATION, 1)
+    with contextlib.suppress(*IMAGE_ERRORS):
+        if data.startswith(TIFF):
+            return first_of(next(tif.tiff_pages(io.BytesIO(data))), tif.ORIENTATION, 1)
+        has_exif = b"exif" in (data[:4096] + data[-4096:]).lower()
+        if data.startswith((JPEG, PNG, b"RIFF")) and has_exif:
+            with Image.open(io.BytesIO(data)) as image:
+                return image.getexif().get(tif.ORIENTATION, 1)
+    return 1
 
 
 def is_whole_png(data):

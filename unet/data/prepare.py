@@ -12,7 +12,7 @@ from unet.data.form import Form, decode, tile_places, why_bad
 from unet.data.frames import Frame, check_sizes
 from unet.data.levels import find_levels
 from unet.data.masks import UnitedMask, find_kind
-from unet.data.pixels import NeedsLevels, read_size, write_image
+from unet.data.pixels import NeedsLevels, exif_orientation, read_size, write_image
 from unet.data.reading import READING, reading_text
 from unet.data.shapes import check_shape_size, draw_shapes
 from unet.errors import InputError
@@ -75,18 +75,18 @@ def prepare_frames(name, frames, form, skip_bad=False):
         if form.keep_size:
             form = replace(form, image_size=first_size(frames, form, skip_bad))
         try:
-            write_good(paths.arrays, frames, form, skip_bad)
+            notes += write_good(paths.arrays, frames, form, skip_bad)
         except NeedsLevels:
             images = [frame.image for frame in frames]
             reading, note = find_levels(images, form.reading, skip_bad)
             notes.append(note)
-            write_good(paths.arrays, frames, replace(form, reading=reading), skip_bad)
+            notes += write_good(paths.arrays, frames, replace(form, reading=reading), skip_bad)
     return notes
 
 
 def write_good(folder, frames, form, skip_bad):
     """write_arrays of all frames, or with skip_bad of those that can be read."""
-    write_arrays(folder, leave_out_bad(frames, form) if skip_bad else frames, form)
+    return write_arrays(folder, leave_out_bad(frames, form) if skip_bad else frames, form)
 
 
 def choose_classes(count, colors):
@@ -140,8 +140,8 @@ class Task:
 def write_arrays(folder, frames, form):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
     imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, and of more
-    than two classes classes.csv: all of them, or after an error those of before. Raises
-    InputError, OSError.
+    than two classes classes.csv: all of them, or after an error those of before. Returns lines for
+    a reader. Raises InputError, OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
     if form.is_tiled and test:
@@ -166,7 +166,7 @@ def write_arrays(folder, frames, form):
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
-        sizes = fill_arrays(write, tasks, form)
+        sizes, turned = fill_arrays(write, tasks, form)
         np.save(new[TEST_IDS], ids_as_array([frame.id for frame in test]))
         listed = []
         for frame, of_frame in zip(train, places):
@@ -179,6 +179,22 @@ def write_arrays(folder, frames, form):
         (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none
         if not form.classes:
             (folder / CLASSES).unlink(missing_ok=True)
+    return describe_turned(
+        turned, {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
+    )
+
+
+def describe_turned(turned, ids):
+    """Lines on the images or masks of some ids of which EXIF turned only one."""
+    lines = []
+    for first, second, text in (
+        (IMAGES, MASKS, "images are turned as their EXIF says, their masks have none"),
+        (MASKS, IMAGES, "masks are turned as their EXIF says, their images have none"),
+    ):
+        count = len((turned[first] - turned[second]) & ids)
+        if count:
+            lines.append(f"{count} {text}: see whether they fit in the picture")
+    return lines
 
 
 def find_places(frames, form):
@@ -213,24 +229,31 @@ def file_row(frame, sizes, form, place=None):
 
 def fill_arrays(write, tasks, form):
     """Put each file in its rows with write[array](row, pixels); returns the images' sizes, (H, W),
-    by (whether it is a test image, id).
+    by (whether it is a test image, id), and the ids of what EXIF turned by array.
     """
-    sizes, mask_sizes = {}, {}
+    sizes, mask_sizes, turned = {}, {}, {array: set() for array in write}
     decoded = decode_tasks(tasks, form)
-    for task, size, rows in quiet(with_progress(decoded, len(tasks), "files")):
+    for task, size, rows, is_turned in quiet(with_progress(decoded, len(tasks), "files")):
+        if is_turned:
+            turned[task.array].add(task.frame.id)
         key = task.array == TEST_IMAGES, task.frame.id
         (mask_sizes if task.array == MASKS else sizes)[key] = size
         if key in sizes and key in mask_sizes:
             check_sizes(task.frame, sizes[key], mask_sizes[key])
         for row, pixels in enumerate(rows, task.row):
             write[task.array](row, pixels)
-    return sizes
+    return sizes, turned
 
 
 def decode_tasks(tasks, form):
-    """Yield (task, size of its file, its rows (N, H, W, C)). Bytes are read one after the other in
-    the order in which they lie in a zip, and decoded by several threads.
+    """Yield (task, size of its file, its rows (N, H, W, C), whether EXIF turned it). Bytes are
+    read one after the other in the order in which they lie in a zip, and decoded by several
+    threads.
     """
+
+    def decode_task(task, data):
+        is_turned = isinstance(data, bytes) and exif_orientation(data) > 1
+        return (task, *decode(task.file, task.array == MASKS, data, form), is_turned)
 
     def read():
         last, data = None, b""
@@ -239,6 +262,4 @@ def decode_tasks(tasks, form):
                 last, data = task.file.path, task.file.read()
             yield task, data
 
-    return map_in_threads(
-        lambda task, data: (task, *decode(task.file, task.array == MASKS, data, form)), read()
-    )
+    return map_in_threads(decode_task, read())
