@@ -171,7 +171,8 @@ def train_network(session, progress):
         model = build_unet(network, name=options.job)
         if options.weights and not progress.record:
             weights.load_weights(model, options.weights)
-        fit.compile_unet(model, recipe, recipe.epochs * len(training))
+        num_steps, ignores = recipe.epochs * len(training), arrays.ignored is not None
+        fit.compile_unet(model, recipe, num_steps, ignores)
         model.short_batches = batches.short_batches(training, validation)
         files.set_model(model)
         files.restore()

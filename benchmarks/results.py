@@ -7,7 +7,7 @@ probability of 0.5; `chosen` takes for each fold the threshold and smallest area
 the other folds, and is left out where there is one network only.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -116,8 +116,7 @@ def chosen_dice(measured):
 
 
 def subset(measured, rows):
-    columns = [f.name for f in fields(HeldOut) if f.name != "num_pixels"]
-    return replace(measured, **{name: getattr(measured, name)[rows] for name in columns})
+    return HeldOut(*(getattr(measured, field.name)[rows] for field in fields(HeldOut)))
 
 
 def by_fold(values, folds):

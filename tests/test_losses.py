@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from unet import losses
+from unet.jobs.settings import FITTING_LOSSES
 
 
 def masks(kind, size=(24, 20)):
@@ -142,3 +143,124 @@ def test_a_weight_map_weights_each_pixel_of_the_training_loss():
     per_pixel = -np.log(np.take_along_axis(p, classes.astype(int), axis=-1)[..., 0])
     loss = model.evaluate(images, classes, sample_weight=weights, verbose=0)
     assert loss == pytest.approx((weights * per_pixel).mean(), rel=1e-4)
+
+
+# ---- pixels that do not count
+
+IGNORED_COLUMNS = 5  # at the right of every image, so that the others are images, too
+CHANNELS = {name: channels for channels, names in FITTING_LOSSES.items() for name in names}
+
+
+def pixel_logits(channels, seed=0):
+    """Logits (2, 6, 9, C), some of them saturated, and classes (2, 6, 9, 1) float32."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (2, 6, 9, channels)).astype(np.float32)
+    logits[:, 0, :, -1] = 60
+    return logits, rng.integers(0, max(channels, 2), (2, 6, 9, 1)).astype(np.float32)
+
+
+def with_ignored(classes):
+    """Classes whose last columns do not count, as Batches has them."""
+    classes = classes.copy()
+    classes[:, :, -IGNORED_COLUMNS:] = -1
+    return classes
+
+
+def crop(pixels):
+    return pixels[:, :, :-IGNORED_COLUMNS]
+
+
+def train_step(loss, logits, classes, weights=None):
+    """The loss of a network that has these logits, and minus its gradient to each of them."""
+    count, channels = logits[..., 0].size, logits.shape[-1]
+    images = np.eye(count, dtype=np.float32).reshape(*logits.shape[:3], count)
+    model = keras.Sequential([
+        keras.Input((None, None, count)),
+        keras.layers.Conv2D(channels, 1, use_bias=False),
+        keras.layers.Activation("softmax" if channels > 1 else "sigmoid"),
+    ])  # fmt: skip
+    model.set_weights([logits.reshape(1, 1, count, channels)])
+    model.compile(keras.optimizers.SGD(1.0), loss)
+    value = model.train_on_batch(images, classes, weights)
+    after = ops.convert_to_numpy(model.weights[0]).reshape(logits.shape)
+    return float(np.ravel(value)[0]), after - logits
+
+
+def weights_for(name, shape):
+    weights = np.random.default_rng(1).uniform(0.5, 9, shape).astype(np.float32)
+    return weights if name == "weighted_cross_entropy" else None
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradient(name):
+    logits, classes = pixel_logits(CHANNELS[name])
+    loss, weights = losses.ignoring(losses.LOSSES[name]), weights_for(name, (2, 6, 9))
+    value, change = train_step(loss, logits, with_ignored(classes), weights)
+    assert not change[:, :, -IGNORED_COLUMNS:].any()
+    assert crop(change).any()
+    for garbage in (-1000, 0, 7, 1000):
+        other = logits.copy()
+        other[:, :, -IGNORED_COLUMNS:, -1] = garbage
+        again, change_again = train_step(loss, other, with_ignored(classes), weights)
+        assert again == value
+        np.testing.assert_array_equal(change_again, change)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_count(name):
+    logits, classes = pixel_logits(CHANNELS[name])
+    loss, weights = losses.LOSSES[name], weights_for(name, (2, 6, 9))
+    value, change = train_step(losses.ignoring(loss), logits, with_ignored(classes), weights)
+    small, cropped = crop(logits), None if weights is None else crop(weights)
+    expected, expected_change = train_step(loss, small, crop(classes), cropped)
+    assert value == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(crop(change), expected_change, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_batch_of_which_nothing_counts_has_a_finite_loss_and_no_gradient(name):
+    logits, classes = pixel_logits(CHANNELS[name])
+    value, change = train_step(losses.ignoring(losses.LOSSES[name]), logits, 0 * classes - 1)
+    assert value == (-1 if name == "negative_dice" else 0)
+    assert not change.any()
+
+
+def probabilities(channels, seed=0):
+    logits, classes = pixel_logits(channels, seed)
+    odds = np.exp(logits)
+    return (odds / odds.sum(-1, keepdims=True) if channels > 1 else odds / (1 + odds)), classes
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [*((name, 4 if name.startswith("class") else 1) for name in losses.METRICS)]
+    + [("dice_per_image", 2)],
+)
+def test_a_metric_is_that_of_the_images_without_what_does_not_count(name, channels):
+    metric = losses.METRICS[name]
+    p, classes = probabilities(channels)
+    value = ops.convert_to_numpy(losses.ignoring(metric)(with_ignored(classes), p))
+    expected = ops.convert_to_numpy(metric(crop(classes), crop(p)))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    p[:, :, -IGNORED_COLUMNS:] = 1 - p[:, :, -IGNORED_COLUMNS:]
+    again = ops.convert_to_numpy(losses.ignoring(metric)(with_ignored(classes), p))
+    np.testing.assert_array_equal(again, value)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_accuracy_is_kerass_of_the_pixels_that_count(channels):
+    p, classes = probabilities(channels)
+    share = ops.convert_to_numpy(losses.ignoring(losses.accuracy)(with_ignored(classes), p))
+    kinds = keras.metrics.SparseCategoricalAccuracy, keras.metrics.BinaryAccuracy
+    for image in range(2):
+        expected = kinds[channels == 1]()
+        expected.update_state(crop(classes)[image], crop(p)[image])
+        assert share[image] == pytest.approx(float(expected.result()), rel=1e-6)
+
+
+def test_an_image_of_which_nothing_counts_scores_1():
+    for metric in (losses.dice_per_image, losses.class_dice_per_image, losses.accuracy):
+        p, classes = probabilities(3)
+        classes[1] = -1
+        scores = ops.convert_to_numpy(losses.ignoring(metric)(classes, p))
+        assert scores[0] < scores[1] == 1

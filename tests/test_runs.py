@@ -27,7 +27,8 @@ def held_out(images):
     p, t = (np.array(part) for part in zip(*images))
     above = p[:, None, :] > THRESHOLDS[:, None]
     inside = above & (t[:, None, :] > 0)
-    return HeldOut(np.zeros(len(p), int), t.sum(1), above.sum(2), inside.sum(2), NUM_PIXELS)
+    num_pixels = np.full(len(p), NUM_PIXELS)
+    return HeldOut(np.zeros(len(p), int), t.sum(1), above.sum(2), inside.sum(2), num_pixels)
 
 
 def image(*runs):

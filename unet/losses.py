@@ -1,10 +1,13 @@
 """Losses and scores of masks: Dice, IoU and cross-entropy, for training and for reports.
 
 Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy,
-and over the whole batch where it is split among devices.
+and over the whole batch where it is split among devices. Where masks have pixels that do not count
+(data.py --ignore), `ignoring` makes of each its own for the others; `counted`, bool (B, H, W), is
+then which they are.
 """
 
 import functools
+import inspect
 
 from unet.jobs.settings import THRESHOLD
 from unet.lazy import lazy
@@ -36,42 +39,44 @@ def dice_loss(y_true, y_pred):
     return 1 - dice_coef(y_true, y_pred)
 
 
-def binary_cross_entropy(y_true, y_pred):
+def binary_cross_entropy(y_true, y_pred, counted=None):
     """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
     and 1.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return _mean(keras.losses.binary_crossentropy(y_true, y_pred))
+    return _mean(_of_counted(keras.losses.binary_crossentropy(y_true, y_pred), counted))
 
 
-def bce_dice_loss(y_true, y_pred):
+def bce_dice_loss(y_true, y_pred, counted=None):
     """binary_cross_entropy + dice_loss."""
-    return binary_cross_entropy(y_true, y_pred) + dice_loss(y_true, y_pred)
+    masks = _without_ignored(y_true, y_pred, counted)
+    return binary_cross_entropy(y_true, y_pred, counted) + dice_loss(*masks)
 
 
-def bce_image_dice_loss(y_true, y_pred):
+def bce_image_dice_loss(y_true, y_pred, counted=None):
     """binary_cross_entropy + 1 - the mean of each image's own dice_coef: a small mask counts as
     much as a large one.
     """
-    y_true, y_pred = _float32(y_true, y_pred)
+    cross_entropy = binary_cross_entropy(y_true, y_pred, counted)
+    y_true, y_pred = _float32(*_without_ignored(y_true, y_pred, counted))
     intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
     dice = (2 * intersection + 1) / (a + b + 1)
-    return binary_cross_entropy(y_true, y_pred) + 1 - _mean(dice)
+    return cross_entropy + 1 - _mean(dice)
 
 
-def softmax_cross_entropy(y_true, y_pred):
+def softmax_cross_entropy(y_true, y_pred, counted=None):
     """-log of the probability of each pixel's class: (B, H, W), for weighting pixel by pixel.
 
     y_true: (B, H, W, 1), class 0, 1, ... of a pixel; y_pred: (B, H, W, K), a softmax. A map of
     weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+    return _of_counted(keras.losses.sparse_categorical_crossentropy(y_true, y_pred), counted)
 
 
-def cross_entropy(y_true, y_pred):
+def cross_entropy(y_true, y_pred, counted=None):
     """softmax_cross_entropy averaged over the batch's pixels: of more than two classes."""
-    return _mean(softmax_cross_entropy(y_true, y_pred))
+    return _mean(softmax_cross_entropy(y_true, y_pred, counted))
 
 
 def class_dice_loss(y_true, y_pred, smooth=1.0):
@@ -87,9 +92,10 @@ def class_dice_loss(y_true, y_pred, smooth=1.0):
     return 1 - ops.mean((2 * intersection + smooth) / (a + b + smooth))
 
 
-def cross_entropy_dice_loss(y_true, y_pred):
+def cross_entropy_dice_loss(y_true, y_pred, counted=None):
     """cross_entropy + class_dice_loss."""
-    return cross_entropy(y_true, y_pred) + class_dice_loss(y_true, y_pred)
+    masks = _without_ignored(y_true, y_pred, counted)
+    return cross_entropy(y_true, y_pred, counted) + class_dice_loss(*masks)
 
 
 def class_dice_per_image(y_true, y_pred):
@@ -140,6 +146,57 @@ def dice_per_image(y_true, y_pred, threshold=THRESHOLD):
     return ops.where(total > 0, 2 * ops.sum(a * b, axis=(1, 2)) / ops.maximum(total, 1), 1)
 
 
+def accuracy(y_true, y_pred, counted):
+    """Share of each image's pixels that count whose class is right, (B,) in [0, 1], 1 where none
+    counts: Keras's "accuracy", which knows no such pixels, for `ignoring`.
+
+    y_true: (B, H, W, 1), class 0, 1, ... of a pixel; y_pred: (B, H, W, C), one channel of 0 to 1
+    or a softmax.
+    """
+    has_classes = y_pred.shape[-1] > 1
+    numbers = ops.argmax(y_pred, axis=-1) if has_classes else y_pred[..., 0] > THRESHOLD
+    numbers, counted = _float32(numbers, counted)
+    right = ops.cast(numbers == ops.cast(y_true[..., 0], "float32"), "float32")
+    count = ops.sum(counted, axis=(1, 2))
+    share = ops.sum(right * counted, axis=(1, 2)) / ops.maximum(count, 1)
+    return ops.where(count > 0, share, 1)
+
+
+def ignoring(function):
+    """A loss or a metric of the pixels that count: those whose y_true is not negative, as Batches
+    has the others. No prediction there changes its value or its gradient.
+
+    A function that takes `counted` gets it, and y_true 0 elsewhere; another gets 0, which adds
+    nothing to an overlap, for y_pred, too.
+    """
+    takes_counted = "counted" in inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def ignore(y_true, y_pred):
+        counted = y_true[..., 0] >= 0
+        y_true, without = _without_ignored(y_true, y_pred, counted)
+        return function(y_true, y_pred, counted) if takes_counted else function(y_true, without)
+
+    return ignore
+
+
+def _without_ignored(y_true, y_pred, counted):
+    """Both 0 in all channels where a pixel does not count."""
+    if counted is None:
+        return y_true, y_pred
+    return [ops.where(counted[..., None], tensor, 0) for tensor in (y_true, y_pred)]
+
+
+def _of_counted(x, counted):
+    """A map (B, H, W) whose mean over all of a batch's pixels is that over those which count; 0
+    where none does.
+    """
+    if counted is None:
+        return x
+    share = _mean(ops.cast(counted, "float32"))
+    return ops.where(counted, x, 0) / ops.maximum(share, 1e-12)  # a pixel's is at least 1e-9
+
+
 def _sum(x, axis=None):
     return sum_over_devices(ops.sum(x, axis=axis))
 
@@ -158,8 +215,8 @@ def shared(loss):
     """
 
     @functools.wraps(loss)
-    def share(y_true, y_pred):
-        return loss(y_true, y_pred) / num_replicas()
+    def share(*tensors):
+        return loss(*tensors) / num_replicas()
 
     return share
 

@@ -152,15 +152,17 @@ class Decision:
     threshold: float = THRESHOLD  # a probability above it is foreground
     min_area: float = 0.0  # a smaller mask, as a share of its image, counts as empty
 
-    def mask(self, probability):
+    def mask(self, probability, counted=None):
         """bool (H, W): the foreground of probabilities (H, W, 1), empty if it is smaller than
-        min_area. Of classes (H, W, K) the number of the most probable, uint8 (H, W).
+        min_area; counted, bool (H, W): of these pixels (default: of all). Of classes (H, W, K) the
+        number of the most probable, uint8 (H, W).
         """
         if probability.shape[-1] > 1:
             return probability.argmax(axis=-1).astype(np.uint8)
         mask = probability[..., 0] > self.threshold
-        num_pixels = np.count_nonzero(mask)  # sum takes six times as long
-        return mask & (num_pixels >= self.min_area * mask.size)
+        part = mask if counted is None else mask[counted]
+        num_pixels = np.count_nonzero(part)  # sum takes six times as long
+        return mask & (num_pixels >= self.min_area * part.size)
 
 
 @dataclass

@@ -193,7 +193,8 @@ class TestScores:
         # Above 0.5 fold 0 predicts nothing and fold 1 is right; above 0.3 both are the other way.
         counts = np.zeros((2, 19), int)
         counts[0, :6], counts[1, 6:10] = 10, 10
-        measured = HeldOut(np.array([0, 1]), np.array([10, 10]), counts, counts, 100)
+        tens = np.array([10, 10])
+        measured = HeldOut(np.array([0, 1]), tens, counts, counts, 10 * tens)
         assert measured.choose() == Decision()
         np.testing.assert_array_equal(results.chosen_dice(measured), [0, 0])
 

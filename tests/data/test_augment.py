@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unet.data.augment import border_weights, sample_window
+from unet.data.reading import IGNORED, IGNORED_GREY
 from unet.jobs.settings import SYMMETRIES, Augmentation
 
 
@@ -185,3 +186,40 @@ def test_border_weights_of_200_cells_take_a_moment():
     finally:
         cv2.setNumThreads(threads)
     assert min(seconds) < 0.1
+
+
+@pytest.mark.parametrize("augmentation", SHAPES, ids=str)
+def test_pixels_that_do_not_count_move_like_the_mask_and_take_no_others_value(augmentation):
+    y, x = np.mgrid[:128, :160] // 16
+    values = np.array([0, 255, IGNORED_GREY], np.uint8)
+    image = values[(y + 2 * x) % 3][..., None]
+    ignored = image == IGNORED_GREY
+    plain = 255 * ignored.astype(np.uint8)
+    for seed in range(5):
+        rngs = [np.random.default_rng(seed) for _ in range(2)]
+        mask = sample_window(image, image, (90, 90), augmentation, rngs[0], ignores=True)[1]
+        assert set(np.unique(mask)) == {0, IGNORED_GREY, 255}
+        expected = sample_window(image, plain, (90, 90), augmentation, rngs[1])[1]
+        np.testing.assert_array_equal(mask == IGNORED_GREY, expected > 0)
+
+
+def test_beside_pixels_that_do_not_count_the_nearer_of_the_others_decides():
+    """A row of both, moved by a quarter of a pixel and by three quarters."""
+    mask = np.array([[255, 255, IGNORED_GREY, IGNORED_GREY, 0, 0]], np.uint8)[..., None]
+    for shift, expected in ((0.25, mask[0, :5, 0]), (0.75, mask[0, 1:, 0])):
+        x = np.arange(5, dtype=np.float32)[None] + np.float32(shift)
+        maps = x, np.zeros_like(x)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("unet.data.augment._middle", lambda *_, maps=maps: maps)
+            moved = sample_window(mask, mask, (1, 5), ignores=True)[1]
+        np.testing.assert_array_equal(moved[0, :, 0], expected)
+
+
+def test_class_numbers_that_do_not_count_move_as_the_others_do():
+    numbers = np.random.default_rng(0).integers(0, 3, (40, 40, 1), dtype=np.uint8)
+    numbers[numbers == 2] = IGNORED
+    turns = Augmentation(symmetry="turns")
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        moved, mask = sample_window(numbers, numbers, (40, 40), turns, rng, True, ignores=True)
+        np.testing.assert_array_equal(mask, moved)

@@ -12,6 +12,8 @@ import data
 from unet.data.arrays import load_arrays
 from unet.data.augment import border_weights
 from unet.data.batches import Batches, BorderWeights, make_batches
+from unet.data.classes import number_classes
+from unet.data.reading import IGNORED, IGNORED_GREY, Reading
 from unet.data.scale import find_scale, mean_and_std, standardize
 from unet.data.split import fold_rows, split_rows
 from unet.jobs import JOBS
@@ -165,7 +167,7 @@ def test_validation_shows_each_row_once_and_the_last_batch_short(arrays):
 
 def test_windows_come_with_weights_and_the_masks_middle(arrays):
     rows, window = np.arange(4), ((60, 44), (28, 20))
-    recipe, weights_of = replace(WEIGHTED, batch_size=2), BorderWeights(arrays.masks, rows)
+    recipe, weights_of = replace(WEIGHTED, batch_size=2), BorderWeights(arrays, rows)
     batches = Batches(arrays, rows, 4, recipe, (0.0, 255.0), window, weights=weights_of)
     images, masks, weights = batches[0]
     assert (images.shape, masks.shape) == ((2, 60, 44, 1), (2, 28, 20, 1))
@@ -288,3 +290,48 @@ def test_batches_that_devices_cannot_share_are_refused(arrays):
         Batches(arrays, rows, 1, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
     odd = Batches(arrays, rows, 9, replace(RECIPE, batch_size=4), (0.0, 1.0), WHOLE, 1, pair)
     assert [len(odd.places(step)) for step in range(len(odd))] == [4, 4]  # TensorFlow drops one
+
+
+def ignoring_part(arrays):
+    """The arrays, with a part of each mask that does not count: foreground, background, both."""
+    masks = arrays.masks[:]
+    masks[:, 20:50, 30:60] = IGNORED_GREY
+    return replace(arrays, masks=masks, reading=Reading(ignore=(200,)))
+
+
+def test_pixels_that_do_not_count_are_minus_1(arrays):
+    arrays = ignoring_part(arrays)
+    assert arrays.ignored == IGNORED_GREY
+    expected = np.where(arrays.masks == IGNORED_GREY, -1.0, arrays.masks > 0)
+    rows, moved = np.arange(4), replace(RECIPE, augmentation=Augmentation(symmetry="flips"))
+    plain = Batches(arrays, rows, 4, RECIPE, (0.0, 255.0), WHOLE)[0][1]
+    np.testing.assert_array_equal(plain, expected[:4])
+    cropped = Batches(arrays, rows, 4, RECIPE, (0.0, 255.0), ((60, 44), (28, 20)))[0][1]
+    np.testing.assert_array_equal(cropped, expected[:4, 18:46, 30:50])
+    flipped = Batches(arrays, rows, 4, moved, (0.0, 255.0), WHOLE, 1)[0][1]
+    assert np.unique(flipped).tolist() == [-1, 0, 1]
+    assert np.count_nonzero(flipped == -1) == 4 * 30 * 30
+
+
+def test_class_numbers_that_do_not_count_are_minus_1(arrays):
+    numbers = np.random.default_rng(0).integers(0, 4, arrays.masks.shape, np.uint8)
+    numbers[:, :9] = IGNORED
+    reading, classes = Reading(ignore=(200,)), number_classes(4)
+    arrays = replace(arrays, masks=numbers, classes=classes, reading=reading)
+    truth = Batches(arrays, np.arange(4), 4, RECIPE, (0.0, 255.0), WHOLE)[0][1]
+    assert (truth[:, :9] == -1).all()
+    np.testing.assert_array_equal(truth[:, 9:], numbers[:4, 9:])
+
+
+def test_pixels_that_do_not_count_are_no_cell_weigh_nothing_and_tip_no_balance(arrays):
+    arrays, rows = ignoring_part(arrays), np.arange(4)
+    recipe = replace(RECIPE, batch_size=4, loss="weighted_cross_entropy")
+    training, _ = make_batches(arrays, (rows, []), recipe, (0.0, 255.0), 1, WHOLE)
+    _, truth, weights = training[0]
+    masks = arrays.masks[rows]
+    share = np.count_nonzero(masks == 255) / np.count_nonzero(masks != IGNORED_GREY)
+    for mask, of_mask in zip(truth[..., 0], weights):
+        expected = border_weights(mask == 1, share)
+        expected[mask < 0] = 0
+        np.testing.assert_allclose(of_mask, expected, rtol=1e-5)
+    assert (weights == 0).sum() == 4 * 30 * 30

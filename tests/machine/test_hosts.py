@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
+from unet.data.reading import IGNORED_GREY, Reading, reading_text
 from unet.training.checkpoint import read_progress
 
 jax_only = pytest.mark.skipif(not find_spec("jax"), reason="not installed")
@@ -144,7 +145,7 @@ def test_two_hosts_go_on_where_one_was_killed(start, folders):
         assert_equal(trained(folder), expected, 1e-4)
 
 
-@pytest.mark.parametrize(
+DEVICES = pytest.mark.parametrize(
     ("environment", "virtual", "sizes"),
     [
         # 4 of 6 images, then 2
@@ -165,7 +166,31 @@ def test_two_hosts_go_on_where_one_was_killed(start, folders):
         ),
     ],
 )
+
+
+@DEVICES
 def test_two_devices_train_the_weights_of_one(start, folders, environment, virtual, sizes):
+    compare_devices(start, folders, environment, virtual, sizes)
+
+
+@slow
+@DEVICES
+def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
+    start, folders, tmp_path, environment, virtual, sizes
+):
+    """Of which each image has another share, and one has nothing else."""
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    for folder in copies:
+        masks = np.load(folder / "output/nerve/imgs_mask_train.npy")
+        for number, mask in enumerate(masks):
+            mask[: number * len(mask) // 8] = IGNORED_GREY
+        np.save(folder / "output/nerve/imgs_mask_train.npy", masks)
+        reading = reading_text(Reading(ignore=(9,)))
+        (folder / "output/nerve/reading.json").write_text(reading)
+    compare_devices(start, copies, environment, virtual, [*sizes, "--loss", "bce_dice"])
+
+
+def compare_devices(start, folders, environment, virtual, sizes):
     first, second = folders
     finish(start(first, [*TRAIN, *sizes], environment))
     shared = [*TRAIN, *sizes, "--devices", "2"]

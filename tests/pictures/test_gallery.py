@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_record, page_data
 
+from unet.data.classes import number_classes
 from unet.pictures.gallery import (
     COLORS,
     GAP,
@@ -19,8 +20,10 @@ from unet.pictures.gallery import (
     write_layers,
     write_page,
 )
+from unet.pictures.panels import draw_error, draw_truth
 from unet.prediction.report import describe, summarize
 from unet.prediction.scores import THRESHOLDS, HeldOut, count_pixels
+from unet.prediction.scoring import Result
 from unet.runs import Decision
 
 ABOUT = {
@@ -83,6 +86,31 @@ def test_layers_have_the_images_own_pixels_and_one_color_a_class(tmp_path):
     assert not masks[2 : 2 + GAP].any()
 
 
+def test_what_does_not_count_is_grey_and_in_no_area(tmp_path):
+    truth = np.array([[0, 1, 255, 255]], np.uint8)
+    predictions = [np.array([numbers], np.uint8) for numbers in ([0, 1, 0, 3], [1, 0, 1, 0])]
+    sizes = write_layers(tmp_path, 1, truth[..., None], truth, predictions[:1], FOUR)
+    assert (sizes["true_area"], sizes["area"], sizes["has_ignored"]) == (1 / 2, 1 / 2, True)
+    masks = draw_masks(truth, predictions, FOUR)
+    assert masks[:, 2:].reshape(-1, 4)[masks[:, 2:].any(axis=-1).ravel()].tolist() == (
+        6 * [[128, 128, 128, 255]]
+    )
+    assert masks[0, :2].tolist() == [[0, 0, 0, 0], [200, 10, 10, 255]]
+    nothing = np.full_like(truth, 255)
+    sizes = write_layers(tmp_path, 2, truth[..., None], nothing, predictions[:1], FOUR)
+    assert (sizes["true_area"], sizes["area"]) == (0, 0)
+
+
+def test_a_picture_shows_grey_what_does_not_count_in_truth_and_error():
+    truth = np.array([[0, 1, 255, 255]], np.uint8)
+    result = Result("a", np.zeros((1, 4, 3), np.uint8), np.ones((1, 4, 1)), truth % 2, truth)
+    for classes in ((), number_classes(4)):
+        assert (draw_truth(truth, classes)[0, 2:] == 128).all()
+        assert (draw_truth(truth, classes)[0, 0] == 0).all()
+    assert (draw_error(result.image, result)[0, 2:] == 128).all()
+    assert not draw_error(result.image, result)[0, 0].any()
+
+
 def test_without_a_truth_the_masks_are_the_prediction_alone():
     prediction = np.array([[0, 1]], np.uint8)
     assert draw_masks(None, [prediction], COLORS).tolist() == [[[0, 0, 0, 0], [255, 190, 0, 255]]]
@@ -136,11 +164,11 @@ def test_while_pictures_are_exchanged_there_is_no_page(tmp_path):
 
 
 def test_the_curve_is_the_mean_dice_at_each_threshold():
-    truth = np.zeros((2, 10, 10, 1), bool)
-    truth[0, :5] = True  # the second image has no foreground
+    truth = np.zeros((2, 10, 10), np.uint8)
+    truth[0, :5] = 1  # the second image has no foreground
     probability = np.zeros((2, 10, 10, 1), np.float32)
     probability[0, :2], probability[0, 2:4], probability[1, 0] = 0.9, 0.42, 0.22
-    rows = [(0, *count_pixels(t, p), 100) for t, p in zip(truth, probability)]
+    rows = [(0, *count_pixels(t, p)) for t, p in zip(truth, probability)]
     held = HeldOut(*map(np.array, zip(*rows)))
     figures = summarize([1.0, 0.5], held, Decision(0.5))
     curve = {round(threshold, 2): dice for threshold, dice in figures["curve"]}

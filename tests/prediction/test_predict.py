@@ -8,12 +8,13 @@ from conftest import make_record
 
 from model import get_unet
 from unet.data.arrays import Arrays
+from unet.data.reading import IGNORED, IGNORED_GREY, Reading
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out, predict_image
 from unet.prediction.run import Network, Run
 from unet.prediction.scores import THRESHOLDS
-from unet.prediction.scoring import measure_held_out
+from unet.prediction.scoring import Result, make_result, measure_held_out, score
 from unet.runs import Decision
 
 SMALL = dict(image_size=(None, None), filters=(6, 8, 10), bottleneck=12, dropout=())
@@ -173,3 +174,60 @@ def test_the_counts_of_held_out_images_are_those_of_each_threshold(two_folds):
 
 def test_an_input_error_is_a_value_error():
     assert issubclass(InputError, ValueError)
+
+
+# ---- pixels that do not count
+
+TRUTH = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [IGNORED, IGNORED, IGNORED, IGNORED]], np.uint8)
+
+
+def result_of(prediction, truth=TRUTH):
+    prediction = np.array(prediction, np.uint8)
+    return Result("a", prediction[..., None], prediction[..., None] / 1.0, prediction, truth)
+
+
+@pytest.mark.parametrize("below", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]])
+def test_a_score_is_of_the_pixels_that_count(below):
+    scores, (right, total) = score(result_of([[1, 0, 1, 0], [1, 0, 0, 0], below]))
+    assert scores == pytest.approx((2 * 2 / (3 + 3), 2 / 4, 2 / 8))
+    assert (right.tolist(), total.tolist()) == ([4, 2], [10, 6])
+
+
+def test_an_image_of_which_nothing_counts_scores_1_and_no_error():
+    nothing = np.full_like(TRUTH, IGNORED)
+    scores, (right, total) = score(result_of(np.ones_like(TRUTH), nothing), 3)
+    assert scores == (1, 1, 0)
+    assert not right.any() and not total.any()
+
+
+def test_a_smallest_area_is_judged_by_the_pixels_that_count():
+    """Two of eight, whatever the other four are."""
+    for below in (0.0, 0.9):
+        probability = np.zeros((3, 4, 1), np.float32)
+        probability[0, :2], probability[2] = 0.9, below
+        for min_area, kept in ((0.25, 2), (0.26, 0)):
+            run = Run((), Decision(0.5, min_area))
+            result = make_result(run, "a", probability, probability, TRUTH)
+            assert result.prediction[:2].sum() == kept
+
+
+def test_held_out_images_are_counted_without_what_does_not_count(two_folds):
+    run, arrays = two_folds
+    masks = arrays.masks.copy()
+    masks[:, 5:20] = IGNORED_GREY
+    masks[2] = IGNORED_GREY
+    measured = measure_held_out(run, replace(arrays, masks=masks, reading=Reading(ignore=(9,))))
+    predicted = dict(predict_held_out(run, arrays))
+    for number, row in enumerate(predicted):
+        counted = masks[row] != IGNORED_GREY
+        truth = masks[row] == 255
+        assert measured.num_pixels[number] == counted.sum()
+        assert measured.truth[number] == truth.sum()
+        for column, threshold in enumerate(THRESHOLDS):
+            mask = (predicted[row] > threshold) & counted
+            assert measured.predicted[number, column] == mask.sum()
+            assert measured.right[number, column] == (mask & truth).sum()
+    number = list(predicted).index(2)
+    for min_area in (0.0, 0.5):
+        assert measured.dice(Decision(0.5, min_area))[number] == 1
+    assert 0 <= measured.choose().min_area <= 1

@@ -7,19 +7,21 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, slow
+from conftest import make_folders, make_nerve, run_well, slow
 
 import data
 import train
 from model import build_unet, load_run
 from train import Options
 from unet.data.arrays import load_arrays
+from unet.data.classes import classes_text, number_classes
+from unet.data.reading import IGNORED, IGNORED_GREY, Reading, reading_text
 from unet.jobs import JOBS
 from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
-from unet.prediction.scoring import PreparedImages, measure_held_out
+from unet.prediction.scoring import PreparedImages, measure_held_out, score
 from unet.runs import Decision, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
@@ -229,6 +231,52 @@ def test_the_first_step_makes_no_variables(job, monkeypatch):
     batch = np.zeros((2, 20, 20, network.channels)), np.zeros((2, side, side, 1))
     model.fit(*batch, batch_size=1, verbose=0)
     assert len(calls) == 1
+
+
+class TestIgnored:
+    """Arrays with pixels that do not count: losses and scores are those of the others."""
+
+    @pytest.fixture(params=[2, 4])
+    def ignoring(self, request, arrays):
+        """The arrays, of two classes or of four, with a part of each mask that does not count, and
+        a last mask of which nothing does.
+        """
+        folder, masks, ignored = Path("output/nerve"), arrays.masks[:], IGNORED_GREY
+        if request.param > 2:
+            masks, ignored = np.arange(80, dtype=np.uint8) // 20 + 0 * masks[..., 0], IGNORED
+            masks = masks[..., None]
+            (folder / "classes.csv").write_text(classes_text(number_classes(4), False))
+        masks[:, 15:40, 20:60] = masks[-1:] = ignored
+        np.save(folder / "imgs_mask_train.npy", masks)
+        (folder / "reading.json").write_text(reading_text(Reading(ignore=(200,))))
+        return load_arrays("nerve")
+
+    def test_losses_and_scores_are_of_the_pixels_that_count(self, ignoring):
+        loss = "cross_entropy" if ignoring.classes else "binary_cross_entropy"
+        held_out = dict(validation_split=0.4, split_by_subject=False, batch_size=8)
+        small_run(["recipe.decide=true"], loss=loss, epochs=3, **held_out)
+        record, run = read_record("nerve"), load_run("nerve")
+        rows = np.arange(12)[-len(record.validation) :]
+        p = np.stack(list(predict_arrays(run, ignoring.images, rows))).astype(np.float64)
+        if not ignoring.classes:
+            p = np.concatenate([1 - p, p], axis=-1)
+        truth = np.stack([ignoring.numbers(row) for row in rows])
+        counted = truth != IGNORED
+        assert 0.1 < counted.mean() < 0.8
+        of_truth = np.take_along_axis(p[counted], truth[counted][:, None].astype(int), axis=-1)
+        assert record.best["val_loss"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-4)
+
+        results = list(PreparedImages(run))
+        for result, numbers in zip(results, truth):
+            np.testing.assert_array_equal(result.truth, numbers)
+            wrong = (result.prediction != numbers)[numbers != IGNORED]
+            assert score(result, 4)[0][2] == pytest.approx(wrong.mean() if len(wrong) else 0)
+        assert score(results[-1], 4)[0] == (1, 1, 0)
+        printed = run_well("test.py", "nerve")  # pictures and page, too
+        means = json.loads(Path("vis/nerve/scores.json").read_text())
+        assert f"Dice {means['dice']:.3f}" in printed
+        dice = [score(result, run.num_maps if ignoring.classes else 2)[0][0] for result in results]
+        assert means["dice"] == pytest.approx(np.mean(dice))
 
 
 class TestFolds:

@@ -12,7 +12,7 @@ import numpy as np
 
 from unet import LARGEST_IMAGE
 from unet.data.classes import find_classes
-from unet.data.reading import PLAIN, Reading, class_numbers, read_reading
+from unet.data.reading import IGNORED, IGNORED_GREY, PLAIN, Reading, class_numbers, read_reading
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
@@ -111,6 +111,13 @@ class Arrays:
         """A digest of about 64 images and masks, wherever and by what names their files lie."""
         facts = self.images.shape, self.images.checksum(), self.masks.checksum()
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def ignored(self):
+        """The value in the masks of pixels that do not count; None where all do."""
+        if not self.reading.ignore:
+            return None
+        return IGNORED if self.classes else IGNORED_GREY
 
     def numbers(self, row):
         """The true class number of each pixel of a row, uint8 (H, W): 0 the background, IGNORED

@@ -5,24 +5,33 @@ import math
 import cv2
 import numpy as np
 
+from unet.data.reading import IGNORED_GREY
 from unet.jobs.settings import SYMMETRIES
 
 GRID = 3  # the paper's coarse grid of displacement vectors is 3x3
 
 
 def sample_window(
-    image, mask, window, augmentation=None, rng=None, has_classes=False, weights=None
+    image,
+    mask,
+    window,
+    augmentation=None,
+    rng=None,
+    has_classes=False,
+    weights=None,
+    ignores=False,
 ):
     """A window out of an image, its mask and its border weights, moved as one.
 
     image: (H, W, C) uint8; mask: (H, W, 1) uint8 0 or 255, or with has_classes class numbers;
-    window: (H', W') pixels; weights: (H, W) float32 or None. With an Augmentation and a random
-    generator place, shape and grey values are random; without them it is the middle, unmoved. What
-    lies beyond the border is mirrored, or with augmentation.wrap comes in from the other side.
+    window: (H', W') pixels; weights: (H, W) float32 or None; ignores: the mask may hold pixels
+    that do not count, too. With an Augmentation and a random generator place, shape and grey
+    values are random; without them it is the middle, unmoved. What lies beyond the border is
+    mirrored, or with augmentation.wrap comes in from the other side.
     Returns image float32 (H', W', C) in 0..255 (contrast and brightness may leave that), mask
     uint8 (H', W', 1) 0 or 255: 255 where the interpolated mask is above the middle, so that it
-    moves as the image does to the pixel; or the class number of the nearest pixel; and weights,
-    where they are given, float32 (H', W', 1).
+    moves as the image does to the pixel, and IGNORED_GREY where what does not count is; or the
+    class number of the nearest pixel; and weights, where they are given, float32 (H', W', 1).
     """
     if rng is None:
         x, y = _middle(image.shape[:2], window)
@@ -34,7 +43,9 @@ def sample_window(
     parts = [(image, kinds[0]), (mask, kinds[1])]
     if weights is not None:
         parts.append((weights, cv2.INTER_LINEAR))
-    image, mask, *weights = (
+    if ignores and not has_classes:
+        parts.append((255 * (mask == IGNORED_GREY), cv2.INTER_LINEAR))
+    image, mask, *moved = (
         cv2.remap(part.astype(np.float32), x, y, kind, borderMode=border).reshape(*window, -1)
         for part, kind in parts
     )
@@ -43,8 +54,11 @@ def sample_window(
     if has_classes:
         mask = mask.astype(np.uint8)
     else:
+        # IGNORED_GREY is the middle: beside such pixels the rest of the neighbours decide.
         mask = np.where(mask > 127.5, np.uint8(255), np.uint8(0))
-    return image, mask, *weights
+        if ignores:
+            mask[moved.pop() > 127.5] = IGNORED_GREY
+    return image, mask, *moved
 
 
 def _middle(shape, window):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from unet.data.augment import border_weights, crop_middle, sample_window
+from unet.data.reading import IGNORED
 from unet.data.scale import find_scale, standardize
 from unet.errors import InputError
 from unet.jobs.settings import Augmentation
@@ -17,29 +18,33 @@ WEIGHT_BYTES = 2**29  # of border weight maps that are kept
 
 
 class BorderWeights:
-    """The paper's weight map of each true mask, (H, W) float32, its classes balanced over all
-    training masks: made when a row is first wanted, and kept as far as WEIGHT_BYTES go.
+    """The paper's weight map of each true mask of Arrays, (H, W) float32, its classes balanced
+    over those pixels of all training masks that count: made when a row is first wanted, and kept
+    as far as WEIGHT_BYTES go.
     """
 
-    def __init__(self, masks, training_rows):
-        self.masks = masks
-        counts = [np.count_nonzero(masks[row]) for row in training_rows]
-        self.share = sum(counts) / max(len(counts) * math.prod(masks.shape[1:]), 1)
-        most = max(1, WEIGHT_BYTES // (4 * math.prod(masks.shape[1:])))
+    def __init__(self, arrays, training_rows):
+        self.arrays, num_cells, num_counted = arrays, 0, 0
+        for numbers in map(arrays.numbers, training_rows):
+            num_cells += np.count_nonzero(numbers == 1)
+            num_counted += np.count_nonzero(numbers != IGNORED)
+        self.share = num_cells / max(num_counted, 1)
+        most = max(1, WEIGHT_BYTES // (4 * math.prod(arrays.masks.shape[1:])))
         self.of_row = functools.lru_cache(most)(self.make)
 
     def make(self, row):
-        return border_weights(self.masks[row], self.share)
+        return border_weights(self.arrays.numbers(row) == 1, self.share)
 
 
 class Batches(keras.utils.PyDataset):
     """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
-    (B, H', W', 1) 0 or 1, or class numbers; `count` images an epoch, the last batch short if they
-    do not divide.
+    (B, H', W', 1) 0 or 1, or class numbers, -1 where a pixel does not count; `count` images an
+    epoch, the last batch short if they do not divide.
 
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
-    With BorderWeights a third part is the weights of the pixels, float32 (B, H', W').
+    With BorderWeights a third part is the weights of the pixels, float32 (B, H', W'), 0 where one
+    does not count.
     On TensorFlow they are made by several threads at a time. Several devices share each batch
     equally: for JAX a short one is padded with its last image, for TensorFlow it loses what is
     left over. Of several hosts each makes its own part of a batch. Raises ValueError for batches
@@ -144,8 +149,15 @@ class Batches(keras.utils.PyDataset):
         if not self.is_plain:
             return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
         rows = self.order[places]
-        masks = self.arrays.masks[rows].astype(np.float32) / self.mask_unit
-        return standardize(self.arrays.images[rows], *self.scale), masks
+        images = standardize(self.arrays.images[rows], *self.scale)
+        return images, self.as_truth(self.arrays.masks[rows])
+
+    def as_truth(self, masks):
+        """What the network is to predict, float32, of masks."""
+        truth = masks.astype(np.float32) / self.mask_unit
+        if self.arrays.ignored is not None:
+            truth[masks == self.arrays.ignored] = -1
+        return truth
 
     def sample(self, place):
         """Image and mask of one window, and its weights where the loss has them."""
@@ -159,10 +171,13 @@ class Batches(keras.utils.PyDataset):
             rng,
             bool(self.arrays.classes),
             self.weights and self.weights.of_row(row),
+            self.arrays.ignored is not None,
         )
         mask, *weights = (crop_middle(part, self.mask_size) for part in (mask, *weights))
-        pair = standardize(image, *self.scale), mask.astype(np.float32) / self.mask_unit
-        return *pair, *(part[..., 0] for part in weights)
+        truth = self.as_truth(mask)
+        if self.arrays.ignored is not None:
+            weights = [np.where(truth < 0, np.float32(0), part) for part in weights]
+        return standardize(image, *self.scale), truth, *(part[..., 0] for part in weights)
 
 
 def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
@@ -173,7 +188,7 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:
         count = recipe.steps_per_epoch * size
-    weights = BorderWeights(arrays.masks, rows) if recipe.is_weighted else None
+    weights = BorderWeights(arrays, rows) if recipe.is_weighted else None
     training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices, weights)
     if not len(validation_rows):
         return training, None

@@ -13,8 +13,9 @@ import numpy as np
 
 from unet.data.classes import TWO_CLASSES, colors_of
 from unet.data.pixels import resize, write_image
+from unet.data.reading import IGNORED
 from unet.machine.disk import write_text
-from unet.pictures.panels import FALSE, MISSED, error_kinds
+from unet.pictures.panels import FALSE, MISSED, NOT_COUNTED, error_kinds, with_not_counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 PLACE = "{}"  # of the data in the template, the whole content of its element
@@ -23,7 +24,8 @@ GAP = 8  # clear rows between the masks of a file, so that a shrunk one has noth
 VIEWS = ("truth", "prediction", "error")
 COLORS = colors_of(TWO_CLASSES)
 ERROR = np.array(  # RGBA of error_kinds
-    [(0, 0, 0, 0), (255, 255, 255, 110), (*FALSE, 255), (*MISSED, 255)], np.uint8
+    [(0, 0, 0, 0), (255, 255, 255, 110), (*FALSE, 255), (*MISSED, 255), (*NOT_COUNTED, 255)],
+    np.uint8,
 )
 # Characters that a reader cannot see or that turn the text around them; halves of surrogate pairs
 # are what Python makes of a file name's bytes that are no text.
@@ -53,10 +55,10 @@ def draw_masks(truth, predictions, colors):
     prediction the truth, the prediction and its error; of several the truth and the error of each;
     without a truth the prediction alone.
 
-    truth (or None), predictions: class numbers uint8 (H, W), of which 0, the background, is clear;
-    colors: RGB uint8 (K, 3) of the classes.
+    truth (or None), predictions: class numbers uint8 (H, W), of which 0, the background, is clear,
+    and IGNORED grey; colors: RGB uint8 (K, 3) of the classes.
     """
-    table = np.concatenate([colors, np.full((len(colors), 1), 255, np.uint8)], axis=1)
+    table = np.pad(with_not_counted(colors), [(0, 0), (0, 1)], constant_values=255)
     table[0] = 0
     if truth is None:
         return table[predictions[0]]
@@ -71,8 +73,8 @@ def draw_masks(truth, predictions, colors):
 
 def write_layers(folder, number, image, truth, predictions, colors=COLORS):
     """Write the layers of one image to FOLDER/NUMBER.png and NUMBER.masks.png, at most LONGEST
-    pixels high and wide; returns what the page says of it: sizes and areas, the share of pixels
-    that are no background.
+    pixels high and wide; returns what the page says of it: sizes, areas, the share of those
+    pixels that count that are no background, and has_ignored where some do not count.
 
     image: uint8 (H, W, C); the rest as in draw_masks.
     """
@@ -86,8 +88,11 @@ def write_layers(folder, number, image, truth, predictions, colors=COLORS):
     write_image(folder / f"{number}.png", resize(image, size))
     write_image(folder / f"{number}.masks.png", draw_masks(small[0], small[1:], colors))
     masks = truth, predictions[-1]
-    areas = [None if m is None else np.count_nonzero(m) / m.size for m in masks]
-    return dict(number=number, width=width, height=height, true_area=areas[0], area=areas[1])
+    counted = np.full((height, width), True) if truth is None else truth != IGNORED
+    num_pixels = max(np.count_nonzero(counted), 1)
+    areas = [None if m is None else np.count_nonzero(m[counted]) / num_pixels for m in masks]
+    shown = dict(number=number, width=width, height=height, true_area=areas[0], area=areas[1])
+    return shown if counted.all() else {**shown, "has_ignored": True}
 
 
 def visible(text):

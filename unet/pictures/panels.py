@@ -7,21 +7,25 @@ import numpy as np
 
 from unet.data.classes import SegmentClass, colors_of
 from unet.data.pixels import resize
+from unet.data.reading import IGNORED
 
 TWO_TONES = SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 255, 255))
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side
 FALSE = (230, 60, 20)  # RGB of the pixels predicted wrongly
 MISSED = (20, 110, 250)  # and of those not predicted
+NOT_COUNTED = (128, 128, 128)  # and of those that do not count
 CAPTION = 22  # pixels above the panels
 
 
 def error_kinds(truth, prediction):
     """What each pixel of a prediction is: 0 background rightly, 1 another class rightly, 2 a wrong
-    class, 3 background where there is a class; uint8 (H, W), as the class numbers given.
+    class, 3 background where there is a class, 4 one that does not count; uint8 (H, W), as the
+    class numbers given.
     """
     kinds = np.where(prediction > 0, np.uint8(2), np.uint8(3))
     kinds[truth == prediction] = 1
     kinds[(truth == 0) & (prediction == 0)] = 0
+    kinds[truth == IGNORED] = 4
     return kinds
 
 
@@ -59,14 +63,25 @@ def draw_pair(first, second, names, dice, classes=()):
 
 def draw_truth(truth, classes):
     """Class numbers (H, W) as RGB: in the classes' colours, or the foreground white."""
-    return colors_of(classes or TWO_TONES)[truth]
+    return with_not_counted(colors_of(classes or TWO_TONES))[truth]
+
+
+def with_not_counted(colors):
+    """RGB uint8 (K, 3) of the classes with that of IGNORED, which comes after the numbers of all
+    that there may be: (256, 3).
+    """
+    table = np.full((IGNORED + 1, 3), NOT_COUNTED, np.uint8)
+    table[: len(colors)] = colors
+    return table
 
 
 def draw_error(image, result):
-    """The RGB image, dark, with what a Result has right white, false red and missed blue."""
+    """The RGB image, dark, with what a Result has right white, false red and missed blue, and grey
+    what does not count.
+    """
     kinds = error_kinds(result.truth, result.prediction)
     error = image // 2
-    for kind, color in ((1, (255, 255, 255)), (2, FALSE), (3, MISSED)):
+    for kind, color in enumerate(((255, 255, 255), FALSE, MISSED, NOT_COUNTED), 1):
         error[kinds == kind] = color
     return error
 
@@ -86,7 +101,7 @@ def draw_outlines(image, numbers, classes):
 
 def show(mask, classes):
     """RGB uint8 (H, W, 3) of a mask of grey values 0..255 or of class numbers, (H, W, 1)."""
-    return colors_of(classes)[mask[..., 0]] if classes else as_rgb(mask)
+    return draw_truth(mask[..., 0], classes) if classes else as_rgb(mask)
 
 
 def join(panels):

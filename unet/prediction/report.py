@@ -56,8 +56,7 @@ class Scores:
         self.rows.append((result.id, *scores))
         self.pixels.append(pixels)
         if not self.run.classes:
-            counts = count_pixels(result.truth[..., None] > 0, result.probability)
-            self.levels.append((0, *counts, result.truth.size))
+            self.levels.append((0, *count_pixels(result.truth, result.probability)))
         return scores[0]
 
     def means(self):

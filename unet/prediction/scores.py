@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unet.data.reading import IGNORED
 from unet.jobs.settings import THRESHOLD
 from unet.runs import Decision
 
@@ -12,13 +13,15 @@ THRESHOLDS = np.arange(1, 20) / 20  # of the probability, that HeldOut.choose tr
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pixels of each image that a training held out: what every Decision is scored with."""
+    """Pixels of each image that a training held out, those that count: what every Decision is
+    scored with.
+    """
 
     fold: np.ndarray  # (N,) number of the network that did not see it
     truth: np.ndarray  # (N,) in the true mask
     predicted: np.ndarray  # (N, 19) above each of THRESHOLDS
     right: np.ndarray  # (N, 19) in both
-    num_pixels: int | np.ndarray  # of an image, (N,) where their sizes differ
+    num_pixels: np.ndarray  # (N,)
 
     def dice(self, decision):
         """Dice of each image with a Decision whose threshold is among THRESHOLDS, (N,); empty
@@ -35,15 +38,14 @@ class HeldOut:
         with the threshold nearest to 0.5 and the smallest area.
         """
         best, chosen = -1, Decision()
+        size = np.max(self.num_pixels)
+        to_size = size / np.maximum(self.num_pixels, 1)  # areas as of images of one size
         for column in np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable"):
             threshold = float(THRESHOLDS[column])
             dice = self.dice(Decision(threshold))
-            order = np.argsort(self.predicted[:, column], kind="stable")
-            areas, kept, is_empty = (
-                self.predicted[order, column],
-                dice[order],
-                self.truth[order] == 0,
-            )
+            areas = self.predicted[:, column] * to_size
+            order = np.argsort(areas, kind="stable")
+            areas, kept, is_empty = areas[order], dice[order], self.truth[order] == 0
             # what all images score when the n smallest masks become empty, n = 0, 1, ...
             scores = np.append(0, is_empty.cumsum()) + kept.sum() - np.append(0, kept.cumsum())
             scores[1:-1][areas[1:] == areas[:-1]] = -1  # no limit lies between equal areas
@@ -51,28 +53,33 @@ class HeldOut:
             if scores[number] > best + 1e-9:
                 limits = np.append(areas, areas[-1] + 2)
                 area = (limits[number - 1] + limits[number]) / 2 if number else 0
-                best, chosen = scores[number], Decision(threshold, float(area / self.num_pixels))
+                best, chosen = scores[number], Decision(threshold, float(area / max(size, 1)))
         return chosen
 
 
 def count_pixels(truth, probability):
-    """Pixels of a true mask, bool (H, W, 1), then (19,) of those of its probabilities that are
-    above each of THRESHOLDS, and (19,) of those in both: a row of HeldOut.
+    """Pixels of the foreground in a truth, class numbers uint8 (H, W), then (19,) of those of its
+    probabilities, (H, W, 1), that are above each of THRESHOLDS, (19,) of those in both, and all
+    pixels that count: a row of HeldOut.
     """
-    level = np.digitize(probability, THRESHOLDS, right=True)  # thresholds below it
+    counted = truth != IGNORED
+    truth = truth[counted] > 0
+    level = np.digitize(probability[..., 0][counted], THRESHOLDS, right=True)  # thresholds below
     counts = [np.count_nonzero(truth)]
     for levels in (level, level[truth]):
-        of_level = np.bincount(levels.ravel(), minlength=len(THRESHOLDS) + 1)
+        of_level = np.bincount(levels, minlength=len(THRESHOLDS) + 1)
         counts.append(of_level[::-1].cumsum()[::-1][1:])
-    return counts
+    return *counts, truth.size
 
 
 def count_classes(truth, prediction, num_classes):
     """Pixels of each class in both of two masks of class numbers, and in the one plus in the
-    other: int (K,) twice.
+    other, those left out that do not count: int (K,) twice.
     """
+    counted = truth != IGNORED
+    truth, prediction = truth[counted], prediction[counted]
     right = np.bincount(truth[truth == prediction], minlength=num_classes)
-    return right, sum(np.bincount(x.ravel(), minlength=num_classes) for x in (truth, prediction))
+    return right, sum(np.bincount(x, minlength=num_classes) for x in (truth, prediction))
 
 
 def class_dice(right, total):

@@ -13,7 +13,7 @@ from unet.data.frames import Source, check_sizes, folder_frames
 from unet.data.levels import find_levels
 from unet.data.masks import decode_mask, find_kind
 from unet.data.pixels import NeedsLevels, decode_image
-from unet.data.reading import class_numbers
+from unet.data.reading import IGNORED, class_numbers
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
@@ -27,7 +27,8 @@ SCORES = ("dice", "iou", "pixel_error")
 @dataclass(frozen=True)
 class Result:
     """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1), of classes (H, W, K);
-    prediction and truth (or None): class numbers uint8 (H, W), 0 the background.
+    prediction and truth (or None): class numbers uint8 (H, W), 0 the background, and in the truth
+    IGNORED where a pixel does not count.
     """
 
     id: str
@@ -39,7 +40,8 @@ class Result:
 
 def make_result(run, id, image, probability, truth):
     """The Result of an image whose probabilities a run gave."""
-    prediction = run.decision.mask(probability).astype(np.uint8)
+    counted = None if truth is None else truth != IGNORED
+    prediction = run.decision.mask(probability, counted).astype(np.uint8)
     return Result(id, image, probability, prediction, truth)
 
 
@@ -81,8 +83,7 @@ class PreparedImages:
         images = arrays.images
         seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
         for row, probability in seen or predict_held_out(run, arrays):
-            mask = arrays.masks[row][..., 0]
-            truth = mask if arrays.classes else mask // 255
+            truth = arrays.numbers(row)
             yield make_result(run, arrays.files[row]["id"], images[row], probability, truth)
 
     def read_test_mask(self, row):
@@ -210,19 +211,21 @@ def has_test_masks(arrays):
 def predict_again(run, result):
     """The Result of another run on the image of a Result."""
     probability = predict_file(run, result.image)
-    prediction = run.decision.mask(probability).astype(np.uint8)
-    return replace(result, probability=probability, prediction=prediction)
+    return make_result(run, result.id, result.image, probability, result.truth)
 
 
 def score(result, num_classes=2):
-    """SCORES of one Result with a truth, a tuple of floats, and count_classes of its pixels.
+    """SCORES of one Result with a truth, a tuple of floats, and count_classes of its pixels: of
+    those that count.
 
     Dice and IoU are means over the classes but the background that are in the truth or in the
-    prediction, 1 where none is; pixel_error is the share of pixels of another class.
+    prediction, 1 where none is; pixel_error is the share of pixels of another class, 0 where no
+    pixel counts.
     """
     right, total = count_classes(result.truth, result.prediction, num_classes)
     dice = class_dice(right, total)
-    wrong = 1 - right.sum() / result.truth.size
+    num_pixels = total.sum() // 2
+    wrong = 1 - right.sum() / num_pixels if num_pixels else 0
     return (mean_dice(dice), mean_dice(dice / (2 - dice)), float(wrong)), (right, total)
 
 
@@ -234,8 +237,8 @@ def measure_held_out(run, arrays, predictions=None):
     rows = []
     predictions = predictions or predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
-        rows.append((fold_of[row], *count_pixels(arrays.masks[row] > 0, probability)))
-    return HeldOut(*map(np.array, zip(*rows)), num_pixels=arrays.masks[0].size)
+        rows.append((fold_of[row], *count_pixels(arrays.numbers(row), probability)))
+    return HeldOut(*map(np.array, zip(*rows)))
 
 
 def measure_classes(run, arrays):
@@ -247,7 +250,7 @@ def measure_classes(run, arrays):
     predictions = predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
         prediction = run.decision.mask(probability)
-        counts = count_classes(arrays.masks[row][..., 0], prediction, run.num_maps)
+        counts = count_classes(arrays.numbers(row), prediction, run.num_maps)
         folds.append(fold_of[row])
         dice.append(mean_dice(class_dice(*counts)))
     return np.array(folds), np.array(dice)

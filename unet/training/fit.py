@@ -5,17 +5,19 @@ import sys
 import keras
 import numpy as np
 
-from unet.losses import LOSSES, METRICS
+from unet.losses import LOSSES, METRICS, accuracy, ignoring
 from unet.machine.devices import num_devices
 
 
-def compile_unet(model, recipe, num_steps=1):
-    """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps."""
-    model.compile(
-        optimizer=make_optimizer(recipe, num_steps),
-        loss=LOSSES[recipe.loss],
-        metrics=make_metrics(recipe),
-    )
+def compile_unet(model, recipe, num_steps=1, ignores=False):
+    """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps;
+    ignores: of those pixels alone that count, for masks that have others.
+    """
+    loss, metrics = LOSSES[recipe.loss], make_metrics(recipe)
+    if ignores:
+        loss = ignoring(loss)
+        metrics = [ignoring(accuracy if m == "accuracy" else m) for m in metrics]
+    model.compile(optimizer=make_optimizer(recipe, num_steps), loss=loss, metrics=metrics)
     build_variables(model)
     return model
 

@@ -39,11 +39,18 @@ def choose_samples(arrays, rows, sizes, scale):
 
     def pair(row):
         return sample_window(
-            arrays.images[row], arrays.masks[row], sizes[0], has_classes=bool(arrays.classes)
+            arrays.images[row],
+            arrays.masks[row],
+            sizes[0],
+            has_classes=bool(arrays.classes),
+            ignores=arrays.ignored is not None,
         )
 
+    def shows_foreground(mask):
+        return (mask[mask != arrays.ignored] if arrays.ignored else mask).any()
+
     def first_shown(part):
-        found = (sample for sample in map(pair, part[:NEARBY]) if sample[1].any())
+        found = (sample for sample in map(pair, part[:NEARBY]) if shows_foreground(sample[1]))
         return next(found, None) or pair(part[0])
 
     parts = np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows)))
