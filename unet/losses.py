@@ -71,7 +71,13 @@ def softmax_cross_entropy(y_true, y_pred, counted=None):
     weights (B, H, W), the paper's equation 1, goes to Keras as the batch's sample weights.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return _of_counted(keras.losses.sparse_categorical_crossentropy(y_true, y_pred), counted)
+    entropy = keras.losses.sparse_categorical_crossentropy
+    if keras.backend.backend() == "torch":  # whose gradient fails on maps with the channels last
+        flat = ops.reshape(y_true, (-1,)), ops.reshape(y_pred, (-1, y_pred.shape[-1]))
+        pixels = ops.reshape(entropy(*flat), y_pred.shape[:-1])
+    else:
+        pixels = entropy(y_true, y_pred)
+    return _of_counted(pixels, counted)
 
 
 def cross_entropy(y_true, y_pred, counted=None):
