@@ -113,11 +113,15 @@ class Options:
         metavar="VALUE",
         check=parse_ignore,
     )
-    black_level: float = option(0.0, "value of an image of more than 8 bit that becomes black")
+    black_level: float = option(
+        0.0, "value of an image of more than 8 bit that becomes black", least=-(2**32), most=2**32
+    )
     white_level: float | None = option(
         None,
         "value of an image of more than 8 bit that becomes white, 4095 of a 12-bit camera "
         "(default: found in all of them)",
+        least=-(2**32),
+        most=2**32,
     )
     classes: int | None = option(
         None,

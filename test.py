@@ -110,7 +110,7 @@ def predict_and_draw(run, options):
 def write_mask(result, folder, run):
     """Write a predicted mask of 0 and 255, or of class numbers, at the image's own size."""
     white = np.uint8(1 if run.classes else 255)
-    path = folder / f"{report.file_name(result.id)}.png"
+    path = folder / f"{report.file_path(result.id)}.png"
     pixels.write_image(path, white * result.prediction)
 
 

@@ -213,6 +213,21 @@ def test_folders_of_a_split_of_ones_own_stand(place, capsys):
     )
 
 
+def test_names_that_training_and_validation_share_are_told_apart(place):
+    for number in range(4):
+        for kind, pixels in zip(("images", "masks"), scene(number)):
+            write(f"{'val_' if number > 1 else ''}{kind}/{number % 2}.png", pixels)
+    arrays = read(validation_images="val_images", validation_masks="val_masks")
+    assert [row["id"] for row in arrays.files] == ["0", "1", "validation/0", "validation/1"]
+    check(arrays, [scene(number) for number in range(4)])
+
+
+def test_masks_may_lie_below_their_images(place):
+    scenes = write_pairs()
+    Path("masks").rename("images/masks")
+    check(read(masks="./images/masks"), scenes)
+
+
 def test_images_without_a_mask_are_named_left_out_or_empty(place, capsys):
     scenes = write_pairs()
     for number in (1, 3):

@@ -219,6 +219,8 @@ def _list_zip(open_file, path, place, below=""):
         inside = PurePosixPath(info.filename)
         if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in inside.parts):
             continue
+        if ".." in inside.parts or inside.is_absolute():
+            raise InputError(f"{path}: {info.filename}: leads out of the zip; unpack it yourself")
         inner_place = (*place, info.header_offset)
         inner_path = f"{path}/{inside}"
         if inside.suffix.lower() == ".zip":

@@ -1,6 +1,7 @@
 """Folders of images with their masks: pictures, outlines or run-length code."""
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from unet.data.annotations import (
@@ -28,9 +29,16 @@ def read_folders(source, job, classes=()):
     found = Found(classes=classes)
     if source.validation_images:
         pair_files(found, source.images, source.masks, source, job, "train")
+        ids = {frame.id for frame in found.frames}
         pair_files(
             found, source.validation_images, source.validation_masks, source, job, "validation"
         )
+        found.frames = [
+            replace(frame, id=f"validation/{frame.id}")
+            if frame.split == "validation" and frame.id in ids
+            else frame
+            for frame in found.frames
+        ]
     else:
         pair_files(found, source.images, source.masks, source, job)
     return found
@@ -63,35 +71,35 @@ def split_files(images, masks, image_files, passed):
     """The image files, the mask files and those passed over of two folders, of which one may be in
     the other or both the same.
     """
-    is_same = os.path.abspath(images) == os.path.abspath(masks)
     mask_files, others = list_files(masks, zips=False, others=(".json",))
     jsons = [file for file in others if ending(file.path) == ".json"]
-    if jsons and (is_same or not mask_files):
-        return image_files, jsons, [file for file in passed if file.path not in paths_of(jsons)]
-    if is_same:
-        mask_files = [file for file in image_files if is_mask_name(file.name)]
-        if not mask_files or len(mask_files) == len(image_files):
+    if os.path.abspath(images) == os.path.abspath(masks):
+        mask_files, others = [file for file in image_files if is_mask_name(file.name)], []
+        if jsons and not mask_files:
+            mask_files, passed = jsons, without(passed, jsons)
+        if not mask_files or len(mask_files) == len(image_files) and mask_files != jsons:
             raise InputError(
                 f"{images}: no name in it tells masks from images, such as "
-                f"{image_files[0].name}; pass two folders, or patterns such as --images "
+                f"{image_files[0].path}; pass two folders, or patterns such as --images "
                 "'photos/*_img.png' --masks 'photos/*_mask.png'"
             )
-        others = []
     elif folder_path(masks).startswith(folder_path(images)):
-        passed = [f for f in passed if f.path not in paths_of(others)]
+        passed = without(passed, others)
     else:
-        image_paths = paths_of(image_files)  # below the masks' folder, or not
-        mask_files = [file for file in mask_files if file.path not in image_paths]
-    mask_paths = paths_of(mask_files)
-    return [f for f in image_files if f.path not in mask_paths], mask_files, [*passed, *others]
+        mask_files = without(mask_files, image_files)  # which may lie below the masks' folder
+    if jsons and not mask_files:
+        mask_files, others = jsons, without(others, jsons)
+    return without(image_files, mask_files), mask_files, [*passed, *others]
 
 
 def folder_path(folder):
     return os.path.join(os.path.abspath(folder), "")
 
 
-def paths_of(files):
-    return {file.path for file in files}
+def without(files, others):
+    """The files that are none of the others."""
+    paths = {os.path.abspath(file.path) for file in others}
+    return [file for file in files if os.path.abspath(file.path) not in paths]
 
 
 def picture_masks(image_files, mask_files, found, source):

@@ -177,7 +177,7 @@ def rules(images, masks):
             for name in samples:
                 pairs = [(name, other) if few is names else (other, name) for other in all_others]
                 counts.update(
-                    dict.fromkeys(rule for pair in pairs for rule in substitutions(*pair))
+                    dict.fromkeys((rule for pair in pairs for rule in substitutions(*pair)), 1)
                 )
             least = min(2, len(samples))
             candidates |= {rule: None for rule, count in counts.items() if count >= least}

@@ -87,7 +87,9 @@ def files_by_id(files, pattern="(.+)"):
     for file in files:
         id = re.fullmatch(pattern, file.stem, re.DOTALL)[1]
         if id in found:
-            raise InputError(f"{found[id].path} and {file.path}: two files for id {id}; keep one")
+            raise InputError(
+                f"{found[id].path} and {file.path}: two files for id {id}; rename one"
+            )
         found[id] = file
     return found
 

@@ -29,6 +29,11 @@ def classes_of(run):
     return run.classes or TWO_CLASSES
 
 
+def file_path(id):
+    """Where an image's mask lies below the masks' folder: as the image does below its own."""
+    return re.sub(r"[\\:]", "_", id)
+
+
 def file_name(id):
     """The name of an image's files: a table's ids are paths."""
     return re.sub(r"[\\/:]", "_", id)
