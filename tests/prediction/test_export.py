@@ -13,13 +13,14 @@ import pytest
 from conftest import ROOT, refusal, run_well, slow
 
 from model import get_unet, load_run
-from unet.data.pixels import resize
+from unet.data.pixels import resize, scale_levels
 from unet.errors import InputError
 from unet.machine.disk import replace_folder
 from unet.prediction import export, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
 from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
+from unet.prediction.scoring import FolderImages
 from unet.runs import Decision, Record
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
@@ -281,3 +282,53 @@ def test_a_savedmodel_stays_where_the_new_one_cannot_take_its_place(tmp_path, mo
     (path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is not a SavedModel alone"):
         check_target(path, "tf_saved_model")
+
+
+def of_more_bits(run, white):
+    """A run whose training images had more than 8 bit, its white being this value."""
+    networks = [
+        replace(n, record=replace(n.record, reading={"white_level": white})) for n in run.networks
+    ]
+    return replace(run, networks=tuple(networks))
+
+
+def test_a_run_of_more_than_8_bit_takes_the_files_own_values(place):
+    """As test.py does, which reads them with the levels of the training: 4095 is white."""
+    run, images = make_run("grey")
+    run = of_more_bits(run, 4095)
+    values = np.round(images * (4095 / 255)).astype(np.uint16)
+    assert np.array_equal(scale_levels(values, "x", run.reading), images)
+    (place / "images").mkdir()
+    for number, image in enumerate(values):
+        assert cv2.imwrite(f"images/{number}.png", image)
+    results = list(FolderImages(run, "images"))
+    model = exportable(run)
+    assert keras.backend.standardize_dtype(model.inputs[0].dtype) == "float32"
+    exported = model(values.astype(np.float32))
+    for number, result in enumerate(results):
+        np.testing.assert_array_equal(result.image, images[number])
+        expected = predict_file(run, images[number])
+        np.testing.assert_array_equal(result.probability, expected)
+        probability = keras.ops.convert_to_numpy(exported["probability"])[number]
+        np.testing.assert_allclose(probability, expected, atol=1e-5)
+
+
+def test_a_run_of_8_bit_finds_the_levels_of_a_folder_of_more(place, capsys):
+    run, images = make_run("grey")
+    run = of_more_bits(run, None)
+    (place / "images").mkdir()
+    for number, image in enumerate(images):
+        assert cv2.imwrite(f"images/{number}.png", image.astype(np.uint16) * 4)
+    results = list(FolderImages(run, "images"))
+    for result, image in zip(results, images):  # 1023 is white, 4 times 255 nearly so
+        assert np.abs(result.image.astype(int) - image).max() <= 1
+    assert "1023 white" in capsys.readouterr().out
+    assert keras.backend.standardize_dtype(exportable(run).inputs[0].dtype) == "uint8"
+
+
+def test_a_run_of_an_earlier_version_has_the_full_scale_for_white(place):
+    run, images = make_run("grey")
+    (place / "images").mkdir()
+    assert cv2.imwrite("images/1.png", images[0].astype(np.uint16) * 257)
+    (result,) = FolderImages(run, "images")
+    np.testing.assert_array_equal(result.image, images[0])
