@@ -19,6 +19,7 @@ runs = lazy("unet.runs")
 frames = lazy("unet.data.frames")
 sources = lazy("unet.data.sources")
 tables = lazy("unet.data.tables")
+raw_files = lazy("unet.data.raw")
 forms = lazy("unet.data.form")
 readings = lazy("unet.data.reading")
 preparation = lazy("unet.data.prepare")
@@ -254,9 +255,11 @@ def prepare(options):
 
 def main(options, is_raw_given=False):
     if options.job == "noise" and is_raw_given:
-        raise InputError(f"--raw {options.raw}: of which job? {frames.describe_raw(options.raw)}")
+        raise InputError(
+            f"--raw {options.raw}: of which job? {raw_files.describe_raw(options.raw)}"
+        )
     if options.job == "noise" and "noise" not in sys.argv and os.path.exists(options.raw):
-        print(f"no job named: noise draws its own images; {frames.describe_raw(options.raw)}")
+        print(f"no job named: noise draws its own images; {raw_files.describe_raw(options.raw)}")
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)

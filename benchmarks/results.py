@@ -16,7 +16,9 @@ import numpy as np
 from benchmarks.measure import read_numbers
 from model import load_run
 from unet.data.arrays import load_arrays
-from unet.data.pixels import decode_mask, resize
+from unet.data.masks import decode_mask
+from unet.data.pixels import resize
+from unet.data.reading import Reading
 from unet.errors import InputError, one_line_errors
 from unet.jobs.settings import THRESHOLD
 from unet.options import job_option, option, parse_options
@@ -170,7 +172,9 @@ def read_truth(arrays, row, threshold):
         return arrays.masks[row][..., 0] > 0
     if not Path(file["mask"]).is_file():
         raise InputError(f"{file['mask']}: --full-size reads masks in folders; unpack the zip")
-    return decode_mask(Path(file["mask"]).read_bytes(), file["mask"], 0, threshold)[..., 0] > 0
+    reading = arrays.reading if threshold is None else Reading(threshold)
+    data = Path(file["mask"]).read_bytes()
+    return decode_mask(data, file["mask"], reading=reading)[..., 0] == 255
 
 
 def describe_segments(seen):

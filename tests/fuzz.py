@@ -44,7 +44,8 @@ import atheris
 
 with atheris.instrument_imports(include=["unet.data", "unet.runs", "unet.prediction"]):
     from unet import runs
-    from unet.data import files, frames, pixels, run_length
+    from unet.data import files, masks, pixels, run_length, tables
+    from unet.data.reading import FULL, PLAIN, Reading
     from unet.machine import disk
     from unet.prediction.run_length import read_truth
 
@@ -76,14 +77,16 @@ def rle(content):
         assert mask.sum() == sum(map(int, code.split()[1::2]))
 
 
-def tables(content):
+def csv_files(content):
     """What is taken has the columns, and names no file outside its folder."""
     Path("data/table.csv").write_bytes(content)
     with contextlib.suppress(InputError):
         for row in disk.read_csv("data/table.csv", ("image", "mask")):
             assert isinstance(row["image"], str) and isinstance(row["mask"], str)
     with contextlib.suppress(InputError):
-        for frame in frames.read_table("data/table.csv", "train"):
+        for frame in tables.row_frames(
+            tables.read_table("data/table.csv"), "train", "data/table.csv"
+        ):
             assert Path(os.path.abspath(frame.image.path)).is_relative_to(Path("data").absolute())
     for rules in (Submission(), JOBS["nerve"].submission):
         with contextlib.suppress(InputError):
@@ -117,16 +120,16 @@ def record(content):
 
 def stack(content):
     """Pages are counted alike, and decoded to pixels of the promised kind."""
-    Path("data/stack").write_bytes(content)
+    Path("data/stack.tif").write_bytes(content)
     count = 0
     with contextlib.suppress(InputError):
-        count = len(files.list_pages(files.ImageFile("data/stack", "", "")))
+        count = len(files.list_pages(files.ImageFile("data/stack.tif", "", "")))
     for page in range(min(count, 3) or 1):
         with contextlib.suppress(InputError):
-            image = pixels.decode_image(content, "x", 1 + 2 * (page % 2), page)
+            image = pixels.decode_image(content, "x", 1 + 2 * (page % 2), page, FULL)
             assert image.dtype == np.uint8 and image.ndim == 3
         with contextlib.suppress(InputError):
-            mask = pixels.decode_mask(content, "x", page, None if page else 127)
+            mask = masks.decode_mask(content, "x", page, PLAIN if page else Reading(127))
             assert set(np.unique(mask)) <= {0, 255}
 
 
@@ -181,7 +184,7 @@ def main(options):
     Path("data/1.png").write_bytes(b"")
     for number, seed in enumerate(seeds(options.target)):
         Path("seeds", str(number)).write_bytes(seed)
-    target = dict(zip(TARGETS, (rle, tables, record, stack)))[options.target]
+    target = dict(zip(TARGETS, (rle, csv_files, record, stack)))[options.target]
     flags = [f"-max_total_time={max(1, round(options.minutes * 60))}", "-print_final_stats=1"]
     flags += ["-max_len=20000", "-timeout=5", "-rss_limit_mb=2000", "-verbosity=0"]
     atheris.Setup(["fuzz", *flags, "found", "seeds"], target)

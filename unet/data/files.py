@@ -57,7 +57,7 @@ ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
               NotImplementedError)  # fmt: skip
 
 # What Pillow raises for a damaged file.
-IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, OverflowError,
+IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError,
                 struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
 NPY = b"\x93NUMPY"
 

@@ -18,7 +18,7 @@ NOT_READ = {5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 32803: "a camera's raw mosaic
 FORMATS = {5: "complex", 6: "complex float"}  # of FORMAT: 1 unsigned, 2 signed, 3 float
 COMPRESSIONS = TiffImagePlugin.COMPRESSION_INFO  # names by number
 OF_OPENCV = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)  # those that it reads
-TIFF_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, OverflowError,
+TIFF_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError,
                struct.error)  # fmt: skip
 
 
