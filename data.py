@@ -24,6 +24,8 @@ forms = lazy("unet.data.form")
 readings = lazy("unet.data.reading")
 preparation = lazy("unet.data.prepare")
 arrays = lazy("unet.data.arrays")
+survey = lazy("unet.data.survey")
+sheet = lazy("unet.pictures.sheet")
 
 __all__ = ["create_data", "keras_generator", "prepare"]
 
@@ -264,6 +266,8 @@ def main(options, is_raw_given=False):
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)
     print(f"{folder}/: {shape[0]} images with masks and {num_test} test images, {shape[1:]}")
+    report = survey.read_report(folder.name)
+    print(*report["lines"], sheet.write_sheet(written, report), sep="\n")
     print(f"next: {runs.command('train.py', folder.name, options.job)}")
 
 

@@ -138,6 +138,7 @@ def train_predict(options=Options(job="nerve")):
     job, options = plan.choose(options, arrays)
     share, by_subject = job.recipe.validation_split, options.split_by_subject
     splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
+    plan.check_masks(arrays, splits)
     with sessions.start(options, job, arrays, splits) as session:
         with session.together():
             for progress in session.networks():

@@ -21,7 +21,7 @@ FLOORS = (  # from the ground up; a room imports only from floors below its own,
     {"pictures"},
     {"prediction"},
     {"training"},
-    set(SCRIPTS),
+    {f"{name}.py" for name in SCRIPTS},
 )
 HEAVY = ("tensorflow", "keras", "jax", "torch", "matplotlib")
 
@@ -51,10 +51,10 @@ def imported(path):
 
 
 def room(module):
-    """ "data" of "unet.data.arrays", "train" of the script."""
+    """ "data" of "unet.data.arrays", "data.py" of the script."""
     parts = module.split(".")
     if parts[0] != "unet":
-        return parts[0]
+        return f"{parts[0]}.py"
     return parts[1] if len(parts) > 1 else ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, run_well, slow
+from conftest import make_folders, make_nerve, refusal, run_well, save, slow
 
 import data
 import train
@@ -16,6 +16,7 @@ from train import Options
 from unet.data.arrays import load_arrays
 from unet.data.classes import classes_text, number_classes
 from unet.data.reading import IGNORED, IGNORED_GREY, Reading, reading_text
+from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
@@ -27,7 +28,7 @@ from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
 from unet.training.fit import compile_unet
 from unet.training.monitor import Monitor, Samples
-from unet.training.plan import choose_job
+from unet.training.plan import check_masks, choose_job
 
 
 @pytest.fixture
@@ -436,3 +437,62 @@ def test_other_images_under_the_same_names_are_not_scored_as_those_held_out(plac
 def test_a_wide_top_that_has_one_convolution_is_loaded_again(arrays):
     small_run(["network.top_convolutions=1", "network.decoder_filters=256,4"], epochs=1)
     assert load_run("nerve").record.network.decoder_filters == (256, 4)
+
+
+def prepare_masks(values, **options):
+    """Arrays of the cadastre job with noise images and, one after the other, masks of one value
+    in a box.
+    """
+    rng = np.random.default_rng(0)
+    for number, value in enumerate(values):
+        mask = np.zeros((64, 96), np.uint8)
+        mask[10:30, 10:40] = value
+        save(Path(f"images/{number}.png"), rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
+        save(Path(f"masks/{number}.png"), mask)
+    sources = dict(images="images", masks="masks", image_size=(0, 0))
+    data.prepare(data.Options(job="cadastre", **sources, **options))
+
+
+@pytest.mark.parametrize(
+    ("classes", "remedy"),
+    [(None, "another --threshold"), (3, "values or colours are those of the classes")],
+)
+def test_masks_without_any_foreground_are_refused(place, classes, remedy, capsys):
+    prepare_masks([0, 0, 0], classes=classes)
+    text = f"output/cadastre: no foreground in any mask of the 2 images to train on.*{remedy}"
+    with pytest.raises(InputError, match=text):
+        train.train_predict(Options(job="cadastre", epochs=1, validation_split=0.3))
+    assert not list(Path("weights").glob("*"))
+    assert "warning: all masks are empty" in capsys.readouterr().out
+
+
+def test_foreground_in_the_held_out_masks_alone_is_no_use(place):
+    prepare_masks([0, 0, 255])
+    options = Options(job="cadastre", epochs=1, validation_split=0.3, split_by_subject=False)
+    with pytest.raises(InputError, match="no foreground in any mask of the 2 images to train on"):
+        train.train_predict(options)
+
+
+def test_the_command_line_refuses_masks_without_foreground_in_one_line(place):
+    prepare_masks([0, 0, 0])
+    line = refusal("train.py", "cadastre")
+    assert "output/cadastre: no foreground in any mask of the 2 images to train on" in line
+
+
+def test_training_says_again_what_data_warned_of(place, capsys):
+    prepare_masks([255, 255, 255])
+    arrays, splits = load_arrays("cadastre"), {"cadastre": ([0, 1], [2])}
+    check_masks(arrays, splits)
+    assert capsys.readouterr().out == ""
+    path = Path("output/cadastre/report.json")
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps({**report, "warnings": ["warning: look out"]}))
+    check_masks(arrays, splits)
+    assert capsys.readouterr().out == "warning: look out\n"
+
+
+def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
+    prepare_masks([0, 0, 0])
+    Path("output/cadastre/report.json").unlink()
+    check_masks(load_arrays("cadastre"), {"cadastre": ([0, 1], [2])})
+    assert capsys.readouterr().out == ""

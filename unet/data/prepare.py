@@ -15,6 +15,7 @@ from unet.data.masks import UnitedMask, find_kind
 from unet.data.pixels import NeedsLevels, exif_orientation, read_size, write_image
 from unet.data.reading import READING, reading_text
 from unet.data.shapes import check_shape_size, draw_shapes
+from unet.data.survey import REPORT, write_report
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import create_array, csv_text, lock, replace_file
@@ -162,7 +163,7 @@ def write_arrays(folder, frames, form):
         MASKS: (first[-1], *form.image_size, 1),
         TEST_IMAGES: (len(test), *form.image_size, form.channels),
     }
-    names = [FILES, READING, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
+    names = [FILES, READING, REPORT, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
@@ -172,6 +173,7 @@ def write_arrays(folder, frames, form):
         for frame, of_frame in zip(train, places):
             listed += [file_row(frame, sizes, form, place) for place in of_frame]
         listed += [file_row(frame, sizes, form) for frame in test]
+        listed = write_report(new, listed, form.classes, form.reading)
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
         new[READING].write_text(reading_text(form.reading), encoding="utf-8")
         if form.classes:

@@ -13,6 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from unet.data.reading import IGNORED
+from unet.data.survey import read_report
 from unet.errors import InputError
 from unet.jobs import RECIPES
 from unet.jobs.settings import FITTING_LOSSES, SYMMETRIES
@@ -100,6 +102,32 @@ def size_network(name, job, arrays):
         remedy = f"run {command('data.py', arrays.name, name)} with another --image-size"
         raise InputError(f"{Paths(arrays.name).arrays}: {error}; {remedy}") from error
     return config, window
+
+
+def check_masks(arrays, splits):
+    """Say again what data.py warned of; raises InputError where a network of `splits`, {name:
+    training and validation rows}, would see no foreground. Of arrays without a report, which an
+    earlier data.py wrote, nothing is said.
+    """
+    report = read_report(arrays.name)
+    for warning in report.get("warnings", ()):
+        print(warning, flush=True)
+    for rows, _ in splits.values() if report else ():
+        if any(has_foreground(arrays, row) for row in rows):  # mostly the first one has
+            continue
+        values = "that they are white, or pass data.py another --threshold"
+        if arrays.classes:
+            values = "that their values or colours are those of the classes"
+        raise InputError(
+            f"{Paths(arrays.name).arrays}: no foreground in any mask of the {len(rows)} images "
+            f"to train on, so there is nothing to learn; look at the files of the masks: {values}"
+        )
+
+
+def has_foreground(arrays, row):
+    """Whether a row's mask has a pixel that counts and is no background."""
+    numbers = arrays.numbers(row)
+    return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
 def describe_run(progress, options, recipe, network, arrays, validation_rows, scale):
