@@ -138,8 +138,9 @@ def test_a_name_in_the_wrong_place_is_answered_with_the_right_one(place):
 
 def test_pictures_of_images_whose_names_meet_are_all_there():
     taken = set()
-    names = [picture_name(id, taken) for id in ("a/b", "a_b", "A_B", "curves", "x")]
-    assert names == ["a_b", "image a_b 2", "image A_B 3", "image curves 2", "x"]
+    names = [picture_name(id, taken) for id in ("a/b", "a_b", "A_B", "curves", "Data", "data_1")]
+    assert names[:3] == ["a_b", "image a_b 2", "image A_B 3"]
+    assert names[3:] == ["image curves 2", "image Data 2", "data_1"]
 
 
 def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):

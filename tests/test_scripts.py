@@ -140,7 +140,7 @@ def check_test(job, output):
     pictures = list(Path("vis", job).glob("*.png"))
     if job == "noise":
         pictures = [path for path in pictures if not re.fullmatch(r"test_\d+", path.stem)]
-    of_training = {"curves.png", "progress.png", "filmstrip.png"}
+    of_training = {"data.png", "curves.png", "progress.png", "filmstrip.png"}
     assert {path.name for path in pictures} > of_training
     pictures = [path for path in pictures if path.name not in of_training]
     assert len(pictures) == min(2, len(rows))

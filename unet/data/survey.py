@@ -229,11 +229,19 @@ def lines(facts):
     """The report, a list of lines, one fact each, none of what is as usual; those that training
     says again begin with WARNING.
     """
-    parts = (foreground, inversion, flatness, copied, separation, subjects_left, misplacement)
+    parts = (
+        _foreground,
+        _inversion,
+        _flatness,
+        _copied,
+        _separation,
+        _subjects_left,
+        _misplacement,
+    )
     return [line for part in parts for line in part(facts)]
 
 
-def foreground(facts):
+def _foreground(facts):
     if facts.num_empty == facts.num_images:
         yield f"{WARNING}all masks are empty: no foreground in any of the {facts.num_images}"
         return
@@ -254,7 +262,7 @@ def foreground(facts):
     yield line
 
 
-def inversion(facts):
+def _inversion(facts):
     if facts.inverted:
         yield (
             f"{WARNING}{counted(facts.inverted, 'mask looks', 'masks look')} inverted, mostly "
@@ -267,7 +275,7 @@ def inversion(facts):
         )
 
 
-def flatness(facts):
+def _flatness(facts):
     if facts.flat:
         yield (
             f"{counted(facts.flat, 'image is', 'images are')} of one value all over: "
@@ -275,7 +283,7 @@ def flatness(facts):
         )
 
 
-def copied(facts):
+def _copied(facts):
     if facts.num_compared < facts.num_images:
         yield f"copies were looked for among the first {facts.num_compared:,} images"
     if facts.copies:
@@ -287,7 +295,7 @@ def copied(facts):
         yield line
 
 
-def separation(facts):
+def _separation(facts):
     if facts.joined:
         yield (
             f"subjects that share copies became one, {facts.num_subjects} are left, so that no "
@@ -306,7 +314,7 @@ def separation(facts):
         )
 
 
-def subjects_left(facts):
+def _subjects_left(facts):
     if facts.num_subjects < min(LEAST_SUBJECTS, facts.num_images) and not facts.is_split:
         what = "subject" if facts.num_subjects == 1 else "subjects"
         yield (
@@ -315,7 +323,7 @@ def subjects_left(facts):
         )
 
 
-def misplacement(facts):
+def _misplacement(facts):
     found = facts.alignment
     if found and found.is_wrong:
         yield (

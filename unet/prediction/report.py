@@ -22,6 +22,7 @@ from unet.runs import Paths
 
 SEEN = "all of them seen in training, which held none out: expect less of other images"
 OF_TRAINING = ("curves", "progress", "filmstrip")  # pictures in vis/NAME that are train.py's
+OF_DATA = "data"  # and data.py's
 
 
 def classes_of(run):
@@ -179,7 +180,7 @@ def picture_name(id, taken):
     """
     name = stem = file_name(id)
     number = 1
-    while name.lower() in taken or name.lower().startswith(OF_TRAINING):
+    while name.lower() in {OF_DATA, *taken} or name.lower().startswith(OF_TRAINING):
         number += 1
         name = f"image {stem} {number}"
     taken.add(name.lower())
