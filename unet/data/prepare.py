@@ -1,6 +1,7 @@
 """Frames to the .npy arrays of a job, all of them or none."""
 
 import contextlib
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -181,9 +182,22 @@ def write_arrays(folder, frames, form):
         (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none
         if not form.classes:
             (folder / CLASSES).unlink(missing_ok=True)
-    return describe_turned(
-        turned, {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
-    )
+    of_files = {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
+    return [describe_sizes(sizes, form, first[-1]), *describe_turned(turned, of_files)]
+
+
+def describe_sizes(sizes, form, num_rows):
+    """The sizes of the images in their files and what became of them, for a reader."""
+    known = sorted(set(sizes.values()), key=math.prod)
+    text = " to ".join(f"{height}x{width}" for height, width in known[:: max(1, len(known) - 1)])
+    height, width = form.image_size
+    if form.is_tiled:
+        return f"images of {text} cut into {num_rows} tiles of {height}x{width}"
+    if known == [form.image_size]:
+        return f"images of {text}, as they are"
+    shapes = {round(math.log2(h / w), 1) for h, w in [*known, form.image_size]}
+    squeezed = ", which changes their shape" if len(shapes) > 1 else ""
+    return f"images of {text} resized to {height}x{width}{squeezed}"
 
 
 def describe_turned(turned, ids):

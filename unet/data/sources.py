@@ -10,8 +10,6 @@ from unet.data.raw import read_raw
 from unet.data.tables import read_tables
 from unet.errors import InputError
 
-FEW_SUBJECTS = 5  # with fewer of them one more or less in the validation share moves its scores
-
 
 def read_frames(job, source, classes=()):
     """The Found of a job, from where a Source says; raises InputError."""
@@ -33,10 +31,9 @@ def read_frames(job, source, classes=()):
     subjects = Counter(frame.subject for frame in found.frames if frame.split != "test")
     count = sum(subjects.values())
     if len(subjects) < count:
-        few = "; scores will depend on which" if len(subjects) < FEW_SUBJECTS else ""
         found.notes.append(
             f"{count} images of {len(subjects)} subjects, such as {next(iter(subjects))}; each is "
-            f"held out as a whole{few}"
+            "held out as a whole"
         )
     else:
         found.notes += hint_at_subjects(found.frames)
