@@ -22,7 +22,9 @@ WARNING = "warning: "
 # FEW of a set and all others have a share at least GAP below theirs; tiles of roads or fields have
 # every share.
 MOSTLY, FEW, GAP = 0.5, 0.2, 0.2
-BLOCK = 2**21  # bytes of the images that a thread looks at
+# Bytes of the images that a thread looks at; memory for 2**21 is mapped anew each time, which
+# takes as long as the looking.
+BLOCK = 2**19
 MOST_MARKED = 4  # rows that the picture shows for what is wrong with them
 MOST_NAMED = 3  # in a line
 
