@@ -44,7 +44,7 @@ def decode(file, is_mask, data, form):
     if is_mask and form.classes:
         return size, resize_classes(pixels, form.image_size)[None]
     if is_mask:
-        return size, resize_mask(pixels, form.image_size)[None]
+        return size, resize_mask(pixels, form.image_size, form.reading.ignore)[None]
     return size, resize(pixels, form.image_size)[None]
 
 
@@ -61,12 +61,15 @@ def decode_truth(file, data, form):
     return decode_mask(data, file.path, file.page, form.reading)
 
 
-def resize_mask(pixels, image_size):
-    """A mask of 0, 255 and IGNORED_GREY at another (H, W): of each new pixel what has more than
-    half of its area.
+def resize_mask(pixels, image_size, ignores=False):
+    """A mask of 0 and 255, and IGNORED_GREY where it ignores pixels, at another (H, W): of each
+    new pixel what has more than half of its area.
     """
     if pixels.shape[:2] == tuple(image_size):
         return pixels
+    if not ignores:
+        mask = cv2.compare(resize(pixels, image_size), 127, cv2.CMP_GT)
+        return mask.reshape(*image_size, 1)
     mask, ignored = (
         cv2.compare(resize(part, image_size), 127, cv2.CMP_GT).reshape(*image_size, 1)
         for part in (

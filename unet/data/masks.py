@@ -1,7 +1,9 @@
 """Masks of foreground and background, in every dress in which files have them."""
 
+import math
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from unet.data.pixels import decode_pixels, palette_numbers
@@ -97,18 +99,26 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     threshold = reading.threshold
     if threshold is None:
         white = full if reading.foreground is None else reading.foreground
-        if not ((grey == 0) | (grey == white)).all():
+        if np.count_nonzero(grey == white) < np.count_nonzero(grey):
             raise InputError(f"{path}: {describe_values(grey, white)}")
         threshold = 0
     elif threshold >= full and grey.dtype.kind == "u":
         raise InputError(f"{path}: no value above --threshold {threshold:g}; pass 0 to {full - 1}")
-    is_foreground = grey > threshold
-    if not is_foreground.any():
+    mask = above(grey, threshold)
+    if not mask.any():
         check_palette(data, path, page)
-    mask = (is_foreground != reading.invert).view(np.uint8) * np.uint8(255)
+    if reading.invert:
+        mask = ~mask
     if ignored is not None:
         mask[ignored] = IGNORED_GREY
     return mask[..., None]
+
+
+def above(grey, threshold):
+    """255 where a value is above a threshold, else 0: uint8 (H, W)."""
+    if grey.dtype in (np.uint8, np.uint16):  # half of NumPy's time
+        return cv2.inRange(grey, math.floor(threshold) + 1, np.iinfo(grey.dtype).max)
+    return (grey > threshold).view(np.uint8) * np.uint8(255)
 
 
 def check_palette(data, path, page):

@@ -216,7 +216,7 @@ def exif_orientation(data):
     """How an encoded image is to be turned, 1 (as it is) to 8."""
     with contextlib.suppress(*IMAGE_ERRORS):
         if data.startswith(TIFF):
-            return first_of(next(tif.tiff_pages(io.BytesIO(data))), tif.ORIENTATION, 1)
+            return tif.orientation(data)
         has_exif = b"exif" in (data[:4096] + data[-4096:]).lower()
         if data.startswith((JPEG, PNG, b"RIFF")) and has_exif:
             with Image.open(io.BytesIO(data)) as image:

@@ -44,6 +44,16 @@ def find_pages(pages):
     return [page for page, kind in enumerate(kinds) if not kind & (REDUCED | IS_MASK)]
 
 
+def orientation(data):
+    """How a tif's first page is to be turned, 1 (as it is) to 8; raises TIFF_ERRORS."""
+    order = "little" if data.startswith(b"I") else "big"
+    first = int.from_bytes(data[4:8], order)
+    upright = [(n).to_bytes(size, order) for n, size in ((ORIENTATION, 2), (3, 2), (1, 4), (1, 2))]
+    if b"".join(upright) in data[first : first + 1000]:  # what nearly all have, found in no time
+        return 1
+    return first_of(next(tiff_pages(io.BytesIO(data))), ORIENTATION, 1)
+
+
 def read_tags(data, path, page):
     """The tags of a tif's page; raises InputError for one that is damaged, and without a page for
     one of several.
