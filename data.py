@@ -172,21 +172,7 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     else:
         rows, path = tables.table_rows(table), "table"
     pairs = tables.row_frames(rows, "train", path)
-    return endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
-
-
-def endless_batches(pairs, batch_size, image_size, rng):
-    """What keras_generator yields of some frames."""
-    form = forms.Form(image_size, channels=3, reading=readings.FULL)
-    while True:
-        images, masks = [], []
-        for frame in (pairs[row] for row in rng.integers(0, len(pairs), batch_size)):
-            size, image = forms.decode(frame.image, False, frame.image.read(), form)
-            mask_size, mask = forms.decode(frame.mask, True, frame.mask.read(), form)
-            frames.check_sizes(frame, size, mask_size)
-            images.append(image)
-            masks.append(mask)
-        yield tuple(np.concatenate(part).astype(np.float32) / 255 for part in (images, masks))
+    return forms.endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
 
 
 def check_options(options):

@@ -8,9 +8,9 @@ import numpy as np
 
 from unet.data.classes import decode_classes, resize_classes
 from unet.data.frames import check_sizes
-from unet.data.masks import UnitedMask, decode_mask, decode_united
+from unet.data.masks import UnitedMask, decode_mask, decode_united, find_kind
 from unet.data.pixels import NeedsLevels, decode_image, resize
-from unet.data.reading import IGNORED_GREY, PLAIN, Reading
+from unet.data.reading import FULL, IGNORED_GREY, PLAIN, Reading
 from unet.errors import InputError, error_text
 
 
@@ -113,3 +113,18 @@ def cut_tiles(pixels, tile_size):
     missing = [max(tile - length, 0) for tile, length in zip(tile_size, pixels.shape)]
     pixels = np.pad(pixels, [*((0, n) for n in missing), (0, 0)], mode="symmetric")
     return np.stack([pixels[y : y + tile_size[0], x : x + tile_size[1]] for y, x in places])
+
+
+def endless_batches(frames, batch_size, image_size, rng):
+    """Yield what data.keras_generator does, of random frames."""
+    reading = find_kind([frame.mask for frame in frames], FULL)
+    form = Form(image_size, channels=3, reading=reading)
+    while True:
+        images, masks = [], []
+        for frame in (frames[row] for row in rng.integers(0, len(frames), batch_size)):
+            size, image = decode(frame.image, False, frame.image.read(), form)
+            mask_size, mask = decode(frame.mask, True, frame.mask.read(), form)
+            check_sizes(frame, size, mask_size)
+            images.append(image)
+            masks.append(mask)
+        yield tuple(np.concatenate(part).astype(np.float32) / 255 for part in (images, masks))
