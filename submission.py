@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model import build_unet
-from unet.data.run_length import run_length_dec, run_length_enc
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -23,13 +22,14 @@ from unet.options import (
     run_option,
 )
 from unet.prediction.run_length import TruthError, image_dice, read_truth
+from unet.reading.run_length import run_length_dec, run_length_enc
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
-pixels = lazy("unet.data.pixels")
+pixels = lazy("unet.reading.pixels")
 submit = lazy("unet.prediction.submit")
 
 __all__ = ["run_length_dec", "run_length_enc", "submission"]

@@ -27,7 +27,7 @@ from unet.options import (
 keras = lazy("keras")
 runs = lazy("unet.runs")
 weights = lazy("unet.weights")
-pixels = lazy("unet.data.pixels")
+pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
 scale = lazy("unet.data.scale")
 batches = lazy("unet.data.batches")

@@ -23,13 +23,13 @@ from benchmarks import scenes
 from benchmarks.measure import head
 from model import load_run
 from unet.data.augment import crop_middle
-from unet.data.pixels import write_image
 from unet.errors import InputError, one_line_errors
 from unet.jobs import JOBS, MODERN
 from unet.machine.disk import replace_file
 from unet.options import option, parse_options
 from unet.pictures.panels import as_rgb, draw, draw_outlines
 from unet.prediction.scoring import PreparedImages, score
+from unet.reading.pixels import write_image
 
 FOLDER = Path(__file__).resolve().parent
 

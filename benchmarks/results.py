@@ -16,15 +16,15 @@ import numpy as np
 from benchmarks.measure import read_numbers
 from model import load_run
 from unet.data.arrays import load_arrays
-from unet.data.masks import decode_mask
-from unet.data.pixels import resize
-from unet.data.reading import Reading
 from unet.errors import InputError, one_line_errors
 from unet.jobs.settings import THRESHOLD
 from unet.options import job_option, option, parse_options
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import THRESHOLDS, HeldOut
 from unet.prediction.scoring import measure_held_out
+from unet.reading.masks import decode_mask
+from unet.reading.pixels import resize
+from unet.reading.values import Reading
 from unet.runs import Decision, read_record
 
 

@@ -42,10 +42,12 @@ if __name__ == "__main__":
 
 import atheris
 
-with atheris.instrument_imports(include=["unet.data", "unet.runs", "unet.prediction"]):
+with atheris.instrument_imports(
+    include=["unet.data", "unet.reading", "unet.runs", "unet.prediction"]
+):
     from unet import runs
-    from unet.data import files, masks, pixels, run_length, tables
-    from unet.data.reading import FULL, PLAIN, Reading
+    from unet.reading import files, masks, pixels, run_length, tables
+    from unet.reading.values import FULL, PLAIN, Reading
     from unet.machine import disk
     from unet.prediction.run_length import read_truth
 

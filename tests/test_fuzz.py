@@ -17,7 +17,7 @@ def test_a_reader_is_fuzzed(place, target):
 
 
 def test_an_input_that_is_not_answered_ends_it(place):
-    part = "unet/data/run_length.py"
+    part = "unet/reading/run_length.py"
     source = (ROOT / part).read_text()
     broken = source.replace("edges[1::2] -= edges[::2]", "pass")
     assert broken != source

@@ -27,9 +27,9 @@ from conftest import (
 import submission
 from submission import run_length_enc
 from unet.data.arrays import load_arrays
-from unet.data.run_length import run_length_dec
 from unet.jobs import JOBS
 from unet.options import make_parser, parse_options
+from unet.reading.run_length import run_length_dec
 
 SCRIPTS = ("data.py", "train.py", "test.py", "submission.py", "model.py")
 

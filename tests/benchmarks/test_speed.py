@@ -12,8 +12,8 @@ from conftest import ROOT, run_well, slow
 from benchmarks import plain
 from model import build_unet
 from submission import run_length_enc
-from unet.data.pixels import resize
 from unet.jobs import JOBS
+from unet.reading.pixels import resize
 
 needed = all(find_spec(name) for name in ("torch", "skimage"))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from unet.data.augment import border_weights, sample_window
-from unet.data.reading import IGNORED, IGNORED_GREY
 from unet.jobs.settings import SYMMETRIES, Augmentation
+from unet.reading.values import IGNORED, IGNORED_GREY
 
 
 def direct_border_weights(mask, w0=10.0, sigma=5.0):

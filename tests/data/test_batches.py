@@ -12,13 +12,13 @@ import data
 from unet.data.arrays import load_arrays
 from unet.data.augment import border_weights
 from unet.data.batches import Batches, BorderWeights, make_batches
-from unet.data.classes import number_classes
-from unet.data.reading import IGNORED, IGNORED_GREY, Reading
 from unet.data.scale import find_scale, mean_and_std, standardize
 from unet.data.split import fold_rows, split_rows
 from unet.jobs import JOBS
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import Devices
+from unet.reading.classes import number_classes
+from unet.reading.values import IGNORED, IGNORED_GREY, Reading
 
 RECIPE = JOBS["nerve"].recipe
 WEIGHTED = JOBS["membrane"].recipe

@@ -12,11 +12,11 @@ from data import Options, create_data, prepare
 from unet.data import copies, survey
 from unet.data.alignment import find_alignment
 from unet.data.arrays import Arrays, load_arrays
-from unet.data.classes import number_classes
 from unet.data.copies import Pair, agreement, join_subjects
-from unet.data.reading import Reading
 from unet.data.survey import WARNING, lines, read_report
 from unet.errors import InputError
+from unet.reading.classes import number_classes
+from unet.reading.values import Reading
 
 
 def arrays_of(images, masks, subjects=None, splits=None, classes=(), ignore=()):

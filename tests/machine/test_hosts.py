@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
-from unet.data.reading import IGNORED_GREY, Reading, reading_text
+from unet.reading.values import IGNORED_GREY, Reading, reading_text
 from unet.training.checkpoint import read_progress
 
 jax_only = pytest.mark.skipif(not find_spec("jax"), reason="not installed")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from conftest import make_record, page_data
 
-from unet.data.classes import number_classes
 from unet.pictures.gallery import (
     COLORS,
     GAP,
@@ -24,6 +23,7 @@ from unet.pictures.panels import draw_error, draw_truth
 from unet.prediction.report import describe, summarize
 from unet.prediction.scores import THRESHOLDS, HeldOut, count_pixels
 from unet.prediction.scoring import Result
+from unet.reading.classes import number_classes
 from unet.runs import Decision
 
 ABOUT = {

@@ -6,8 +6,6 @@ import pytest
 
 from data import Options, prepare
 from unet.data.arrays import Arrays, load_arrays
-from unet.data.classes import number_classes
-from unet.data.reading import Reading
 from unet.data.survey import read_report
 from unet.pictures.sheet import (
     CAPTION_FONT,
@@ -19,6 +17,8 @@ from unet.pictures.sheet import (
     shorten,
     write_sheet,
 )
+from unet.reading.classes import number_classes
+from unet.reading.values import Reading
 
 YELLOW = (255, 190, 0)
 

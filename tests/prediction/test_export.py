@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT, refusal, run_well, slow
 
 from model import get_unet, load_run
-from unet.data.pixels import resize, scale_levels
 from unet.errors import InputError
 from unet.machine.disk import replace_folder
 from unet.prediction import export, segment
@@ -21,6 +20,7 @@ from unet.prediction.export import SAVED, check_target, export_run, exportable
 from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
 from unet.prediction.scoring import FolderImages
+from unet.reading.pixels import resize, scale_levels
 from unet.runs import Decision, Record
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from submission import run_length_enc
-from unet.data.run_length import run_length_dec
 from unet.prediction.run_length import image_dice
+from unet.reading.run_length import run_length_dec
 
 
 def test_pixels_are_numbered_from_1_down_the_columns():

@@ -13,12 +13,12 @@ from conftest import draw_pair, make_nerve
 import data
 import train
 from unet.data.arrays import Arrays, load_arrays
-from unet.data.classes import number_classes
-from unet.data.pixels import write_image
-from unet.data.reading import Reading
 from unet.errors import InputError
 from unet.options import check_tensorboard
 from unet.pictures.curves import draw_filmstrip
+from unet.reading.classes import number_classes
+from unet.reading.pixels import write_image
+from unet.reading.values import Reading
 from unet.runs import Paths
 from unet.training.callbacks import RunFiles
 from unet.training.lines import ProgressLines, duration

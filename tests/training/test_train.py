@@ -14,8 +14,6 @@ import train
 from model import build_unet, load_run
 from train import Options
 from unet.data.arrays import load_arrays
-from unet.data.classes import classes_text, number_classes
-from unet.data.reading import IGNORED, IGNORED_GREY, Reading, reading_text
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.settings import Augmentation
@@ -23,6 +21,8 @@ from unet.losses import LOSSES
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.scoring import PreparedImages, measure_held_out, score
+from unet.reading.classes import classes_text, number_classes
+from unet.reading.values import IGNORED, IGNORED_GREY, Reading, reading_text
 from unet.runs import Decision, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress

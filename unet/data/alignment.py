@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from unet.data.copies import shrink_factor, shrink_grey
-from unet.data.reading import IGNORED
 from unet.machine.terminal import map_in_threads
+from unet.reading.values import IGNORED
 
 MOST_ROWS, LEAST_ROWS = 200, 12  # that are looked at, evenly spread; fewer say nothing
 LEAST_SIDE = 16  # pixels, of a shrunk image

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from unet import LARGEST_IMAGE
-from unet.data.classes import find_classes
-from unet.data.reading import IGNORED, IGNORED_GREY, PLAIN, Reading, class_numbers, read_reading
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
 from unet.machine.disk import read_csv
+from unet.reading.classes import find_classes
+from unet.reading.values import IGNORED, IGNORED_GREY, PLAIN, Reading, class_numbers, read_reading
 from unet.runs import Paths, command
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"

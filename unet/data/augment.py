@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from unet.data.reading import IGNORED_GREY
 from unet.jobs.settings import SYMMETRIES
+from unet.reading.values import IGNORED_GREY
 
 GRID = 3  # the paper's coarse grid of displacement vectors is 3x3
 

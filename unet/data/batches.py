@@ -7,11 +7,11 @@ import keras
 import numpy as np
 
 from unet.data.augment import border_weights, crop_middle, sample_window
-from unet.data.reading import IGNORED
 from unet.data.scale import find_scale, standardize
 from unet.errors import InputError
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE
+from unet.reading.values import IGNORED
 
 NUM_THREADS = 2  # that make the next batches during a step; see Batches
 WEIGHT_BYTES = 2**29  # of border weight maps that are kept

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unet.data.classes import decode_classes, resize_classes
-from unet.data.frames import check_sizes
-from unet.data.masks import UnitedMask, decode_mask, decode_united, find_kind
-from unet.data.pixels import NeedsLevels, decode_image, resize
-from unet.data.reading import FULL, IGNORED_GREY, PLAIN, Reading
 from unet.errors import InputError, error_text
+from unet.reading.classes import decode_classes, resize_classes
+from unet.reading.frames import check_sizes
+from unet.reading.masks import UnitedMask, decode_mask, decode_united, find_kind
+from unet.reading.pixels import NeedsLevels, decode_image, resize
+from unet.reading.values import FULL, IGNORED_GREY, PLAIN, Reading
 
 
 @dataclass(frozen=True)

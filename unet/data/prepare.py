@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unet.data.arrays import FILES, FILES_HEADER, IMAGES, MASKS, TEST_IDS, TEST_IMAGES, split_test
-from unet.data.classes import CLASSES, classes_text, number_classes, read_classes
-from unet.data.files import ImageFile
 from unet.data.form import Form, decode, tile_places, why_bad
-from unet.data.frames import Frame, check_sizes
-from unet.data.levels import find_levels
-from unet.data.masks import UnitedMask, find_kind
-from unet.data.pixels import NeedsLevels, exif_orientation, read_size, write_image
-from unet.data.reading import READING, reading_text
 from unet.data.shapes import check_shape_size, draw_shapes
 from unet.data.survey import REPORT, write_report
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import create_array, csv_text, lock, replace_file
 from unet.machine.terminal import map_in_threads, quiet, with_progress
+from unet.reading.classes import CLASSES, classes_text, number_classes, read_classes
+from unet.reading.files import ImageFile
+from unet.reading.frames import Frame, check_sizes
+from unet.reading.levels import find_levels
+from unet.reading.masks import UnitedMask, find_kind
+from unet.reading.pixels import NeedsLevels, exif_orientation, read_size, write_image
+from unet.reading.values import READING, reading_text
 from unet.runs import Paths
 
 ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size is known

@@ -9,7 +9,7 @@ from unet.lazy import lazy
 
 cv2 = lazy("cv2")
 np = lazy("numpy")
-pixels = lazy("unet.data.pixels")
+pixels = lazy("unet.reading.pixels")
 
 LEAST, MOST = 15, 39  # pixels: radius of a circle, side of a rectangle
 SHAPES, FILLS, PLACEMENTS = (

@@ -261,6 +261,8 @@ def _foreground(facts):
         line += f"; {facts.num_empty} of {facts.num_images} masks are empty"
     if facts.num_full:
         line += f"; {facts.num_full} all foreground"
+    if facts.num_full == facts.num_images:
+        line = f"{WARNING}all masks are full: no background in any of the {facts.num_full}"
     yield line
 
 
@@ -273,7 +275,7 @@ def _inversion(facts):
     if facts.is_mostly_foreground:
         yield (
             "the masks are mostly foreground, also along the border: right for cells with dark "
-            "membranes, inverted if objects lie on a background"
+            "membranes; where objects lie on a background, pass --invert"
         )
 
 

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from unet.data.pixels import resize
 from unet.lazy import lazy
 from unet.pictures.panels import as_rgb, panel
+from unet.reading.pixels import resize
 
 figures = lazy("matplotlib.figure")  # only when curves are drawn: it delays the first step
 canvases = lazy("matplotlib.backends.backend_agg")

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from unet.data.classes import TWO_CLASSES
-from unet.data.pixels import write_image
-from unet.data.reading import IGNORED
 from unet.data.survey import WARNING
 from unet.pictures.panels import as_rgb
+from unet.reading.classes import TWO_CLASSES
+from unet.reading.pixels import write_image
+from unet.reading.values import IGNORED
 from unet.runs import Paths
 
 COLUMNS, CELLS = 4, 12

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from unet.data.pixels import write_image
 from unet.errors import InputError
 from unet.machine.disk import csv_text, write_text
 from unet.machine.terminal import with_progress
 from unet.pictures.panels import draw_pair
 from unet.prediction.report import classes_of, describe, new_page
 from unet.prediction.scoring import predict_again, score
+from unet.reading.pixels import write_image
 from unet.runs import Paths
 
 

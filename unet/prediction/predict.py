@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from unet.data.pixels import resize
 from unet.jobs.settings import SYMMETRIES
 from unet.machine.devices import ONE_DEVICE
 from unet.machine.disk import create_array, replace_file
 from unet.machine.terminal import with_progress
 from unet.prediction.run import check_arrays, validation_rows
+from unet.reading.pixels import resize
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
 OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.data.classes import TWO_CLASSES, colors_of
-from unet.data.pixels import write_image
 from unet.machine.disk import csv_text, write_text
 from unet.pictures.gallery import VIEWS, new_layers, visible, write_layers, write_page
 from unet.pictures.panels import draw, draw_channels
 from unet.prediction.scores import THRESHOLDS, HeldOut, class_dice, count_pixels, mean_dice
 from unet.prediction.scoring import SCORES, score
+from unet.reading.classes import TWO_CLASSES, colors_of
+from unet.reading.pixels import write_image
 from unet.runs import Paths
 
 SEEN = "all of them seen in training, which held none out: expect less of other images"

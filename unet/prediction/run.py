@@ -5,10 +5,10 @@ from pathlib import Path
 
 import keras
 
-from unet.data.classes import SegmentClass
-from unet.data.reading import FULL, parse_reading
 from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
+from unet.reading.classes import SegmentClass
+from unet.reading.values import FULL, parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record
 from unet.weights import load_weights
 

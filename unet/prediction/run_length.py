@@ -1,8 +1,8 @@
 """The competition's score of run-length codes, by a file of true masks."""
 
-from unet.data.run_length import run_length_dec
 from unet.errors import InputError
 from unet.lazy import lazy
+from unet.reading.run_length import run_length_dec
 
 np = lazy("numpy")
 disk = lazy("unet.machine.disk")

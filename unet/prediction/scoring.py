@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.arrays import load_arrays
-from unet.data.files import describe_passed
-from unet.data.folders import read_folders
 from unet.data.form import Form, decode_truth
-from unet.data.frames import Source, check_sizes, folder_frames
-from unet.data.levels import find_levels
-from unet.data.masks import decode_mask, find_kind
-from unet.data.pixels import NeedsLevels, decode_image
-from unet.data.reading import IGNORED, class_numbers
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
 from unet.prediction.scores import HeldOut, class_dice, count_classes, count_pixels, mean_dice
+from unet.reading.files import describe_passed
+from unet.reading.folders import read_folders
+from unet.reading.frames import Source, check_sizes, folder_frames
+from unet.reading.levels import find_levels
+from unet.reading.masks import decode_mask, find_kind
+from unet.reading.pixels import NeedsLevels, decode_image
+from unet.reading.values import IGNORED, class_numbers
 from unet.runs import Paths, command
 
 SCORES = ("dice", "iou", "pixel_error")

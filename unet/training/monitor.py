@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from unet.data.augment import crop_middle, sample_window
-from unet.data.pixels import write_image
 from unet.data.scale import standardize
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
 from unet.pictures.panels import show
+from unet.reading.pixels import write_image
 from unet.runs import Paths
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value

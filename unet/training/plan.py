@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from unet.data.reading import IGNORED
 from unet.data.survey import read_report
 from unet.errors import InputError
 from unet.jobs import RECIPES
@@ -21,6 +20,7 @@ from unet.jobs.settings import FITTING_LOSSES, SYMMETRIES
 from unet.losses import LOSSES
 from unet.machine.precision import find_precision
 from unet.options import flag
+from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from unet.data.pixels import decode_pixels, palette_numbers
-from unet.data.reading import IGNORED, IGNORED_GREY, PLAIN
 from unet.errors import InputError
+from unet.reading.pixels import decode_pixels, palette_numbers
+from unet.reading.values import IGNORED, IGNORED_GREY, PLAIN
 
 MOST_OVERLAP = 0.05  # of the smaller mask: objects touch, annotators agree
 MOST_OBJECTS = 64  # whole numbers up to this are taken for numbers, not for soft edges
@@ -220,7 +220,8 @@ def describe_values(grey, white):
         return f"{text}; pass --threshold {most / 2:g} to binarise it"
     small = values[values <= MOST_OBJECTS]
     if len(small) > 1 and most == 255 and len(small) == len(values) - 1:
-        return f"{text} and some below; if 255 is what does not count, pass --ignore 255"
+        numbers = f", and --classes {int(small[-1]) + 1} for the rest" if small[-1] > 1 else ""
+        return f"{text}; if 255 is what does not count, pass --ignore 255{numbers}"
     if most <= MOST_OBJECTS or (full > 255 and len(values) == most - least + 1):
         if len(values) == 2:
             return (

@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from unet.data import tif
 from unet.errors import InputError
 from unet.machine.disk import size_text
+from unet.reading import tif
 
 # What OpenCV, Pillow and NumPy read here; the content decides, not the ending.
 IMAGE_SUFFIXES = (

@@ -4,11 +4,11 @@ import contextlib
 import os
 import re
 
-from unet.data.files import list_images, list_pages, natural_key
-from unet.data.frames import Frame, without_masks
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
+from unet.reading.files import list_images, list_pages, natural_key
+from unet.reading.frames import Frame, without_masks
 
 # Where Kaggle puts images, masks and test images: folder, and pattern of the name with the id.
 LAYOUTS = {

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from unet import LARGEST_IMAGE
-from unet.data import tif
-from unet.data.files import CONVERT, IMAGE_ERRORS, NPY, npy_images
-from unet.data.reading import PLAIN
-from unet.data.tif import TIFF, first_of
 from unet.errors import InputError
 from unet.machine.disk import replace_file
+from unet.reading import tif
+from unet.reading.files import CONVERT, IMAGE_ERRORS, NPY, npy_images
+from unet.reading.tif import TIFF, first_of
+from unet.reading.values import PLAIN
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
 Image.MAX_IMAGE_PIXELS = LARGEST_IMAGE  # the same limit as OpenCV's

@@ -13,8 +13,8 @@ from PIL import Image
 
 from data import Options, prepare
 from unet.data.arrays import load_arrays
-from unet.data.pairing import pair_names
 from unet.errors import InputError
+from unet.reading.pairing import pair_names
 
 SIZE = (64, 96)
 

@@ -4,7 +4,9 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from unet.data.annotations import (
+from unet.errors import InputError
+from unet.jobs import JOBS
+from unet.reading.annotations import (
     RunLengthMask,
     coco_labels,
     labelme_labels,
@@ -12,14 +14,12 @@ from unet.data.annotations import (
     read_coco,
     read_run_lengths,
 )
-from unet.data.classes import SegmentClass
-from unet.data.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
-from unet.data.frames import Found, add_frames, check_twins
-from unet.data.masks import UnitedMask
-from unet.data.pairing import IN_FOLDERS, is_mask_name, pair_names
-from unet.data.pixels import read_size
-from unet.errors import InputError
-from unet.jobs import JOBS
+from unet.reading.classes import SegmentClass
+from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
+from unet.reading.frames import Found, add_frames, check_twins
+from unet.reading.masks import UnitedMask
+from unet.reading.pairing import IN_FOLDERS, is_mask_name, pair_names
+from unet.reading.pixels import read_size
 
 
 def read_folders(source, job, classes=()):

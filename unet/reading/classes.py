@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unet.data.masks import find_ignored
-from unet.data.pixels import JPEG, decode_pixels, palette_numbers
-from unet.data.reading import IGNORED
 from unet.errors import InputError
 from unet.jobs.settings import MOST_CLASSES
 from unet.machine.disk import csv_text, read_csv
+from unet.reading.masks import find_ignored
+from unet.reading.pixels import JPEG, decode_pixels, palette_numbers
+from unet.reading.values import IGNORED
 from unet.runs import Paths
 
 CLASSES = "classes.csv"  # in output/NAME, where there are more than two

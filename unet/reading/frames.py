@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass, field, replace
 
-from unet.data.files import ImageFile, list_files, list_pages, natural_key
-from unet.data.pairing import SPLITS, folder_of, split_of
 from unet.errors import InputError
+from unet.reading.files import ImageFile, list_files, list_pages, natural_key
+from unet.reading.pairing import SPLITS, folder_of, split_of
 
 
 @dataclass(frozen=True, slots=True)

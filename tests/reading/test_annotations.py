@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from unet.data import annotations
-from unet.data.annotations import (
+from unet.errors import InputError
+from unet.reading import annotations
+from unet.reading.annotations import (
     LARGEST_JSON,
     RunLengthMask,
     coco_labels,
@@ -18,8 +19,7 @@ from unet.data.annotations import (
     read_coco,
     read_run_lengths,
 )
-from unet.data.files import ImageFile
-from unet.errors import InputError
+from unet.reading.files import ImageFile
 
 SQUARE = [[5, 5], [14, 5], [14, 24], [5, 24]]  # pixels 5..14 by 5..24: 10 x 20
 FLAT = [5, 5, 14, 5, 14, 24, 5, 24]

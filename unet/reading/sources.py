@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 
-from unet.data.files import describe_passed
-from unet.data.folders import read_folders
-from unet.data.frames import Found, folder_frames, with_subjects
-from unet.data.raw import read_raw
-from unet.data.tables import read_tables
 from unet.errors import InputError
+from unet.reading.files import describe_passed
+from unet.reading.folders import read_folders
+from unet.reading.frames import Found, folder_frames, with_subjects
+from unet.reading.raw import read_raw
+from unet.reading.tables import read_tables
 
 
 def read_frames(job, source, classes=()):

@@ -4,13 +4,13 @@ import os
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
-from unet.data.annotations import is_run_length_table
-from unet.data.files import ImageFile, list_images
-from unet.data.folders import order_text, run_length_masks
-from unet.data.frames import Found, Source, add_frames, page_frames, with_subjects
-from unet.data.masks import UnitedMask
 from unet.errors import InputError
 from unet.machine.disk import read_csv
+from unet.reading.annotations import is_run_length_table
+from unet.reading.files import ImageFile, list_images
+from unet.reading.folders import order_text, run_length_masks
+from unet.reading.frames import Found, Source, add_frames, page_frames, with_subjects
+from unet.reading.masks import UnitedMask
 
 MISSING = ("", "nan", "none", "na", "null")  # cells that name nothing
 

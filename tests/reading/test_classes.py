@@ -16,7 +16,13 @@ import train
 from model import load_run
 from unet.data.arrays import load_arrays
 from unet.data.augment import sample_window
-from unet.data.classes import (
+from unet.errors import InputError
+from unet.jobs.settings import Augmentation
+from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
+from unet.prediction.predict import predict_file
+from unet.prediction.scores import class_dice, count_classes, mean_dice
+from unet.prediction.scoring import PreparedImages
+from unet.reading.classes import (
     classes_text,
     decode_classes,
     find_classes,
@@ -24,12 +30,6 @@ from unet.data.classes import (
     read_classes,
     resize_classes,
 )
-from unet.errors import InputError
-from unet.jobs.settings import Augmentation
-from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
-from unet.prediction.predict import predict_file
-from unet.prediction.scores import class_dice, count_classes, mean_dice
-from unet.prediction.scoring import PreparedImages
 from unet.runs import Decision, read_record
 from unet.training.plan import choose_job
 

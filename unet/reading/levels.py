@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from unet.data.pixels import decode_pixels
 from unet.errors import InputError
 from unet.machine.terminal import map_in_threads, quiet, with_progress
+from unet.reading.pixels import decode_pixels
 
 MOST_BELOW = 0.999  # of all pixels: what lies above may be a few broken ones
 DARK = 16  # times darker than white: not one in 16 of the grey levels is left

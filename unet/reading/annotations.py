@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from unet import LARGEST_IMAGE
-from unet.data.run_length import run_length_dec
 from unet.errors import InputError
 from unet.machine.disk import read_csv, size_text
+from unet.reading.run_length import run_length_dec
 
 LARGEST_JSON = 2**29  # bytes; the largest of COCO's own has 470 MB
 LONGEST_SIDE = 2**20  # pixels; OpenCV reads no longer ones, and walks outlines row by row

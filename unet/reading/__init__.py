@@ -1,0 +1,1 @@
+"""From a person's files to pixels, and which image belongs to which mask."""
