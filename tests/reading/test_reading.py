@@ -117,7 +117,7 @@ def names(*texts):
 
 
 def test_where_two_rules_fit_both_are_shown():
-    images, masks = names("1", "2"), names("1_a", "1_b", "2_a", "2_b")
+    images, masks = names("1", "2"), names("1_a", "1_b", "2_a", "2_b", "9_c")
     with pytest.raises(
         InputError, match=r"two rules .*: \* / \*_[ab], and \* / \*_[ab]; .* --table FILE"
     ):
@@ -188,7 +188,7 @@ def test_a_subject_is_what_a_pattern_finds(place):
     write_pairs(image="case_{}_a.png", mask="case_{}_a.png")
     arrays = read(subject=r"case_[01]|case_.")
     assert [row["subject"] for row in arrays.files] == [f"case_{n}" for n in range(4)]
-    assert "is not in case_2_a" in refused(subject=r"case_([01])")
+    assert "finds nothing in case_2_a" in refused(subject=r"case_([01])")
     assert "not a pattern" in refused(subject="(")
 
 
@@ -252,6 +252,73 @@ def test_a_size_of_its_own_is_named_with_the_way_to_leave_it_out(place):
     assert len(read(skip_bad=True).files) == 3
 
 
+def test_a_rule_that_pairs_all_comes_before_one_that_leaves_some_out():
+    images, masks = names("95", "99", "100"), names("gt095", "gt099", "gt100")
+    pairs = pair_names(images, masks, missing=True, unused=True)
+    assert pairs.masks == {"95": ("gt095",), "99": ("gt099",), "100": ("gt100",)}
+
+
+def test_parts_of_classes_are_numbers_or_refused(place):
+    """The masks of one image, two objects of classes 1 and 2, united by --classes."""
+    for number in range(3):
+        write(f"images/{number}.png", scene(number)[0])
+        for part in (1, 2):
+            write(f"masks/{number}_{part}.png", labels_of(number) * (labels_of(number) == part))
+    expected = [labels_of(number) * (labels_of(number) < 3) for number in range(3)]
+    np.testing.assert_array_equal(read(classes=3).masks[..., 0], expected)
+    for path in Path("masks").iterdir():
+        write(path, cv2.imread(str(path), 0) * 127)
+    assert "expected class numbers 0 to 2" in refused(classes=3)
+
+
+def test_links_to_folders_are_followed_and_circles_left(place):
+    scenes = write_pairs()
+    for kind in ("images", "masks"):
+        Path(kind).rename(f"real_{kind}")
+        Path(kind).mkdir()
+        Path(kind, "p").symlink_to(f"../real_{kind}", target_is_directory=True)
+        Path(f"real_{kind}", "back").symlink_to(f"../{kind}", target_is_directory=True)
+    check(read(), scenes)
+
+
+def test_single_files_and_patterns_in_folders_with_brackets(place):
+    pairs = [scene(number) for number in range(4)]
+    for column, name in enumerate(("stack", "labels")):
+        write(f"{name}.tif", np.stack([pair[column] for pair in pairs]), photometric="minisblack")
+    check(read(images="stack.tif", masks="labels.tif"), pairs)
+    scenes = write_pairs()
+    Path("set [1]").mkdir()
+    for kind in ("images", "masks"):
+        Path(kind).rename(f"set [1]/{kind}")
+    check(read(images="set [1]/images/*.png", masks="set [1]/masks/*.png"), scenes)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("d/t_*.png", "d/*_anno.png"), ("d/*.png", "d/*_anno.png"), ("d", "d/*_a*")],
+)
+def test_a_pattern_of_images_may_find_masks_too(images, masks, place):
+    scenes = [scene(number) for number in range(3)]
+    for number, (image, mask) in enumerate(scenes):
+        write(f"d/t_{number}.png", image)
+        write(f"d/t_{number}_anno.png", mask)
+    check(read(images=images, masks=masks), scenes)
+
+
+def test_photos_and_masks_of_one_name_in_one_folder(place):
+    scenes = [scene(number) for number in range(3)]
+    for number, (image, mask) in enumerate(scenes):
+        write(f"d/{number}.jpg", image)
+        write(f"d/{number}.png", mask)
+    check(read(images="d", masks="d"), scenes, images=False)
+
+
+def test_an_image_in_both_shares_is_refused(place):
+    write_pairs()
+    message = refused(validation_images="images/[01].png", validation_masks="masks/[01].png")
+    assert "images/0.png: is among the training images, too" in message
+
+
 # ---- tables
 
 
@@ -289,6 +356,22 @@ def test_a_table_names_subjects_and_lines_without_a_mask(place):
         assert len(read(**table, skip_bad=True).files) == 3
     Path("t.csv").write_text("image,mask\n/etc/passwd,masks/0.png\n")
     assert "/etc/passwd: is absolute" in refused(**table)
+
+
+def test_a_table_says_the_split_and_tells_files_apart(place):
+    scenes = write_pairs()
+    lines = ["image,mask,split", *(f"images/{n}.png,masks/{n}.png,{s}" for n, s in SPLIT)]
+    Path("t.csv").write_text("\n".join(lines))
+    table = dict(images=None, masks=None, table="t.csv")
+    arrays = read(**table)
+    assert [row["split"] for row in arrays.files] == ["train", "train", "validation"]
+    check(arrays, scenes[:3])
+    write("images/0.bmp", scenes[0][0])
+    Path("t.csv").write_text("image,mask\nimages/0.png,masks/0.png\nimages/0.bmp,masks/1.png\n")
+    assert "two files of one name" in refused(**table)
+
+
+SPLIT = list(enumerate(("train", "Training", "val", "test")))
 
 
 # ---- kinds of files
@@ -371,7 +454,37 @@ def test_a_smaller_copy_of_an_image_is_no_page_of_its_own(place):
     check(read(), scenes)
 
 
+def test_a_smaller_copy_may_come_first(place):
+    scenes = [scene(number) for number in range(2)]
+    for number, pair in enumerate(scenes):
+        for kind, pixels in zip(("images", "masks"), pair):
+            Path(kind).mkdir(exist_ok=True)
+            with tifffile.TiffWriter(f"{kind}/{number}.tif") as tif:
+                tif.write(pixels[::4, ::4], subfiletype=1)
+                tif.write(pixels)
+    check(read(), scenes)
+
+
+def test_images_without_a_page_of_their_own_are_not_dropped_silently(place):
+    stack = np.stack([scene(number)[0] for number in range(6)])
+    write("images/v.tif", stack, photometric="minisblack", truncate=True)
+    write("masks/v.tif", scene()[1])
+    assert "images/v.tif: says that it has 6 images, of which 1 have a page" in refused()
+
+
 # ---- EXIF
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiled_tifs_are_turned_pixel_by_pixel(orientation, place):
+    for number in range(2):
+        for kind, pixels in zip(("images", "masks"), scene(number)):
+            tags = [(274, "H", 1, orientation, True)]
+            write(f"{kind}/{number}.tif", pixels, tile=(32, 32), extratags=tags)
+    arrays = read(image_size=(0, 0))
+    with Image.open("images/1.tif") as image:  # Pillow turns tifs when it loads them
+        expected = np.array(image)
+    np.testing.assert_array_equal(arrays.images[1][..., 0], expected)
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -450,6 +563,20 @@ def test_values_that_do_not_go_together_are_refused(place):
     for path in Path("images").glob("*.png"):
         path.unlink()
     assert "images/0.tif: has pixels that are no number" in refused()
+
+
+@pytest.mark.parametrize("hole", [-9999, -3.4e38])
+def test_a_value_for_no_data_takes_no_grey_levels(hole, place, capsys):
+    def punch(image):
+        image = image.astype(np.float32)
+        image[:, :5] = hole
+        return image
+
+    write_pairs(punch, image="{}.tif")
+    arrays = read()
+    assert (arrays.reading.black_level, arrays.reading.white_level) == (0, 179)
+    assert not arrays.images[0][:, :5].any()
+    assert "far from all others, is taken for no data" in capsys.readouterr().out
 
 
 # ---- bands and tags of tif
@@ -614,6 +741,33 @@ def test_a_palette_of_black_is_not_an_empty_mask(place):
     assert "masks/0.png: mask is black, but has numbers up to 1 in its palette" in refused()
 
 
+def test_alpha_of_0_everywhere_says_nothing(place):
+    scenes = write_pairs(make_mask=lambda mask: rgba(np.dstack([mask] * 3), 0 * mask))
+    check(read(), scenes)
+
+
+def test_an_opaque_black_mask_among_masks_in_alpha_is_asked_about(place):
+    black = np.zeros((*SIZE, 3), np.uint8)
+    write_pairs(make_mask=lambda mask: rgba(black, mask))
+    write("masks/2.png", rgba(black, np.full(SIZE, 255, np.uint8)))
+    assert "masks/2.png: mask is black and nowhere transparent" in refused()
+
+
+def test_colours_with_noise_are_not_taken_for_foreground(place):
+    noise = np.random.default_rng(0).integers(0, 4, (*SIZE, 3), dtype=np.uint8)
+    scenes = write_pairs(make_mask=lambda mask: np.maximum(mask[..., None] - noise, noise))
+    assert "pass --threshold 127" in refused()
+    check(read(threshold=127.0), scenes)
+
+
+def test_a_class_a_channel_is_refused_by_name(place):
+    for number in range(3):
+        write(f"images/{number}.png", scene(number)[0])
+        write(f"masks/{number}.npy", np.eye(4, dtype=np.uint8)[labels_of(number)])
+    for options in ({}, dict(classes=4)):
+        assert "masks/0.npy: has a class in each of 4 channels (one-hot)" in refused(**options)
+
+
 # ---- class numbers
 
 VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
@@ -710,6 +864,31 @@ def test_pixels_that_do_not_count_among_classes(options, void, place):
     np.testing.assert_array_equal([arrays.numbers(row) for row in range(3)], expected)
 
 
+def test_a_number_in_a_palette_may_be_what_does_not_count(place):
+    void = np.zeros(SIZE, bool)
+    void[:, 60:63] = True
+    scenes = write_pairs()
+    for number, (_, mask) in enumerate(scenes):
+        numbers = np.where(void, 255, mask // 255).astype(np.uint8)
+        colours = [0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192]
+        write(f"masks/{number}.png", palette(numbers, colours))
+    arrays = read(threshold=0.0, ignore="255")
+    for row, (_, mask) in enumerate(scenes):
+        np.testing.assert_array_equal(arrays.numbers(row), np.where(void, 255, mask // 255))
+
+
+def test_what_is_ignored_is_no_part_of_the_advice(place):
+    """Trimaps of pets: 1 is the animal, 2 the background, 3 the border."""
+
+    def trimap(mask):
+        wider = cv2.dilate(mask, np.ones((5, 5)))
+        return np.where(mask > 0, 1, np.where(wider > 0, 3, 2)).astype(np.uint8)
+
+    write_pairs(make_mask=trimap)
+    assert "--threshold 1 to take 2 as foreground, with --invert 1" in refused(ignore="3")
+    assert "nothing below" not in refused(ignore="300")
+
+
 @pytest.mark.parametrize("text", ["x", "1,2", "-1", "256,1,1,1"])
 def test_what_is_ignored_is_a_value_or_a_colour(text, place):
     write_pairs()
@@ -754,11 +933,32 @@ def test_a_coco_file_has_masks_of_classes_by_name(place):
     assert [label.name for label in three.classes] == ["class 0", "cell", "debris"]
 
 
+def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
+    square = [10, 10, 29, 10, 29, 19, 10, 19]
+    for name in ("0", "a/0"):
+        write(f"images/{name}.png", scene()[0])
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{name}.png", "height": 64, "width": 96}
+            for n, name in enumerate(("0", "a/0"))
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [square]}],
+    }
+    Path("coco.json").write_text(json.dumps(content))
+    assert [int((mask > 0).sum()) for mask in read(masks="coco.json").masks[:]] == [0, 200]
+    content["images"] = [
+        dict(image, file_name=f"x{image['id']}.png") for image in content["images"]
+    ]
+    Path("coco.json").write_text(json.dumps(content))
+    assert "none of its images, such as x0.png, is among those" in refused(masks="coco.json")
+
+
 def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
     for number in range(3):
         write(f"images/{number}.png", scene(number)[0])
     Path("train.csv").write_text("img,rle_mask\n0.png,1 5 200 9\n1.png,\n2.png,2 3\n")
-    for job, order in (("nerve", "F"), ("car", "C")):
+    for job, order in (("nerve", "F"), ("cadastre", "F"), ("car", "C")):
         prepare(Options(job=job, images="images", masks="train.csv", image_size=SIZE, channels=1))
         first = load_arrays(job).masks[0][..., 0].ravel(order)
         assert np.flatnonzero(first).tolist() == [*range(5), *range(199, 208)]

@@ -1,7 +1,7 @@
 """One file to rows of an array: at one size, or cut into tiles."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from unet.reading.classes import decode_classes, resize_classes
 from unet.reading.frames import check_sizes
 from unet.reading.masks import UnitedMask, decode_mask, decode_united, find_kind
 from unet.reading.pixels import NeedsLevels, decode_image, resize
-from unet.reading.values import FULL, IGNORED_GREY, PLAIN, Reading
+from unet.reading.values import FULL, IGNORED, IGNORED_GREY, PLAIN, Reading
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ def decode_truth(file, data, form):
     have them.
     """
     if isinstance(file, UnitedMask):
-        return decode_united(file, data, form.reading)
+        part_form = replace(form, classes=()) if file.numbers else form
+        ignored = IGNORED if part_form.classes else IGNORED_GREY
+        return decode_united(
+            file, data, lambda part, encoded: decode_truth(part, encoded, part_form), ignored
+        )
     if form.classes:
         return decode_classes(
             data, file.path, form.classes, file.page, form.is_colored, form.reading.ignore

@@ -9,7 +9,7 @@ import numpy as np
 from unet.errors import InputError
 from unet.jobs.settings import MOST_CLASSES
 from unet.machine.disk import csv_text, read_csv
-from unet.reading.masks import find_ignored
+from unet.reading.masks import check_one_hot, find_ignored, without_alpha
 from unet.reading.pixels import JPEG, decode_pixels, palette_numbers
 from unet.reading.values import IGNORED
 from unet.runs import Paths
@@ -117,10 +117,10 @@ def read_numbers(data, path, page, count):
     if numbers is not None:
         return numbers
     pixels = decode_pixels(data, path, page)
+    check_one_hot(pixels, path)
+    pixels = without_alpha(pixels)
     if pixels.ndim == 2:
         return pixels
-    if pixels.shape[2] in (2, 4):
-        pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
     used = [n for n in range(pixels.shape[2]) if pixels[..., n].any()]
     if len(used) < 2 or (pixels == pixels[..., :1]).all():  # grey, or numbers in one colour alone
         return pixels.max(axis=2)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from unet.errors import InputError
 from unet.machine.disk import size_text
@@ -49,6 +49,7 @@ for suffix, other in {
 }.items():  # fmt: skip
     CONVERT |= dict.fromkeys(other, CONVERT[suffix])
 JUNK = ("thumbs.db", "desktop.ini")  # what systems leave in folders
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text or colour profile in a png
 warnings.filterwarnings("ignore", module=r"PIL\.")  # our own messages name the file
 LARGEST_FILE = 2**30  # bytes of an image file
 MOST_ZIPS = 3  # inside each other
@@ -126,6 +127,8 @@ def list_files(root, zips=True, others=()):
         found = list(_list_pattern(root))
     elif not os.path.exists(root):
         raise InputError(f"{root}: no such folder or zip file")
+    elif os.path.isfile(root) and ending(root) in IMAGE_SUFFIXES:
+        found = [make_file(root, "", os.path.basename(root))]
     elif root.lower().endswith(".zip"):
         found = list(_list_zip(partial(open, root, "rb"), root, ()))
     else:
@@ -184,7 +187,12 @@ def _list_folder(root, zips):
     def refuse(error):
         raise error
 
-    for parent, folders, names in os.walk(root, onerror=refuse):
+    seen = set()  # links may lead in circles
+    for parent, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        if os.path.realpath(parent) in seen:
+            folders[:] = []
+            continue
+        seen.add(os.path.realpath(parent))
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         below = Path(parent).relative_to(root)
         for name in names:
@@ -203,6 +211,9 @@ def _list_pattern(pattern):
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
+    if fixed != Path(pattern).parent and Path(pattern).parent.is_dir():  # brackets in its name
+        fixed = Path(pattern).parent
+        pattern = os.path.join(glob.escape(str(fixed)), os.path.basename(pattern))
     for path in map(Path, glob.glob(pattern, recursive=True)):
         if path.is_file():
             yield make_file(str(path), path.parent.name, path.relative_to(fixed).as_posix())
@@ -250,8 +261,10 @@ def list_pages(file):
         if isinstance(error, OSError) and error.filename:
             raise
         raise InputError(f"{file.path}: not an image, or cut short") from error
-    if len(pages) < 2:
+    if pages == [0]:
         return [file]
+    if len(pages) == 1:  # behind a smaller copy
+        return [replace(file, page=pages[0])]
     return [
         replace(file, page=page, name=f"{file.name}/{number}") for number, page in enumerate(pages)
     ]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 from unet.errors import InputError
-from unet.jobs import JOBS
 from unet.reading.annotations import (
     RunLengthMask,
     coco_labels,
@@ -21,6 +20,8 @@ from unet.reading.masks import UnitedMask
 from unet.reading.pairing import IN_FOLDERS, is_mask_name, pair_names
 from unet.reading.pixels import read_size
 
+ALONG_ROWS = ("car",)  # jobs whose run-length code numbers pixels row by row, as Carvana's does
+
 
 def read_folders(source, job, classes=()):
     """The Found of a folder of images and one of masks (which may be the same), or a file that has
@@ -30,9 +31,15 @@ def read_folders(source, job, classes=()):
     if source.validation_images:
         pair_files(found, source.images, source.masks, source, job, "train")
         ids = {frame.id for frame in found.frames}
+        paths = {os.path.abspath(frame.image.path) for frame in found.frames}
         pair_files(
             found, source.validation_images, source.validation_masks, source, job, "validation"
         )
+        for frame in found.frames:
+            if frame.split == "validation" and os.path.abspath(frame.image.path) in paths:
+                raise InputError(
+                    f"{frame.image.path}: is among the training images, too; keep the two apart"
+                )
         found.frames = [
             replace(frame, id=f"validation/{frame.id}")
             if frame.split == "validation" and frame.id in ids
@@ -77,7 +84,9 @@ def split_files(images, masks, image_files, passed):
         mask_files, others = [file for file in image_files if is_mask_name(file.name)], []
         if jsons and not mask_files:
             mask_files, passed = jsons, without(passed, jsons)
-        if not mask_files or len(mask_files) == len(image_files) and mask_files != jsons:
+        if not mask_files:
+            mask_files = by_ending(image_files)
+        if not mask_files or (len(mask_files) == len(image_files) and mask_files != jsons):
             raise InputError(
                 f"{images}: no name in it tells masks from images, such as "
                 f"{image_files[0].path}; pass two folders, or patterns such as --images "
@@ -85,11 +94,29 @@ def split_files(images, masks, image_files, passed):
             )
     elif folder_path(masks).startswith(folder_path(images)):
         passed = without(passed, others)
-    else:
-        mask_files = without(mask_files, image_files)  # which may lie below the masks' folder
+    elif without(image_files, mask_files):
+        image_files = without(image_files, mask_files)
+    else:  # all of them are below the masks' folder, too
+        mask_files = without(mask_files, image_files)
     if jsons and not mask_files:
         mask_files, others = jsons, without(others, jsons)
-    return without(image_files, mask_files), mask_files, [*passed, *others]
+    image_files = without(image_files, mask_files)
+    if not image_files or not mask_files:
+        raise InputError(
+            f"{images} and {masks} are the same files; expected images and their masks"
+        )
+    if mask_files == jsons and len(jsons) == 1 < len(image_files):
+        raise InputError(f"{jsons[0].path}: one file for all images; pass it itself as --masks")
+    return image_files, mask_files, [*passed, *others]
+
+
+def by_ending(files):
+    """The masks among files of two endings, of which jpg is that of images; [] of others."""
+    is_photo = [ending(file.path) in (".jpg", ".jpeg") for file in files]
+    photos = {file.name for file, yes in zip(files, is_photo) if yes}
+    others = [file for file, yes in zip(files, is_photo) if not yes]
+    is_paired = photos == {file.name for file in others} and len(photos) == len(others)
+    return others if is_paired else []
 
 
 def folder_path(folder):
@@ -158,7 +185,7 @@ def coco_masks(path, image_files, found):
 
 def run_length_masks(path, image_files, job, found):
     """{image name: RunLengthMask} of a table of run-length code."""
-    codes = read_run_lengths(path, JOBS[job].submission.columns_first)
+    codes = read_run_lengths(path, job not in ALONG_ROWS)
     files = {file.name: file for file in image_files}
     return {
         name: RunLengthMask(path, runs, partial(read_size, files[name]))
@@ -170,18 +197,24 @@ def by_image(named, image_files, path, found):
     """{image name: value} of what a file at `path` has for images by their name, with or without
     its folder and its ending; a Found says of how many there is no file.
     """
-    values = {}
+    whole, last = {}, {}  # by the whole path, by its last part
     for name, value in named.items():
         bare, suffix = os.path.splitext(name.replace("\\", "/"))
-        name = bare if suffix.lower() in IMAGE_SUFFIXES else bare + suffix
-        for key in {name.casefold(), name.casefold().rpartition("/")[2]}:
-            values[key] = None if key in values else value  # None: of several
+        name = (bare if suffix.lower() in IMAGE_SUFFIXES else bare + suffix).casefold()
+        whole[name] = value
+        base = name.rpartition("/")[2]
+        last[base] = None if base in last else value  # None: of several
     result = {}
     for file in image_files:
         name = file.name.casefold()
-        value = values.get(name) or values.get(name.rpartition("/")[2])
+        value = whole.get(name) or last.get(name.rpartition("/")[2])
         if value is not None:
             result[file.name] = value
+    if not result:
+        raise InputError(
+            f"{path}: none of its images, such as {next(iter(named), '(it has none)')}, is among "
+            f"those in the folder, such as {image_files[0].path}"
+        )
     if len(result) < len(named):
         found.notes.append(
             f"{path}: {len(named) - len(result)} of its images are not in the folder"
@@ -191,30 +224,35 @@ def by_image(named, image_files, path, found):
 
 def order_text(job):
     """How run-length code of a job numbers pixels, for a reader."""
-    if JOBS[job].submission.columns_first:
-        return "read down the columns, as Kaggle's mostly is"
-    return "read along the rows, as that of cars is"
+    if job in ALONG_ROWS:
+        return "read along the rows, as that of cars is"
+    return "read down the columns, as Kaggle's mostly is (along the rows with the job car)"
 
 
 def name_classes(found, labels, what):
     """{label: class number}; with more than two classes a Found's get these names."""
-    labels = [label for label in labels if label.casefold() != "background"]
+    if "__ignore__" in labels:
+        raise InputError(
+            "label __ignore__: outlines of what does not count are not read; take it out"
+        )
+    background = {label: 0 for label in labels if label.strip("_").casefold() == "background"}
+    labels = [label for label in labels if label not in background]
     if not found.classes:
         if len(labels) > 1:
             found.notes.append(
                 f"{what} {', '.join(labels[:5])}: all are foreground; --classes "
                 f"{len(labels) + 1} tells them apart"
             )
-        return {**dict.fromkeys(labels, 1), "background": 0}
+        return {**dict.fromkeys(labels, 1), **background}
     names = {label.name.casefold(): number for number, label in enumerate(found.classes)}
     if all(label.casefold() in names for label in labels):
-        return {**{label: names[label.casefold()] for label in labels}, "background": 0}
+        return {**{label: names[label.casefold()] for label in labels}, **background}
     if len(labels) + 1 != len(found.classes):
         raise InputError(
             f"{what} {', '.join(labels[:8])}: {len(labels) + 1} classes with the background, not "
             f"{len(found.classes)}; pass --classes {len(labels) + 1}, or name them with --colors"
         )
-    background, *others = found.classes
+    first, *others = found.classes
     others = (SegmentClass(label, other.color) for label, other in zip(labels, others))
-    found.classes = (background, *others)
-    return {**{label: number for number, label in enumerate(labels, 1)}, "background": 0}
+    found.classes = (first, *others)
+    return {**{label: number for number, label in enumerate(labels, 1)}, **background}

@@ -57,10 +57,10 @@ def with_subjects(frames, pattern=None):
     """
     if pattern:
         found = [re.search(pattern, frame.id) for frame in frames]
-        if None in found:
-            frame = frames[found.index(None)]
-            raise InputError(f"--subject {pattern}: is not in {frame.id}, the name of an image")
-        names = [m[1] if m.re.groups else m[0] for m in found]
+        names = [(m[1] if m.re.groups else m[0]) if m else None for m in found]
+        if not all(names):
+            frame = next(frame for frame, name in zip(frames, names) if not name)
+            raise InputError(f"--subject {pattern}: finds nothing in {frame.id}, an image's name")
     else:
         names = [
             "/".join(f for f in folder_of(frame.id).split("/") if f.casefold() not in SPLITS)
@@ -85,6 +85,7 @@ def page_frames(file, mask, split):
         raise InputError(
             f"{file.path}: has {len(images)} pages, its mask {mask.path} {len(masks)}; they must "
             "be equal"
+            + (" (channels? save them as one image, (H, W, C))" if 1 < len(images) < 5 else "")
         )
     return [Frame(f.name, f, m, split, "") for f, m in zip(images, masks)]
 

@@ -1,6 +1,7 @@
 """Which values of images of more than 8 bit become black and white."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,22 @@ from unet.reading.pixels import decode_pixels
 MOST_BELOW = 0.999  # of all pixels: what lies above may be a few broken ones
 DARK = 16  # times darker than white: not one in 16 of the grey levels is left
 LEAST_OF_UNIT = 0.25  # values up to 1 whose largest is less are no share of 1
+APART = 0.5  # of the whole range: one value that far from all others is none, but says "no data"
+EIGHT_BIT = "8 bit"
+KINDS = {"u": "whole numbers", "i": "signed values", "f": "float values"}
+
+
+class Range(NamedTuple):
+    """The values of an image: their kind (a key of KINDS, or EIGHT_BIT), the two smallest and the
+    two largest that differ, and what MOST_BELOW of its pixels do not exceed.
+    """
+
+    kind: str
+    least: float = 0
+    second_least: float = 0
+    second_most: float = 0
+    most: float = 0
+    bulk: float = 0
 
 
 def find_levels(files, reading, skip_bad=False):
@@ -18,12 +35,13 @@ def find_levels(files, reading, skip_bad=False):
     that says so.
 
     16-bit values are taken for those of a camera of the fewest bits that hold them all; others
-    from 0 to 1, or from the smallest to the largest. Raises InputError for a mixture of both.
+    from 0 to 1, or from the smallest to the largest, a single value APART from all others not
+    counted. Raises InputError for a mixture of kinds.
     """
 
     def measure(file):
         try:
-            return value_range(file)
+            return find_range(file)
         except (InputError, OSError):
             if not skip_bad:
                 raise
@@ -32,44 +50,54 @@ def find_levels(files, reading, skip_bad=False):
     files = list(files)
     ranges = map_in_threads(measure, ((file,) for file in files))
     ranges = list(quiet(with_progress(ranges, len(files), "levels")))
-    of_file = {found[0]: file for file, found in zip(files, ranges) if found}
-    ranges = [found for found in ranges if found and found[0] != EIGHT_BIT]
-    kinds = {kind for kind, *_ in ranges}
-    if EIGHT_BIT in of_file and kinds - {"u"}:
-        odd = of_file[min(kinds - {"u"})]
-        raise InputError(
-            f"{odd.path}: {KINDS[min(kinds - {'u'})]} among images of 8 bit; save all in one way, "
-            "or pass --white-level"
-        )
-    if {"u", "f"} <= kinds:
-        raise InputError(
-            f"images of {' and '.join(sorted(KINDS[kind] for kind in kinds))} among each other; "
-            "save them in one way, or pass --white-level"
-        )
-    black = min(least for _, least, _, _ in ranges)
-    white = most = max(most for _, _, most, _ in ranges)
-    bulk = max(high for *_, high in ranges)
+    check_kinds({found.kind: file for file, found in zip(files, ranges) if found})
+    ranges = [found for found in ranges if found and found.kind != EIGHT_BIT]
+    black, most, odd = limits(ranges)
+    white, kinds = most, {found.kind for found in ranges}
     if kinds == {"u"}:
         black, white = 0, max(255, 2 ** int(most).bit_length() - 1)
     elif kinds == {"f"} and black >= 0 and LEAST_OF_UNIT <= most <= 1:
         black, white = 0.0, 1.0
     elif black == white:
         white = black + 1
-    return replace(reading, black_level=black, white_level=white), describe(
-        most, white, black, bulk
-    )
+    bulk = max(found.bulk for found in ranges)
+    text = describe(most, white, black, bulk, odd)
+    return replace(reading, black_level=black, white_level=white), text
 
 
-EIGHT_BIT = "8 bit"
-KINDS = {"u": "whole numbers", "i": "signed values", "f": "float values"}
+def check_kinds(file_of):
+    """Raise InputError for kinds of numbers that do not go together; file_of: {kind: a file}."""
+    for first, second in ((EIGHT_BIT, "f"), (EIGHT_BIT, "i"), ("u", "f")):
+        if first in file_of and second in file_of:
+            raise InputError(
+                f"{file_of[second].path}: {KINDS[second]} among images of "
+                f"{KINDS.get(first, first)}; save all in one way, or pass --white-level"
+            )
 
 
-def describe(most, white, black, bulk):
+def limits(ranges):
+    """The smallest and the largest value of Ranges, and those that were not counted, for they are
+    APART from all others.
+    """
+    least, most = min(r.least for r in ranges), max(r.most for r in ranges)
+    apart, odd = APART * (most - least), []
+    next_least = min(r.second_least if r.least == least else r.least for r in ranges)
+    next_most = max(r.second_most if r.most == most else r.most for r in ranges)
+    if next_least - least > apart:
+        least, odd = next_least, [least]
+    elif most - next_most > apart:
+        most, odd = next_most, [most]
+    return least, most, odd
+
+
+def describe(most, white, black, bulk, odd):
     """What was found, for a reader."""
     text = (
         f"values of the images of more than 8 bit: the brightest is {most:g}; {black:g} becomes "
         f"black, {white:g} white"
     )
+    if odd:
+        return f"{text}; {odd[0]:g}, far from all others, is taken for no data"
     if black < bulk < black + (white - black) / DARK:
         return (
             f"{text}, but {MOST_BELOW:.1%} of each image's pixels lie below {bulk:g}: "
@@ -78,17 +106,19 @@ def describe(most, white, black, bulk):
     return f"{text} (--white-level {most:g} would use every grey level)" if most < white else text
 
 
-def value_range(file):
-    """The kind of an image's numbers, its smallest and largest, and what MOST_BELOW of its pixels
-    do not exceed. Raises InputError.
-    """
+def find_range(file):
+    """The Range of an image; raises InputError."""
     pixels = decode_pixels(file.read(), file.path, file.page)
     if pixels.dtype == np.uint8:
-        return EIGHT_BIT, 0, 255, 255
+        return Range(EIGHT_BIT)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
-    least, most = pixels.min().item(), pixels.max().item()
+    least, most = pixels.min(), pixels.max()
     if not np.isfinite([least, most]).all():
         raise InputError(f"{file.path}: has pixels that are no number (nan or inf); fill them")
     place = int(MOST_BELOW * (pixels.size - 1))
-    return pixels.dtype.kind, least, most, np.partition(pixels, place, axis=None)[place].item()
+    bulk = np.partition(pixels, place, axis=None)[place]
+    inner = pixels[(pixels > least) & (pixels < most)]
+    second_least, second_most = (inner.min(), inner.max()) if inner.size else (most, least)
+    values = (least, second_least, second_most, most, bulk)
+    return Range(pixels.dtype.kind, *(value.item() for value in values))

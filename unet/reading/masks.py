@@ -11,6 +11,8 @@ from unet.reading.pixels import decode_pixels, palette_numbers
 from unet.reading.values import IGNORED, IGNORED_GREY, PLAIN
 
 MOST_OVERLAP = 0.05  # of the smaller mask: objects touch, annotators agree
+LEAST_COLOUR = 32  # between the channels of a pixel; less is grey with noise
+MOST_COLOURS = 16  # brightnesses of a mask in colours; more are noise, as of JPEG
 MOST_OBJECTS = 64  # whole numbers up to this are taken for numbers, not for soft edges
 
 
@@ -34,19 +36,21 @@ class UnitedMask:
         return tuple(part.read() for part in self.parts)
 
 
-def decode_united(mask, data, reading):
-    """The parts of a UnitedMask as one, uint8 (H, W, 1): 0 and 255, or class numbers. Raises
-    InputError for parts that overlap: two opinions on one object, not two objects.
+def decode_united(mask, data, decode, ignored):
+    """The parts of a UnitedMask as one, uint8 (H, W, 1), as decode(part, data) has them, or with
+    their class numbers; ignored: what decode gives pixels that do not count. Raises InputError for
+    parts that overlap: two opinions on one object, not two objects.
     """
     owners, areas, result = None, [0], None
     for number, (part, encoded) in enumerate(zip(mask.parts, data), 1):
-        pixels = decode_mask(encoded, part.path, part.page, reading)
+        pixels = decode(part, encoded)
         if result is None:
             result, owners = np.zeros_like(pixels), np.zeros(pixels.shape, np.int32)
         if pixels.shape != result.shape:
             sizes = "{}x{}, {}x{}".format(*pixels.shape[:2], *result.shape[:2])
             raise InputError(f"{part.path} and {mask.path}: masks of one image, but {sizes}")
-        is_part = pixels == 255
+        is_ignored = pixels == ignored
+        is_part = (pixels > 0) & ~is_ignored
         areas.append(np.count_nonzero(is_part))
         common = np.bincount(owners[is_part], minlength=number)
         for other in range(1, number):
@@ -57,8 +61,8 @@ def decode_united(mask, data, reading):
                     "pattern such as --masks 'masks/*_a.png', or with --table FILE"
                 )
         owners[is_part] = number
-        result[is_part] = mask.numbers[number - 1] if mask.numbers else 255
-        result[pixels == IGNORED_GREY] = IGNORED if mask.numbers else IGNORED_GREY
+        result[is_part] = mask.numbers[number - 1] if mask.numbers else pixels[is_part]
+        result[is_ignored] = IGNORED if mask.numbers else ignored
     return result
 
 
@@ -93,14 +97,11 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     if isinstance(data, np.ndarray):
         return np.where((data > 0) != reading.invert, np.uint8(255), np.uint8(0))[..., None]
     pixels = decode_pixels(data, path, page)
-    ignored = find_ignored(pixels, reading.ignore)
+    ignored = find_ignored(pixels, reading.ignore, data, page)
     grey = grey_of_mask(pixels, path, reading, ignored)
-    full = largest_value(grey)
-    threshold = reading.threshold
+    full, threshold = largest_value(grey), reading.threshold
     if threshold is None:
-        white = full if reading.foreground is None else reading.foreground
-        if np.count_nonzero(grey == white) < np.count_nonzero(grey):
-            raise InputError(f"{path}: {describe_values(grey, white)}")
+        check_one_value(grey, path, reading.foreground or full, ignored)
         threshold = 0
     elif threshold >= full and grey.dtype.kind == "u":
         raise InputError(f"{path}: no value above --threshold {threshold:g}; pass 0 to {full - 1}")
@@ -114,6 +115,18 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     return mask[..., None]
 
 
+def check_one_value(grey, path, white, ignored=None):
+    """Raise InputError for a mask of more than 0 and one value, `white`; 255 in 16 bit, too."""
+    num_foreground = np.count_nonzero(grey)
+    if np.count_nonzero(grey == white) == num_foreground:
+        return
+    if white == largest_value(grey) and np.count_nonzero(grey == 255) == num_foreground:
+        return
+    raise InputError(
+        f"{path}: {describe_values(grey if ignored is None else grey[~ignored], white)}"
+    )
+
+
 def above(grey, threshold):
     """255 where a value is above a threshold, else 0: uint8 (H, W)."""
     if grey.dtype in (np.uint8, np.uint16):  # half of NumPy's time
@@ -125,9 +138,11 @@ def check_palette(data, path, page):
     """Raise InputError for a mask that is empty by its palette's colours, not by its numbers."""
     numbers = palette_numbers(data, page)
     if numbers is not None and numbers.min() < numbers.max():
+        counted = numbers[numbers < 255]
+        most = int(counted.max()) if counted.size else 0
         raise InputError(
             f"{path}: mask is black, but has numbers up to {numbers.max()} in its palette, whose "
-            f"colours are black; pass --classes {max(numbers.max() + 1, 3)} to read the numbers"
+            f"colours are black; pass --classes {max(most + 1, 3)} to read the numbers"
         )
 
 
@@ -136,40 +151,80 @@ def largest_value(pixels):
     return np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1.0
 
 
-def find_ignored(pixels, ignore):
-    """Which pixels of a mask do not count, bool (H, W), by their value or BGR colour; None where
-    all do.
+def find_ignored(pixels, ignore, data=b"", page=None):
+    """Which pixels of a mask do not count, bool (H, W), by their value, or number in the palette
+    of the encoded mask, or by their BGR colour; None where all do.
     """
     if not ignore:
         return None
+    numbers = palette_numbers(data, page) if len(ignore) == 1 else None
+    if numbers is not None:
+        return numbers == ignore[0]
     if pixels.ndim == 2:
         return pixels == ignore[0] if len(set(ignore)) == 1 else np.zeros(pixels.shape, bool)
     colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
-    return (colours == np.array(ignore[::-1], pixels.dtype)).all(axis=2)
+    return (colours == np.array(ignore[::-1])).all(axis=2)
+
+
+def has_alpha(pixels):
+    """Whether pixels have an alpha that is not 0 everywhere, which would say nothing."""
+    return pixels.ndim == 3 and pixels.shape[2] in (2, 4) and pixels[..., -1].any()
+
+
+def without_alpha(pixels):
+    """Colours (H, W, C) of pixels with alpha, 0 where they are transparent; others as they are."""
+    if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
+        return pixels
+    colours, alpha = pixels[..., :-1], pixels[..., -1:]
+    return colours * (alpha > 0) if has_alpha(pixels) else colours
+
+
+def check_one_hot(pixels, path):
+    """Raise InputError for four channels of which each pixel has one: a class each, no colours."""
+    if pixels.ndim == 2 or pixels.shape[2] < 4:
+        return
+    is_used = pixels > 0
+    if (is_used.sum(axis=2) == 1).all() and is_used.any(axis=(0, 1)).sum() > 1:
+        raise InputError(
+            f"{path}: has a class in each of 4 channels (one-hot); save class numbers, with "
+            "np.argmax(mask, axis=-1)"
+        )
 
 
 def grey_of_mask(pixels, path, reading, ignored=None):
     """The values (H, W) of a mask's pixels that say what is foreground, 0 where it is ignored."""
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        colours, alpha = pixels[..., :-1], pixels[..., -1]
+    check_one_hot(pixels, path)
+    if has_alpha(pixels):
+        alpha = pixels[..., -1]
+        is_black = not pixels[..., :-1].any()
+        if reading.in_alpha and is_black and alpha.all():
+            raise InputError(
+                f"{path}: mask is black and nowhere transparent, but the masks before it are in "
+                "alpha: is it empty, or full? save it as they are"
+            )
         if reading.in_alpha:
             return alpha
-        if not colours.any() and alpha.any() and not alpha.all():
+        if is_black and not alpha.all():
             raise InputError(
                 f"{path}: mask is black, its alpha is not, but the masks before it hold colours; "
                 "save all in one way"
             )
-        pixels = colours * (alpha > 0)[..., None]
+    pixels = without_alpha(pixels)
     if ignored is not None:
         pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
     if pixels.ndim == 2:
         return pixels
+    grey = pixels.max(axis=2)
     if reading.threshold is None and (pixels != pixels[..., :1]).any():
+        is_grey = (grey - pixels.min(axis=2)).max() <= LEAST_COLOUR
+        is_noisy = is_grey or len(np.unique(grey)) > MOST_COLOURS  # then black is not all 0
+        threshold = int(grey.max()) // 2 if is_noisy else 0
         raise InputError(
-            f"{path}: mask has colours, expected grey 0 and 255; pass --threshold 0 to take every "
-            "colour but black as foreground, or --colors FILE to tell them apart"
+            f"{path}: mask has colours, expected grey 0 and 255; pass --threshold {threshold} to "
+            f"take every {'brighter one' if is_noisy else 'colour but black'} as foreground, or "
+            "--colors FILE to tell them apart"
         )
-    return pixels.max(axis=2)
+    return grey
 
 
 def mask_kind(pixels, reading):
@@ -177,14 +232,14 @@ def mask_kind(pixels, reading):
     that is foreground, None for the largest of its type); None where they say nothing, for the
     mask is empty.
     """
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        colours, alpha = pixels[..., :-1], pixels[..., -1]
-        visible = np.unique(colours[alpha > 0].reshape(-1, colours.shape[2]), axis=0)
+    if has_alpha(pixels) and pixels[..., -1].min() < pixels[..., -1].max():
+        alpha = pixels[..., -1]
+        colours = pixels[alpha > 0][:, :-1]
+        visible = np.unique(colours, axis=0)
         is_grey = len(visible) == 2 and (visible == visible[:, :1]).all() and not visible[0].any()
-        if alpha.min() < alpha.max() and not is_grey:
+        if not is_grey:
             return True, one_value(alpha)
-        pixels = colours * (alpha > 0)[..., None]
-    ignored = find_ignored(pixels, reading.ignore)
+    pixels, ignored = without_alpha(pixels), find_ignored(pixels, reading.ignore)
     if ignored is not None:
         pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
     if not pixels.any():
@@ -214,8 +269,10 @@ def describe_values(grey, white):
         )
     least, most = values[0].item(), values[-1].item()
     text = f"mask has values {least:g}..{most:g}, expected 0 and {white:g}"
-    if not np.isfinite(grey).all():
+    if not np.isfinite(values).all():
         return f"{text}; fill those that are no number"
+    if least < 0:
+        return f"{text}; save it with 0 for the background and nothing below"
     if (values != np.rint(values)).any():
         return f"{text}; pass --threshold {most / 2:g} to binarise it"
     small = values[values <= MOST_OBJECTS]

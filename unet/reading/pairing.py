@@ -86,33 +86,38 @@ def pair_names(images, masks, missing=False, unused=False):
     each image to one mask comes first, then masks whose names begin with the image's or that lie
     in its folder, several an image. Raises InputError where no rule or more than one fits.
     """
-    most = Pairs({}, "")
-    for form in (str, str.casefold, unpadded):
-        image_of, mask_of = ({form(name): name for name in names} for names in (images, masks))
-        if len(image_of) < len(images) or len(mask_of) < len(masks):
-            continue  # names that only capitals or zeros tell apart
-        found = fitting_rules(image_of, mask_of, missing, unused)
-        if len(found) > 1 and SAME not in found:
-            first, second = list(found)[:2]
-            example = next(iter(found[first]))
-            raise InputError(
-                f"two rules of names fit: {first.text}, and {second.text}; "
-                f"{images[image_of[example]]} would have {masks[mask_of[found[first][example]]]} "
-                f"or {masks[mask_of[found[second][example]]]}; {HOW}"
-            )
-        if found:
-            rule = SAME if SAME in found else next(iter(found))
-            pairs = {image_of[a]: (mask_of[b],) for a, b in found[rule].items()}
-            note = {str.casefold: ", capitals apart", unpadded: ", zeros before numbers apart"}
-            return Pairs(pairs, rule.text + note.get(form, ""))
-        several = pair_several(image_of, mask_of, missing)
-        if several:
-            return several
-        best = max(rules(image_of, mask_of).items(), key=lambda item: len(item[1]), default=None)
-        if best and len(best[1]) > len(most.masks):
-            pairs = {image_of[a]: (mask_of[b],) for a, b in best[1].items()}
-            most = Pairs(pairs, best[0].text)
-    raise InputError(why_unpaired(images, masks, most))
+    for may in dict.fromkeys([(False, False), (missing, unused)]):
+        most = None
+        for form in FORMS:
+            pairs = pair_in_form(form, images, masks, *may)
+            if pairs and (most is None or len(pairs.masks) > len(most.masks)):
+                most = pairs
+            if most and len(most.masks) == len(images):
+                break
+        if most:
+            return most
+    raise InputError(why_unpaired(images, masks))
+
+
+def pair_in_form(form, images, masks, missing, unused):
+    """What pair_names returns, of names in one of FORMS; None where no rule fits."""
+    image_of, mask_of = ({form(name): name for name in names} for names in (images, masks))
+    if len(image_of) < len(images) or len(mask_of) < len(masks):
+        return None  # names that only capitals or zeros tell apart
+    found = fitting_rules(image_of, mask_of, missing, unused)
+    if len(found) > 1 and SAME not in found:
+        (first, pairs), (second, others) = list(found.items())[:2]
+        name = next(name for name in image_of if pairs.get(name) != others.get(name))
+        two = " or ".join(masks[mask_of[p[name]]] for p in (pairs, others) if name in p)
+        raise InputError(
+            f"two rules of names fit: {first.text}, and {second.text}; {images[image_of[name]]} "
+            f"would have {two}; {HOW}"
+        )
+    if found:
+        rule = SAME if SAME in found else next(iter(found))
+        pairs = {image_of[a]: (mask_of[b],) for a, b in found[rule].items()}
+        return Pairs(pairs, rule.text + FORMS[form])
+    return pair_several(image_of, mask_of, missing)
 
 
 HOW = (
@@ -121,8 +126,15 @@ HOW = (
 )
 
 
-def why_unpaired(images, masks, most):
-    """What to say of names that do not pair, of which `most` pairs the most."""
+def why_unpaired(images, masks):
+    """What to say of names that do not pair."""
+    most = Pairs({}, "")
+    for form in FORMS:
+        names = {form(name): name for name in images}, {form(name): name for name in masks}
+        for rule, pairs in rules(*names).items():
+            if len(pairs) > len(most.masks):
+                of_names = {names[0][a]: (names[1][b],) for a, b in pairs.items()}
+                most = Pairs(of_names, rule.text)
     used = {mask for of_image in most.masks.values() for mask in of_image}
     alone = [path for name, path in images.items() if name not in most.masks]
     over = [path for name, path in masks.items() if name not in used]
@@ -146,6 +158,10 @@ def why_unpaired(images, masks, most):
 def unpadded(name):
     """A name without regard to capitals and zeros before numbers."""
     return re.sub(r"\d+", lambda digits: str(int(digits[0])), name.casefold())
+
+
+# In which names are compared, and how the rule then says so.
+FORMS = {str: "", str.casefold: ", capitals apart", unpadded: ", zeros before numbers apart"}
 
 
 def fitting_rules(images, masks, missing, unused):

@@ -177,15 +177,18 @@ def decode_tiff(data, path, page):
     """The pixels of a tif's page, as its tags say; None where they cannot be decoded. Raises
     InputError for what OpenCV would guess at.
     """
-    tags = tif.read_tags(data, path, page)
+    tags, page = tif.read_tags(data, path, page)
     fault = tif.why_not_read(tags)
     if fault:
         raise InputError(f"{path}: {fault}")
-    # OpenCV drops grey's alpha, and multiplies colours of 8 bit with theirs.
+    pixels, method = decode_with_opencv(data, path, page), first_of(tags, tif.COMPRESSION, 1)
+    # OpenCV drops grey's alpha, multiplies colours of 8 bit with theirs, and mixes up tiles that
+    # are to be turned.
     has_alpha = first_of(tags, tif.SAMPLES, 1) in (2, 4) and first_of(tags, tif.BITS, 1) == 8
-    pixels, method = decode_with_opencv(data, path, page or 0), first_of(tags, tif.COMPRESSION, 1)
-    if has_alpha and pixels is not None or method not in tif.OF_OPENCV:
-        pixels = decode_with_pillow(data, page or 0)
+    is_tiled, is_turned = tif.TILED in tags, first_of(tags, tif.ORIENTATION, 1) > 1
+    is_mixed_up = pixels is not None and (has_alpha or (is_tiled and is_turned))
+    if is_mixed_up or (pixels is None and is_tiled) or method not in tif.OF_OPENCV:
+        pixels = decode_with_pillow(data, page)
     if pixels is None and method not in tif.OF_OPENCV:
         name = tif.COMPRESSIONS.get(method, f"number {method}")
         raise InputError(f"{path}: its compression, {name}, is not read; save it as LZW")

@@ -11,6 +11,7 @@ from unet.reading.files import ImageFile, list_images
 from unet.reading.folders import order_text, run_length_masks
 from unet.reading.frames import Found, Source, add_frames, page_frames, with_subjects
 from unet.reading.masks import UnitedMask
+from unet.reading.pairing import SPLITS
 
 MISSING = ("", "nan", "none", "na", "null")  # cells that name nothing
 
@@ -25,7 +26,13 @@ def read_table(path):
 
 def check_row(row, number, path):
     """A row as read_table has it, from one of pair_rows."""
-    checked = {"line": number, "subject": row.get("subject") or None}
+    checked = {"line": number, "subject": row.get("subject") or None, "split": "train"}
+    if row.get("split"):
+        checked["split"] = SPLITS.get(row["split"].casefold())
+        if not checked["split"]:
+            raise InputError(
+                f"{path}: line {number}: split {row['split']}; expected train, validation or test"
+            )
     for name in ("image", "mask"):
         cell = str(row[name]).replace("\\", "/")
         if cell.lower() in MISSING:
@@ -60,7 +67,8 @@ def pair_rows(rows, path):
     """The rows of a table, dicts, with its columns of images and masks as image and mask: those of
     these names, where it has none of them the first and the second.
     """
-    names = [name for name in rows[0] if name is not None] if rows else []  # None: cells too many
+    # None: cells too many; a column without a name is an index, as pandas writes it
+    names = [name for name in rows[0] if name not in (None, "")] if rows else []
     missing = [name for name in ("image", "mask") if name not in names]
     if rows and len(missing) == 1:
         raise InputError(
@@ -101,7 +109,8 @@ def table_rows(table):
         raise InputError(f"table: has columns of several lengths, {lengths}")
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     rows = pair_rows(rows, "table")
-    return [{**row, "line": number, "subject": None} for number, row in enumerate(rows, 2)]
+    own = {"subject": None, "split": "train"}
+    return [{**row, **own, "line": number} for number, row in enumerate(rows, 2)]
 
 
 def read_tables(source, job):
@@ -136,7 +145,10 @@ def table_frames(found, path, source, job, split):
         rule = f"run-length code in {path}, {order_text(job)}"
         add_frames(found, files, masks, rule, source, split)
         return
-    found.frames += row_frames(read_table(path), split, path, source)
+    frames = row_frames(read_table(path), split, path, source)
+    found.frames += [frame for frame in frames if frame.split != "test"]
+    if len(found.frames) < len(frames):
+        found.notes.append(f"{path}: lines of the split test are left out")
 
 
 ALONE = Source()
@@ -153,6 +165,11 @@ def row_frames(rows, split, path, source=ALONE):
             if row[name] and not os.path.isfile(folder / row[name]):
                 raise InputError(f"{where}: {folder / row[name]}: no such file")
         id = os.path.splitext(os.path.normpath(row["image"]))[0]
+        other = first.get(id, row)["image"]
+        if os.path.normpath(other) != os.path.normpath(row["image"]):
+            raise InputError(
+                f"{where}: {row['image']} and {other}: two files of one name; rename one"
+            )
         if not row["mask"] and not source.missing_is_empty:
             if not source.skip_bad:
                 raise InputError(
@@ -172,7 +189,9 @@ def row_frames(rows, split, path, source=ALONE):
         image = ImageFile(str(folder / first[id]["image"]), "", id)
         subject = first[id]["subject"]
         pages = page_frames(image, mask, split)
-        frames += [replace(f, subject=subject or (id if len(pages) > 1 else f.id)) for f in pages]
+        of_row = split if split != "train" else first[id]["split"]
+        subject = subject or (id if len(pages) > 1 else None)
+        frames += [replace(f, subject=subject or f.id, split=of_row) for f in pages]
     if not frames:
         raise InputError(f"{path}: no lines under its header; expected one an image")
     if source.subject:

@@ -1,6 +1,7 @@
 """What a tif's tags say of its pages, and whether these can be read as they say."""
 
 import io
+import re
 import struct
 
 from PIL import TiffImagePlugin
@@ -10,9 +11,10 @@ from unet.errors import InputError
 TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"  # what such a file begins with
 REDUCED, IS_MASK = 1, 4  # bits of a page's subfile type: a smaller copy, a transparency mask
 WIDTH = 256
-TAGS = SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR, EXTRA, FORMAT = (
-    254, 258, 259, 262, 274, 277, 284, 338, 339,
-)  # fmt: skip
+TAGS = (
+    SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, ORIENTATION, SAMPLES, PLANAR, TILED,
+    EXTRA, FORMAT,
+) = 254, 258, 259, 262, 270, 274, 277, 284, 322, 338, 339  # fmt: skip
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # samples of each photometric interpretation that is read
 NOT_READ = {5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 32803: "a camera's raw mosaic"}
 FORMATS = {5: "complex", 6: "complex float"}  # of FORMAT: 1 unsigned, 2 signed, 3 float
@@ -55,8 +57,8 @@ def orientation(data):
 
 
 def read_tags(data, path, page):
-    """The tags of a tif's page; raises InputError for one that is damaged, and without a page for
-    one of several.
+    """The tags of a tif's page and its number; without a page those of its only image. Raises
+    InputError for a damaged one, and for several.
     """
     try:
         pages = list(tiff_pages(io.BytesIO(data)))
@@ -64,10 +66,30 @@ def read_tags(data, path, page):
         raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)") from error
     if len(pages) <= (page or 0):
         raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
-    count = len(find_pages(pages))
-    if page is None and count > 1:
-        raise InputError(f"{path}: has {count} pages; expected one image")
-    return pages[page or 0]
+    images = find_pages(pages)
+    if page is None and len(images) > 1:
+        raise InputError(f"{path}: has {len(images)} pages; expected one image")
+    if page is None:
+        page = images[0] if images else 0
+    count = hidden_pages(pages[page])
+    if count > len(pages):
+        raise InputError(
+            f"{path}: says that it has {count} images, of which {len(pages)} have a page; save "
+            "each as a page of its own"
+        )
+    return pages[page], page
+
+
+def hidden_pages(tags):
+    """How many images a description says there are; ImageJ's files above 4 GB, and tifffile's that
+    are `truncated`, have tags for the first only.
+    """
+    text = str(tags.get(DESCRIPTION, ""))
+    found = re.search(r"^images=(\d+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+    if found:
+        return int(found[1])
+    found = re.match(r'\{"shape": \[(\d+), \d+, \d+.*"truncated": true', text)
+    return int(found[1]) if found else 1
 
 
 def first_of(tags, number, default):
