@@ -755,7 +755,7 @@ def test_an_opaque_black_mask_among_masks_in_alpha_is_asked_about(place):
 
 def test_colours_with_noise_are_not_taken_for_foreground(place):
     noise = np.random.default_rng(0).integers(0, 4, (*SIZE, 3), dtype=np.uint8)
-    scenes = write_pairs(make_mask=lambda mask: np.maximum(mask[..., None] - noise, noise))
+    scenes = write_pairs(make_mask=lambda mask: np.where(mask[..., None], 255 - noise, noise))
     assert "pass --threshold 127" in refused()
     check(read(threshold=127.0), scenes)
 
