@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import draw_pair, make_folders, run_well, save
 
+import data
 from data import Options, create_data, prepare
 from unet.data import copies, survey
 from unet.data.alignment import find_alignment
@@ -348,3 +349,20 @@ def test_arrays_of_before_have_no_report_and_a_damaged_one_is_named(place):
             read_report("cadastre")
     path.unlink()
     assert read_report("cadastre") == {}
+
+
+def test_the_share_of_what_does_not_count_is_said(place):
+    for number in range(6):
+        image, mask = draw_pair(number, (64, 80))
+        mask = (mask > 0).astype(np.uint8)
+        mask[:16] = 9  # a quarter of the image
+        save(place / f"images/{number}.png", image)
+        save(place / f"masks/{number}.png", mask)
+    options = dict(job="nerve", images="images", masks="masks", image_size=(64, 80))
+    data.prepare(data.Options(**options, ignore="9"))
+    assert "25 % of the pixels do not count" in survey.read_report("nerve")["lines"]
+    data.prepare(data.Options(**options, ignore="200", threshold=0.0))
+    assert any(
+        "no pixel has the value that --ignore" in w
+        for w in survey.read_report("nerve")["warnings"]
+    )

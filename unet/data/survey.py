@@ -68,6 +68,7 @@ class Facts:
     not_joined: tuple  # pairs of ids in two subjects, or in training and validation
     alignment: Alignment | None
     marked: tuple  # (row, what is wrong with it) to be shown
+    ignored: float | None  # share of the pixels that do not count; None where all do
 
 
 def write_report(new, listed, classes, reading):
@@ -149,6 +150,7 @@ def survey(arrays):
         named(not_joined, ids),
         find_alignment(arrays, has_outline),
         tuple(marked[:MOST_MARKED]),
+        ignored_share(arrays, looks),
     )
     return facts, subjects
 
@@ -180,6 +182,14 @@ def summary(shares):
     if not len(shares):
         return ()
     return float(shares.min()), float(shares.mean()), float(shares.max())
+
+
+def ignored_share(arrays, looks):
+    """The share of pixels that do not count; None where nothing is ignored."""
+    if not arrays.reading.ignore:
+        return None
+    counted = sum(int(look.counts.sum()) for look in looks)
+    return 1 - counted / (len(looks) * math.prod(arrays.masks.shape[1:3]))
 
 
 def class_shares(looks, classes):
@@ -233,6 +243,7 @@ def lines(facts):
     """
     parts = (
         _foreground,
+        _ignored,
         _inversion,
         _flatness,
         _copied,
@@ -264,6 +275,13 @@ def _foreground(facts):
     if facts.num_full == facts.num_images:
         line = f"{WARNING}all masks are full: no background in any of the {facts.num_full}"
     yield line
+
+
+def _ignored(facts):
+    if facts.ignored:
+        yield f"{percent(facts.ignored)} of the pixels do not count"
+    elif facts.ignored == 0:
+        yield f"{WARNING}no pixel has the value that --ignore names, so that all count"
 
 
 def _inversion(facts):
