@@ -12,7 +12,7 @@ from unet.errors import InputError, check_image_size, check_whole, one_line_erro
 from unet.jobs import JOBS
 from unet.jobs.settings import MOST_CLASSES
 from unet.lazy import lazy
-from unet.options import job_option, name_option, option, parse_given
+from unet.options import flag, job_option, name_option, option, parse_given
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
@@ -156,6 +156,10 @@ class Options:
     )
 
 
+OF_ALL = ("job", "name", "raw", "image_size", "channels")
+OF_NOISE = ("num_images", "shape", "fill", "placement", "seed")  # all others are of files
+
+
 def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     """Endless batches of random lines of a table, read from their files, as the car document feeds
     its network.
@@ -177,15 +181,20 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
 
 def check_options(options):
     """Raise InputError for options that contradict each other."""
-    given = options.images or options.masks or options.table
-    if options.job == "noise" and (given or options.classes or options.colors):
-        raise InputError(
-            "noise draws its own images and masks; name another job to read --images or --table"
-        )
+    is_noise, own = options.job == "noise", options.images or options.table
+    for field in fields(Options):
+        is_idle = field.name not in OF_ALL and (field.name in OF_NOISE) != is_noise
+        if is_idle and getattr(options, field.name) != field.default:
+            own_text = "noise draws its own images and masks; name another job to read files"
+            raise InputError(f"{flag(field.name)}: {own_text if is_noise else 'is of noise'}")
+    if own and options.raw != Options.raw:
+        raise InputError("--raw and --images or --table are two ways to say the same; pass one")
+    if options.missing_is_empty and not own:
+        raise InputError("--missing-is-empty is of --images or --table; pass one of these")
+    if options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1:
+        raise InputError(f"--ignore {options.ignore}: of masks in --colors name one, as R,G,B")
     if options.placement != "document" and options.shape == "rectangle":
         raise InputError("--placement is of circles; a rectangle lies anywhere inside already")
-    if options.job == "noise" and options.tile_size:
-        raise InputError("noise draws images of one size; pass --image-size in its place")
     if options.classes or options.colors:
         for name in ("threshold", "invert"):
             if getattr(options, name) not in (None, False):

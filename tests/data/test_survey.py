@@ -248,7 +248,7 @@ CHANGES = {
     "flipped upside down": lambda masks: masks[:, ::-1],
     "turned by 270 degrees": lambda masks: np.rot90(masks, 1, (1, 2)),
     "with rows and columns exchanged": lambda masks: masks.transpose(0, 2, 1),
-    "shifted 5 % left": lambda masks: np.roll(masks, 8, axis=2),
+    "shifted 8 % left": lambda masks: np.roll(masks, 12, axis=2),
     "shifted 5 % up and 8 % right": lambda masks: np.roll(masks, (8, -12), axis=(1, 2)),
 }
 

@@ -82,7 +82,7 @@ def test_tiles_do_not_go_with_other_sizes_or_test_images(photos):
 
 def test_noise_that_cannot_be_cut_stays_as_it_was(place):
     data.prepare(data.Options(image_size=(64, 64)))
-    with pytest.raises(InputError, match="noise draws images of one size; pass --image-size"):
+    with pytest.raises(InputError, match="--tile-size: noise draws its own images"):
         data.prepare(data.Options(tile_size=(32, 32)))
     assert load_arrays("noise").images.shape[1:3] == (64, 64)
 

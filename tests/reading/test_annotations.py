@@ -162,7 +162,7 @@ def test_a_mask_without_shapes_is_empty():
 
 def test_a_mask_is_named_and_placed_as_a_file():
     mask = labelme_mask(labelme_file(imagePath="..\\photos\\a 1.jpg"), {})
-    assert (mask.path, mask.place, mask.page, mask.image) == ("a.json", (), 0, "a 1.jpg")
+    assert (mask.path, mask.place, mask.page, mask.image) == ("a.json", (), None, "a 1.jpg")
     assert labelme_mask(labelme_file(imagePath="../photos/b.jpg"), {}).image == "b.jpg"
 
 
@@ -291,7 +291,7 @@ def test_an_image_without_annotations_has_an_empty_mask():
     assert masks["a.jpg"].read().sum() == 200 and masks["a.jpg"].read().shape == (40, 60)
     assert masks["b.jpg"].read().sum() == 0 and masks["b.jpg"].read().shape == (30, 20)
     mask = masks["a.jpg"]
-    assert (mask.path, mask.place, mask.page) == ("coco.json: image a.jpg", (), 0)
+    assert (mask.path, mask.place, mask.page) == ("coco.json: image a.jpg", (), None)
 
 
 def test_the_polygons_of_an_annotation_are_each_filled():
@@ -481,7 +481,7 @@ def test_the_order_is_down_the_columns_or_along_the_rows():
     expected[0, :3] = 1
     mask = run_length_masks(text, columns_first=False)["a"]
     np.testing.assert_array_equal(mask.read(), expected)
-    assert (mask.path, mask.place, mask.page) == ("table.csv: a", (), 0)
+    assert (mask.path, mask.place, mask.page) == ("table.csv: a", (), None)
 
 
 def test_the_lines_of_an_image_are_united():

@@ -170,7 +170,7 @@ def test_a_folder_a_patient_is_the_subject_and_a_folder_may_hold_both(place, cap
     arrays = read(masks="images")
     assert {row["subject"] for row in arrays.files} == {"TCGA_CS", "TCGA_DU"}
     assert len(arrays.files) == 6
-    assert "6 images of 2 subjects" in capsys.readouterr().out
+    assert "6 images show 2 subjects" in capsys.readouterr().out
 
 
 def test_a_folder_a_class_becomes_numbers_with_the_folders_names(place):
@@ -239,7 +239,7 @@ def test_images_without_a_mask_are_named_left_out_or_empty(place, capsys):
     assert "--missing-is-empty" in message and "--skip-bad" in message
     arrays = read(missing_is_empty=True)
     check(arrays, [(a, m * (n in (0, 2))) for n, (a, m) in enumerate(scenes)])
-    assert "2 images have none and count as empty" in capsys.readouterr().out
+    assert "2 images have no mask" in capsys.readouterr().out
     check(read(skip_bad=True), scenes[::2])
 
 

@@ -83,6 +83,9 @@ def prepare_frames(name, frames, form, skip_bad=False):
             reading, note = find_levels(images, form.reading, skip_bad)
             notes.append(note)
             notes += write_good(paths.arrays, frames, replace(form, reading=reading), skip_bad)
+        finally:
+            with contextlib.suppress(OSError):  # where it holds nothing, it came of this try
+                paths.arrays.rmdir()
     return notes
 
 
@@ -153,12 +156,7 @@ def write_arrays(folder, frames, form):
         )
     places = find_places(train, form)
     first = np.cumsum([0, *map(len, places)]).tolist()
-    tasks = []
-    for frame, row in zip(train, first):
-        tasks.append(Task(IMAGES, row, frame.image, frame))
-        if frame.mask:  # without one the array's zeros stay
-            tasks.append(Task(MASKS, row, frame.mask, frame))
-    tasks += [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
+    tasks = list_tasks(train, test, first)
     shapes = {
         IMAGES: (first[-1], *form.image_size, form.channels),
         MASKS: (first[-1], *form.image_size, 1),
@@ -184,6 +182,16 @@ def write_arrays(folder, frames, form):
             (folder / CLASSES).unlink(missing_ok=True)
     of_files = {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
     return [describe_sizes(sizes, form, first[-1]), *describe_turned(turned, of_files)]
+
+
+def list_tasks(train, test, first):
+    """The Tasks of frames; first: the row at which each of those for training begins."""
+    tasks = [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
+    for frame, row in zip(train, first):
+        tasks.append(Task(IMAGES, row, frame.image, frame))
+        if frame.mask:  # without one the array's zeros stay
+            tasks.append(Task(MASKS, row, frame.mask, frame))
+    return tasks
 
 
 def describe_sizes(sizes, form, num_rows):

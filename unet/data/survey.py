@@ -1,6 +1,7 @@
 """What data.py says of the arrays that it wrote, and train.py again: output/NAME/report.json."""
 
 import dataclasses
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def survey(arrays):
     num_rows, step = len(arrays.files), max(1, BLOCK // math.prod(arrays.images.shape[1:]))
     starts = range(0, num_rows, step)
     blocks = map_in_threads(look, ((arrays, start, start + step) for start in starts))
-    looks = [look for block in with_progress(blocks, len(starts), "looked at") for look in block]
+    blocks = with_progress(blocks, len(starts), "looked at")
+    looks = list(itertools.chain.from_iterable(blocks))
     ids = [row["id"] for row in arrays.files]
     shares = np.array([look.share for look in looks])
     is_empty = shares == 0
@@ -132,25 +134,25 @@ def survey(arrays):
     has_outline = [row for row, look in enumerate(looks) if np.count_nonzero(look.counts) > 1]
     marked = [(row, "inverted?") for row in inverted] + [(row, "one value") for row in flat]
     facts = Facts(
-        num_rows,
-        len(set(subjects)),
-        len({row["split"] for row in arrays.files}) > 1,
-        int(is_empty.sum()),
-        int(is_full.sum()),
-        summary(shares[~is_empty]),
-        class_shares(looks, arrays.classes),
-        tuple(ids[row] for row in inverted),
-        is_mostly_foreground,
-        tuple(ids[row] for row in flat),
-        len({row for pair in pairs for row in (pair.first, pair.second)}),
-        min(num_rows, MOST_ROWS),
-        named(pairs, ids),
-        float(np.mean(dice)) if dice else None,
-        named(joined, ids),
-        named(not_joined, ids),
-        find_alignment(arrays, has_outline),
-        tuple(marked[:MOST_MARKED]),
-        ignored_share(arrays, looks),
+        num_images=num_rows,
+        num_subjects=len(set(subjects)),
+        is_split=len({row["split"] for row in arrays.files}) > 1,
+        num_empty=int(is_empty.sum()),
+        num_full=int(is_full.sum()),
+        shares=summary(shares[~is_empty]),
+        class_shares=class_shares(looks, arrays.classes),
+        inverted=tuple(ids[row] for row in inverted),
+        is_mostly_foreground=is_mostly_foreground,
+        flat=tuple(ids[row] for row in flat),
+        num_copied=len({row for pair in pairs for row in (pair.first, pair.second)}),
+        num_compared=min(num_rows, MOST_ROWS),
+        copies=named(pairs, ids),
+        copies_dice=float(np.mean(dice)) if dice else None,
+        joined=named(joined, ids),
+        not_joined=named(not_joined, ids),
+        alignment=find_alignment(arrays, has_outline),
+        marked=tuple(marked[:MOST_MARKED]),
+        ignored=ignored_share(arrays, looks),
     )
     return facts, subjects
 
@@ -312,8 +314,8 @@ def _copied(facts):
         line = f"{facts.num_copied} images are copies, or nearly: {pairs_text(facts.copies)}"
         if facts.copies_dice is not None:
             line += f"; their masks agree to Dice {facts.copies_dice:.2f}"
-            if facts.copies_dice < 0.95:
-                line += ", and no network can do better on them"
+            if round(facts.copies_dice, 2) < 0.95:
+                line += ": as near as masks of one image come to each other here"
         yield line
 
 
@@ -341,7 +343,7 @@ def _subjects_left(facts):
         what = "subject" if facts.num_subjects == 1 else "subjects"
         yield (
             f"{WARNING}the {facts.num_images} images are of {facts.num_subjects} {what}: too few "
-            "to hold some out and trust the scores"
+            "to hold some out and trust the scores; data.py's --subject tells them apart by name"
         )
 
 

@@ -38,8 +38,7 @@ def draw_sheet(arrays, report):
     choose_rows, the marked ones first.
     """
     marked = dict(report["facts"]["marked"]) if report else {}
-    chosen = choose_rows(arrays, CELLS - min(len(marked), CELLS))
-    rows = [*marked, *(row for row in chosen if row not in marked)]
+    rows = [*marked, *choose_rows(arrays, CELLS - min(len(marked), CELLS), marked)]
     cells = [draw_cell(arrays, row, marked.get(row, "")) for row in rows]
     height, width = cells[0].shape[:2]
     num_columns = min(COLUMNS, len(cells))
@@ -55,15 +54,17 @@ def draw_sheet(arrays, report):
     return np.concatenate([header, grid])
 
 
-def choose_rows(arrays, count):
-    """At most so many rows, evenly spread, each the first nearby whose mask is neither empty nor
-    full; but one whose mask is empty where more than a quarter of those looked at are.
+def choose_rows(arrays, count, others=()):
+    """At most so many rows beside others, evenly spread, each one nearby whose mask is neither
+    empty nor full; but one whose mask is empty where more than a quarter of those looked at are.
     """
-    if not count:
+    rows = [row for row in range(len(arrays.files)) if row not in others]
+    if not count or not rows:
         return []
     chosen, empty, num_looked = [], [], 0
-    for part in np.array_split(np.arange(len(arrays.files)), min(count, len(arrays.files))):
-        part = part[:: max(1, len(part) // NEARBY)][:NEARBY].tolist()
+    rng = np.random.default_rng(0)  # the first tile of many images would always be a corner
+    for part in np.array_split(rows, min(count, len(rows))):
+        part = rng.permutation(part)[:NEARBY].tolist()
         best = part[0]
         for row in part:
             num_looked += 1

@@ -124,11 +124,12 @@ class FolderImages:
             (0, 0), record.network.channels, kept, False, run.classes, record.is_colored
         )
         if masks:
-            found = read_folders(
-                Source(images=images, masks=masks, skip_bad=skip_bad), record.job, run.classes
-            )
+            source = Source(images=images, masks=masks, missing_is_empty=True, skip_bad=skip_bad)
+            found = read_folders(source, record.job, run.classes)
             self.frames, notes = found.frames, found.notes
-            reading = find_kind([frame.mask for frame in self.frames], kept, skip_bad)
+            if not all(frame.mask for frame in self.frames):
+                notes.append("images without a mask are predicted, and not scored")
+            reading = find_kind([f.mask for f in self.frames if f.mask], kept, skip_bad)
             self.form = replace(self.form, reading=reading)
         else:
             self.frames, passed = folder_frames(images)

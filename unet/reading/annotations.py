@@ -43,7 +43,7 @@ class DrawnMask:
     shapes: tuple[Shape, ...]
     image: str  # name of its image, as the file has it
     place: tuple = ()
-    page: int = 0
+    page: None = None  # there is no other in the file
 
     def read(self):
         """Class numbers, uint8 (H, W), 0 where no shape lies; later shapes lie over earlier
@@ -73,7 +73,7 @@ class RunLengthMask:
     runs: Runs
     size_of: Callable[[], tuple[int, int]]  # (H, W) of its image, which no table has
     place: tuple = ()
-    page: int = 0
+    page: None = None  # there is no other in the file
 
     def read(self):
         """uint8 (H, W), 1 where one of the codes has a run, else 0; raises InputError."""

@@ -28,26 +28,32 @@ IMAGE_SUFFIXES = (
     ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".npy",
 )  # fmt: skip
 PAGED = (".tif", ".tiff", ".gif", ".webp", ".npy")  # may hold several images
+# Kinds that are not read, and how they become such that are.
 FIJI = "a microscope's or scanner's own format; save it as tif, with Fiji for example"
 CAMERA = "a camera's raw format; save it as tif or jpg"
-# Kinds that are not read, and how they become such that are.
+HEIC = "HEIC; convert it with heif-convert x.heic x.jpg"
+DICOM = "DICOM; convert it with np.save('x.npy', pydicom.dcmread('x.dcm').pixel_array)"
+NIFTI = "NIfTI; convert it with np.save('x.npy', nibabel.load('x.nii').get_fdata().T)"
+ITK = (
+    "of ITK; convert it with np.save('x.npy', SimpleITK.GetArrayFromImage("
+    "SimpleITK.ReadImage('x.mha')))"
+)
+FILM = "a film; cut it into images with ffmpeg -i x.mp4 x_%05d.png"
+PAINTED = "a drawing program's own format; export it as png"
 CONVERT = {
-    ".heic": "HEIC; convert it with heif-convert x.heic x.jpg",
-    ".dcm": "DICOM; convert it with np.save('x.npy', pydicom.dcmread('x.dcm').pixel_array)",
-    ".nii": "NIfTI; convert it with np.save('x.npy', nibabel.load('x.nii').get_fdata().T)",
-    ".mha": "of ITK; convert it with np.save('x.npy', SimpleITK.GetArrayFromImage("
-    "SimpleITK.ReadImage('x.mha')))",
-    ".mp4": "a film; cut it into images with ffmpeg -i x.mp4 x_%05d.png",
-    ".svg": "a drawing of lines; export it as png",
-    ".psd": "a painting program's own format; export it as png",
-    **dict.fromkeys((".czi", ".lif", ".nd2", ".oib", ".oif", ".vsi", ".svs", ".ndpi"), FIJI),
-    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng"), CAMERA),
+    suffix: text
+    for text, suffixes in (
+        (HEIC, ".heic .heif"),
+        (DICOM, ".dcm .dicom .ima"),
+        (NIFTI, ".nii .nii.gz"),
+        (ITK, ".mha .mhd .nrrd"),
+        (FILM, ".mp4 .avi .mov .mkv"),
+        (PAINTED, ".psd .xcf .kra .svg"),
+        (FIJI, ".czi .lif .nd2 .oib .oif .vsi .svs .ndpi"),
+        (CAMERA, ".cr2 .cr3 .nef .arw .dng"),
+    )
+    for suffix in suffixes.split()
 }
-for suffix, other in {
-    ".heic": (".heif",), ".dcm": (".dicom", ".ima"), ".nii": (".nii.gz",),
-    ".mha": (".mhd", ".nrrd"), ".mp4": (".avi", ".mov", ".mkv"), ".psd": (".xcf", ".kra"),
-}.items():  # fmt: skip
-    CONVERT |= dict.fromkeys(other, CONVERT[suffix])
 JUNK = ("thumbs.db", "desktop.ini")  # what systems leave in folders
 PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text or colour profile in a png
 warnings.filterwarnings("ignore", module=r"PIL\.")  # our own messages name the file

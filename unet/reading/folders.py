@@ -1,6 +1,7 @@
 """Folders of images with their masks: pictures, outlines or run-length code."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -57,6 +58,10 @@ def pair_files(found, images, masks, source, job, split=None):
     """
     image_files, passed = list_files(images, zips=False)
     suffix = ending(masks) if os.path.isfile(masks) else ""
+    if suffix in (".csv", ".json"):  # masks as pictures beside the images are not meant
+        pictures = [file for file in image_files if is_mask_name(file.name)]
+        if len(pictures) < len(image_files):
+            image_files, passed = without(image_files, pictures), [*passed, *pictures]
     if suffix == ".csv":
         masks_of = run_length_masks(masks, image_files, job, found)
         rule = f"run-length code in {masks}, {order_text(job)}"
@@ -204,10 +209,10 @@ def by_image(named, image_files, path, found):
         whole[name] = value
         base = name.rpartition("/")[2]
         last[base] = None if base in last else value  # None: of several
-    result = {}
+    result, bases = {}, Counter(file.stem.casefold() for file in image_files)
     for file in image_files:
-        name = file.name.casefold()
-        value = whole.get(name) or last.get(name.rpartition("/")[2])
+        name, base = file.name.casefold(), file.stem.casefold()
+        value = whole.get(name) or (last.get(base) if bases[base] == 1 else None)
         if value is not None:
             result[file.name] = value
     if not result:

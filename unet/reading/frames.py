@@ -118,10 +118,9 @@ def add_frames(found, image_files, masks_of, rule, source, split=None):
     found.frames += with_subjects(frames, source.subject)
     example = next((f for f in frames if f.mask), None)
     shown = f", such as {example.image.path} with {example.mask.path}" if example else ""
-    empty = (
-        f"; {len(alone)} images have none and count as empty" if source.missing_is_empty else ""
-    )
-    found.notes.append(f"names pair as {rule}{shown}{empty}")
+    found.notes.append(f"names pair as {rule}{shown}")
+    if alone and source.missing_is_empty:
+        found.notes.append(f"{len(alone)} images have no mask")
 
 
 def check_twins(files, by_name):

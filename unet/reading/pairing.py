@@ -290,12 +290,11 @@ def beginning_of(mask, bare):
 
 def is_mask_name(name):
     """Whether a name below a folder of both says that it is a mask's."""
-    *folders, base = name.casefold().split("/")
-    if any(re.fullmatch(MASK_WORD, folder) for folder in folders):
-        return True
-    if any(re.fullmatch(IMAGE_WORD, folder) for folder in folders):
-        return False
-    return re.search(rf"(?<![^\W\d_])(?:{MASK_WORD})(?![^\W\d_])", base) is not None
+    for part in reversed(name.casefold().split("/")):  # the nearest folder decides
+        for word, is_mask in ((MASK_WORD, True), (IMAGE_WORD, False)):
+            if re.search(rf"(?<![^\W\d_])(?:{word})(?![^\W\d_])", part):
+                return is_mask
+    return False
 
 
 def split_of(names):

@@ -12,7 +12,7 @@ from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.machine.disk import replace_file
 from unet.reading import tif
-from unet.reading.files import CONVERT, IMAGE_ERRORS, NPY, npy_images
+from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, npy_images
 from unet.reading.tif import TIFF, first_of
 from unet.reading.values import PLAIN
 
@@ -105,9 +105,9 @@ def is_animated(data):
 def true_name(data):
     """Why data that no decoder reads is none of ours."""
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return CONVERT[".heic"]
+        return HEIC
     if data[128:132] == b"DICM":
-        return CONVERT[".dcm"]
+        return DICOM
     if data[4:12] == b"ftypavif" and not features.check("avif"):
         return "AVIF, which this Pillow does not read; save it as png"
     return "not an image, or cut short"

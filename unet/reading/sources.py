@@ -32,10 +32,10 @@ def read_frames(job, source, classes=()):
     count = sum(subjects.values())
     if len(subjects) < count:
         found.notes.append(
-            f"{count} images of {len(subjects)} subjects, such as {next(iter(subjects))}; each is "
-            "held out as a whole"
+            f"{count} images show {len(subjects)} subject{'s' if len(subjects) > 1 else ''}, such "
+            f"as {next(iter(subjects))}; each is held out as a whole"
         )
-    else:
+    elif not source.subject:
         found.notes += hint_at_subjects(found.frames)
     return found
 

@@ -130,7 +130,7 @@ def read_tables(source, job):
 def table_frames(found, path, source, job, split):
     """Add the frames of a CSV table of images and masks, or of run-length code, to a Found."""
     if is_run_length_table(read_csv(path, by_hand=True)):
-        images = source.images or Path(path).parent
+        images = Path(path).parent
         remedy = "pass the images' folder as --images, and the table as --masks"
         try:
             files = list_images(images, zips=False)

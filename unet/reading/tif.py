@@ -11,10 +11,10 @@ from unet.errors import InputError
 TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"  # what such a file begins with
 REDUCED, IS_MASK = 1, 4  # bits of a page's subfile type: a smaller copy, a transparency mask
 WIDTH = 256
-TAGS = (
-    SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, ORIENTATION, SAMPLES, PLANAR, TILED,
-    EXTRA, FORMAT,
-) = 254, 258, 259, 262, 270, 274, 277, 284, 322, 338, 339  # fmt: skip
+SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 258, 259, 262, 270
+ORIENTATION, SAMPLES, PLANAR, TILED, EXTRA, FORMAT = 274, 277, 284, 322, 338, 339
+TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, ORIENTATION, SAMPLES, PLANAR,
+        TILED, EXTRA, FORMAT)  # fmt: skip
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # samples of each photometric interpretation that is read
 NOT_READ = {5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 32803: "a camera's raw mosaic"}
 FORMATS = {5: "complex", 6: "complex float"}  # of FORMAT: 1 unsigned, 2 signed, 3 float
@@ -51,7 +51,8 @@ def orientation(data):
     order = "little" if data.startswith(b"I") else "big"
     first = int.from_bytes(data[4:8], order)
     upright = [(n).to_bytes(size, order) for n, size in ((ORIENTATION, 2), (3, 2), (1, 4), (1, 2))]
-    if b"".join(upright) in data[first : first + 1000]:  # what nearly all have, found in no time
+    is_big = 43 in data[2:4]
+    if not is_big and b"".join(upright) in data[first : first + 1000]:  # what nearly all have
         return 1
     return first_of(next(tiff_pages(io.BytesIO(data))), ORIENTATION, 1)
 
@@ -104,7 +105,7 @@ def why_not_read(tags):
     kind, photometric = first_of(tags, FORMAT, 1), first_of(tags, PHOTOMETRIC, 1)
     if photometric in NOT_READ:
         return f"is {NOT_READ[photometric]}; save it as grey or RGB"
-    if kind in (5, 6):
+    if kind in FORMATS:
         return f"has {FORMATS[kind]} values; save their magnitude"
     if kind == 3 and bits < 32:
         return f"has float{bits} values; save them as float32"
