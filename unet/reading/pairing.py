@@ -249,6 +249,8 @@ def pair_several(images, masks, missing):
         in_folder = {}
     bare = {bare_name(name): name for name in images}
     last = {name.rpartition("/")[2]: name for name in images}
+    if len(last) < len(images):
+        last = {}
     for owner_of, text in (
         (lambda mask: in_folder.get(folder_of(mask)), "the masks in an image's folder"),
         (lambda mask: bare.get(beginning_of(mask, bare)), "masks that begin with an image's name"),
