@@ -6,6 +6,7 @@ python tests/fuzz.py --target rle --minutes 10
 
 import contextlib
 import csv
+import gc
 import io
 import json
 import os
@@ -133,6 +134,7 @@ def stack(content):
         with contextlib.suppress(InputError):
             mask = masks.decode_mask(content, "x", page, PLAIN if page else Reading(127))
             assert set(np.unique(mask)) <= {0, 255}
+    gc.collect()  # Pillow's moving pictures keep themselves alive in circles
 
 
 RECORD = json.dumps(

@@ -104,7 +104,7 @@ def test_images_without_a_page_of_their_own_are_not_dropped_silently(place):
     stack = np.stack([scene(number)[0] for number in range(6)])
     write("images/v.tif", stack, photometric="minisblack", truncate=True)
     write("masks/v.tif", scene()[1])
-    assert "images/v.tif: says that it has 6 images, of which 1 have a page" in refused()
+    assert "images/v.tif: says that it has 6 images, of which one has a page" in refused()
 
 
 # ---- EXIF

@@ -44,7 +44,8 @@ def small_run(epochs=3, **options):
 def test_a_training_says_what_it_does_and_a_line_an_epoch(arrays, capsys):
     small_run()
     done = capsys.readouterr()
-    lines = done.out.splitlines()
+    warning, *lines = done.out.splitlines()
+    assert warning.startswith("warning: the 12 images are of 3 subjects: too few")
     assert lines[0] == ("nerve: 8 training and 4 validation images of 64x80, 9,197 parameters")
     assert lines[1].startswith("3 epochs of 2 steps of 4 images, negative_dice, adam at 1e-05, ")
     assert "float32 on the processor, tensorflow" in lines[1]

@@ -2,13 +2,14 @@
 
 import contextlib
 import io
+import math
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.machine.disk import replace_file
 from unet.reading import tif
@@ -17,7 +18,8 @@ from unet.reading.tif import TIFF, first_of
 from unet.reading.values import PLAIN
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
-Image.MAX_IMAGE_PIXELS = LARGEST_IMAGE  # the same limit as OpenCV's
+MOST_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # OpenCV's limit, for Pillow, too
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 PNG, GIF, JPEG = b"\x89PNG", b"GIF8", b"\xff\xd8\xff"
 # As stored, alpha and depth and all, but turned as EXIF says, which IMREAD_UNCHANGED would not.
 UNCHANGED = cv2.IMREAD_UNCHANGED & ~cv2.IMREAD_IGNORE_ORIENTATION & ~cv2.IMREAD_COLOR_RGB
@@ -108,6 +110,9 @@ def true_name(data):
         return HEIC
     if data[128:132] == b"DICM":
         return DICOM
+    with contextlib.suppress(*IMAGE_ERRORS), Image.open(io.BytesIO(data)) as image:
+        if math.prod(image.size) > MOST_PIXELS:
+            return f"says that it has more than {MOST_PIXELS:,} pixels; cut it into tiles"
     if data[4:12] == b"ftypavif" and not features.check("avif"):
         return "AVIF, which this Pillow does not read; save it as png"
     return "not an image, or cut short"
@@ -127,7 +132,7 @@ def decode_with_opencv(data, path, page=0):
         if "CV_IO_MAX_IMAGE" not in str(error):
             return None
     raise InputError(
-        f"{path}: says that it has more than {LARGEST_IMAGE:,} pixels; cut it into tiles"
+        f"{path}: says that it has more than {MOST_PIXELS:,} pixels; cut it into tiles"
     )
 
 
@@ -136,6 +141,8 @@ def decode_with_pillow(data, page=0):
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.seek(page)
+            if math.prod(image.size) > MOST_PIXELS:  # up to twice as many Pillow only warns
+                return None
             if image.mode in ("P", "PA"):
                 image = image.convert("RGBA" if "transparency" in image.info else "RGB")
             image = ImageOps.exif_transpose(image)

@@ -1,6 +1,7 @@
 """What a tif's tags say of its pages, and whether these can be read as they say."""
 
 import io
+import itertools
 import re
 import struct
 
@@ -62,23 +63,25 @@ def read_tags(data, path, page):
     InputError for a damaged one, and for several.
     """
     try:
-        pages = list(tiff_pages(io.BytesIO(data)))
+        pages = list(
+            itertools.islice(tiff_pages(io.BytesIO(data)), None if page is None else page + 1)
+        )
     except TIFF_ERRORS as error:
         raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)") from error
     if len(pages) <= (page or 0):
         raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
-    images = find_pages(pages)
-    if page is None and len(images) > 1:
+    if page is not None:
+        return pages[page], page
+    images = find_pages(pages) or [0]
+    count = hidden_pages(pages[images[0]])
+    if len(images) > 1:
         raise InputError(f"{path}: has {len(images)} pages; expected one image")
-    if page is None:
-        page = images[0] if images else 0
-    count = hidden_pages(pages[page])
-    if count > len(pages):
+    if count > 1:
         raise InputError(
-            f"{path}: says that it has {count} images, of which {len(pages)} have a page; save "
-            "each as a page of its own"
+            f"{path}: says that it has {count} images, of which one has a page; save each as a "
+            "page of its own"
         )
-    return pages[page], page
+    return pages[images[0]], images[0]
 
 
 def hidden_pages(tags):
