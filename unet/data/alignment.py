@@ -1,4 +1,5 @@
-"""Whether masks lie where their images have edges, or would fit better turned, flipped or shifted.
+"""Whether masks lie where their images have edges, or would fit better turned, flipped or shifted,
+or on the next image.
 
 Each mask's outline is laid on the edges of its image. What counts is how much better it fits
 them than the outlines of all masks fit the edges of all images, so that neither sharp images nor
@@ -14,7 +15,8 @@ from unet.data.copies import shrink_factor, shrink_grey
 from unet.machine.terminal import map_in_threads
 from unet.reading.values import IGNORED
 
-MOST_ROWS, LEAST_ROWS = 200, 12  # that are looked at, evenly spread; fewer say nothing
+MOST_ROWS, LEAST_ROWS = 200, 12  # that are looked at; fewer say nothing
+GROUP = 10  # of them are neighbours
 LEAST_SIDE = 16  # pixels, of a shrunk image
 FARTHEST = 0.1  # shift, as a share of the longer side
 NEAR = 2  # pixels of a shrunk image: outlines drawn by hand are no better than that
@@ -66,9 +68,12 @@ def find_alignment(arrays, rows):
     """
     if len(rows) < LEAST_ROWS or min(shrink_grey(arrays.images[rows[0]]).shape) < LEAST_SIDE:
         return None
-    spread = np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(int)
-    maps = map_in_threads(lambda place: edges_and_outline(arrays, rows[place]), zip(spread))
-    return compare_placements(list(maps))
+    places = range(len(rows))
+    if len(rows) > MOST_ROWS:  # neighbours in groups, evenly spread
+        starts = np.linspace(0, len(rows) - GROUP, MOST_ROWS // GROUP).round().astype(int)
+        places = (starts[:, None] + np.arange(GROUP)).ravel().tolist()
+    maps = map_in_threads(lambda place: edges_and_outline(arrays, rows[place]), zip(places))
+    return compare_placements(list(maps), np.diff(places) == 1)
 
 
 def edges_and_outline(arrays, row):
@@ -88,8 +93,10 @@ def edges_and_outline(arrays, row):
     return edges, outline / max(outline.sum(), 1)
 
 
-def compare_placements(maps):
-    """The Alignment of rows, of which each has its edges_and_outline in the list."""
+def compare_placements(maps, has_next):
+    """The Alignment of rows, of which each has its edges_and_outline in the list; has_next:
+    whether each but the last is followed by its neighbour.
+    """
     mean_edges, mean_outline = (sum(part) / len(maps) for part in zip(*maps))
     size = height, width = mean_edges.shape
     reach = max(NEAR + 1, round(FARTHEST * max(size)))
@@ -108,10 +115,26 @@ def compare_placements(maps):
     fits = np.concatenate([shifted[:, ~is_near], flipped], axis=1)
     names = [shift_text(*shifts[place], size) for place in np.flatnonzero(~is_near)] + list(flips)
     best = int(fits.mean(axis=0).argmax())
-    gain = fits[:, best] - given
+    found = [alignment(names[best], given, fits[:, best])]
+    firsts = np.flatnonzero(has_next)
+    for text, ours, others in (
+        ("each on the image before", firsts, firsts + 1),
+        ("each on the image after", firsts + 1, firsts),
+    ):
+        pairs = (
+            (maps[a][0] - mean_edges, maps[b][1] - mean_outline) for a, b in zip(ours, others)
+        )
+        fit = np.array([(edges * outline).sum() for edges, outline in pairs])
+        found.append(alignment(text, given[ours], fit))
+    return max(found, key=lambda found: (found.is_wrong, found.best_fit))
+
+
+def alignment(placement, given, fits):
+    """The Alignment of a placement, by the given and its own fit of each row."""
+    gain = fits - given
     error = max(gain.std(ddof=1) / len(gain) ** 0.5, 1e-9)
-    numbers = given.mean(), fits[:, best].mean(), gain.mean() / error
-    return Alignment(names[best], *map(float, numbers), len(gain))
+    numbers = given.mean(), fits.mean(), gain.mean() / error
+    return Alignment(placement, *map(float, numbers), len(gain))
 
 
 def correlate(edges, outline, reach):

@@ -351,7 +351,7 @@ def _misplacement(facts):
     found = facts.alignment
     if found and found.is_wrong:
         yield (
-            f"{WARNING}masks fit their images better {found.placement}: outlines on edges "
+            f"{WARNING}masks fit better {found.placement}: outlines on edges "
             f"{found.best_fit:.2f} instead of {found.fit:.2f}, by {found.errors:.0f} standard "
             f"errors over {found.num_rows} masks"
         )
