@@ -319,7 +319,7 @@ def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
 def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
     for number in range(3):
         write(f"images/{number}.png", scene(number)[0])
-    Path("train.csv").write_text("img,rle_mask\n0.png,1 5 200 9\n1.png,\n2.png,2 3\n")
+    Path("train.csv").write_text("img,rle_mask\n0.png,1 5 200 9\n1.png,-1\n2.png,2 3\n")
     for job, order in (("nerve", "F"), ("cadastre", "F"), ("car", "C")):
         prepare(Options(job=job, images="images", masks="train.csv", image_size=SIZE, channels=1))
         first = load_arrays(job).masks[0][..., 0].ravel(order)

@@ -251,7 +251,7 @@ def is_run_length_table(rows):
 def _code(cell):
     """The text of a table's cell, "" for what stands for an empty one."""
     text = "" if cell is None else str(cell).strip()
-    return "" if text.lower() == "nan" else text
+    return "" if text.lower() in ("nan", "-1") else text
 
 
 def _read_object(data, path, keys):
