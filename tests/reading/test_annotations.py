@@ -505,7 +505,7 @@ def test_a_size_is_asked_for_only_when_a_mask_is_read():
 
 @pytest.mark.parametrize(
     "code",
-    ["5", "1 2 3", "a b", "masks/a.png", "0 4", "1 0", "-1", "1.5 2", "77 2", "1 78", "1 5 3 2"]
+    ["5", "1 2 3", "a b", "masks/a.png", "0 4", "1 0", "-2", "1.5 2", "77 2", "1 78", "1 5 3 2"]
     + ["9 2 1 2", "9" * 30 + " 1", "1_0 2", "١ ٢"],
 )
 def test_a_code_that_is_none_is_refused_with_its_line_and_image(code):
