@@ -118,7 +118,7 @@ def add_frames(found, image_files, masks_of, rule, source, split=None):
     found.frames += with_subjects(frames, source.subject)
     example = next((f for f in frames if f.mask), None)
     shown = f", such as {example.image.path} with {example.mask.path}" if example else ""
-    found.notes.append(f"names pair as {rule}{shown}")
+    found.notes.append(f"pairs: {rule}{shown}")
     if alone and source.missing_is_empty:
         found.notes.append(f"{len(alone)} images have no mask")
 
