@@ -60,7 +60,11 @@ class Options:
         "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out",
         group="where images and masks are",
     )
-    images: str | None = option(None, "your own data: folder of images")
+    images: str | None = option(
+        None,
+        "your own data: images, a folder, a zip, a file of several pages, or a pattern in quotes "
+        "such as 'photos/*_img.png'",
+    )
     masks: str | None = option(
         None,
         "your own data: their masks, paired by what their names have in common: a folder, which "
@@ -72,7 +76,7 @@ class Options:
     table: str | None = option(
         None,
         "your own data: CSV file of images and masks, paths seen from its folder, in columns "
-        "image and mask, or else the first and the second",
+        "image and mask, or else the first and the second; columns subject and split are minded",
     )
     validation_table: str | None = option(None, "a second such table, for validation")
     subject: str | None = option(

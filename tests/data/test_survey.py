@@ -277,9 +277,7 @@ def test_masks_that_lie_otherwise_than_their_images_are_told(circles, remedy):
     assert found.is_wrong
     assert found.placement == remedy
     said = lines(facts_of(images, CHANGES[remedy](masks)))
-    assert any(
-        line.startswith(f"{WARNING}masks fit better {remedy}") for line in said
-    )
+    assert any(line.startswith(f"{WARNING}masks fit better {remedy}") for line in said)
 
 
 def test_class_numbers_are_laid_on_edges_too(circles):
