@@ -133,7 +133,7 @@ class Options:
     classes: int | None = option(
         None,
         "more than foreground and background: masks hold class numbers 0, 1, ..., 0 the "
-        "background, as grey values or in a PNG's palette",
+        "background, as grey values or in a palette",
         check=check_classes,
     )
     colors: str | None = option(

@@ -188,6 +188,19 @@ def test_levels_that_are_stated_stand(place, capsys):
     )
 
 
+def test_one_level_may_be_stated_and_the_other_found(place):
+    write_pairs(lambda x: x.astype(np.uint16) * 20)
+    reading = read(black_level=1000.0).reading
+    assert (reading.black_level, reading.white_level) == (1000, 4095)
+    assert "--black-level 5000: no image is brighter than 3580" in refused(black_level=5000.0)
+
+
+@pytest.mark.parametrize("options", [dict(white_level=4095.0), dict(black_level=3.0)])
+def test_levels_of_images_of_8_bit_are_refused(options, place):
+    write_pairs()
+    assert "are of images of more than 8 bit; here all have 8" in refused(**options)
+
+
 def test_values_that_do_not_go_together_are_refused(place):
     write_pairs()
     write("images/0.png", Image.fromarray(np.zeros(SIZE, np.uint8)))

@@ -17,7 +17,7 @@ from unet.machine.terminal import map_in_threads, quiet, with_progress
 from unet.reading.classes import CLASSES, classes_text, number_classes, read_classes
 from unet.reading.files import ImageFile
 from unet.reading.frames import Frame, check_sizes
-from unet.reading.levels import find_levels
+from unet.reading.levels import check_levels, find_levels
 from unet.reading.masks import UnitedMask, find_kind
 from unet.reading.pixels import NeedsLevels, exif_orientation, read_size, write_image
 from unet.reading.values import READING, reading_text
@@ -74,12 +74,13 @@ def prepare_frames(name, frames, form, skip_bad=False):
         masks = [frame.mask for frame in frames if frame.mask]
         if not form.classes or any(isinstance(mask, UnitedMask) for mask in masks):
             form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
+        images = [frame.image for frame in frames]
+        check_levels(images, form.reading, skip_bad)
         if form.keep_size:
             form = replace(form, image_size=first_size(frames, form, skip_bad))
         try:
             notes += write_good(paths.arrays, frames, form, skip_bad)
         except NeedsLevels:
-            images = [frame.image for frame in frames]
             reading, note = find_levels(images, form.reading, skip_bad)
             notes.append(note)
             notes += write_good(paths.arrays, frames, replace(form, reading=reading), skip_bad)

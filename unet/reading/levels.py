@@ -60,9 +60,29 @@ def find_levels(files, reading, skip_bad=False):
         black, white = 0.0, 1.0
     elif black == white:
         white = black + 1
+    black = reading.black_level or black  # what is stated stands
+    if black >= white:
+        raise InputError(f"--black-level {black:g}: no image is brighter than {most:g}")
     bulk = max(found.bulk for found in ranges)
     text = describe(most, white, black, bulk, odd)
     return replace(reading, black_level=black, white_level=white), text
+
+
+def check_levels(files, reading, skip_bad=False):
+    """Raise InputError for stated levels where all images have 8 bit, which know none: an export
+    of the run would take their values for others.
+    """
+    for file in files if reading.black_level or reading.white_level is not None else ():
+        try:
+            if find_range(file).kind != EIGHT_BIT:
+                return
+        except (InputError, OSError):
+            if not skip_bad:
+                raise
+    if reading.black_level or reading.white_level is not None:
+        raise InputError(
+            "--black-level and --white-level are of images of more than 8 bit; here all have 8"
+        )
 
 
 def check_kinds(file_of):

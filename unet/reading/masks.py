@@ -180,6 +180,13 @@ def without_alpha(pixels):
     return colours * (alpha > 0) if has_alpha(pixels) else colours
 
 
+def blank(pixels, ignored):
+    """Pixels with 0 where they are ignored, bool (H, W) or None."""
+    if ignored is None:
+        return pixels
+    return np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
+
+
 def check_one_hot(pixels, path):
     """Raise InputError for four channels of which each pixel has one: a class each, no colours."""
     if pixels.ndim == 2 or pixels.shape[2] < 4:
@@ -210,9 +217,7 @@ def grey_of_mask(pixels, path, reading, ignored=None):
                 f"{path}: mask is black, its alpha is not, but the masks before it hold colours; "
                 "save all in one way"
             )
-    pixels = without_alpha(pixels)
-    if ignored is not None:
-        pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
+    pixels = blank(without_alpha(pixels), ignored)
     if pixels.ndim == 2:
         return pixels
     grey = pixels.max(axis=2)
@@ -240,9 +245,7 @@ def mask_kind(pixels, reading):
         is_grey = len(visible) == 2 and (visible == visible[:, :1]).all() and not visible[0].any()
         if not is_grey:
             return True, one_value(alpha)
-    pixels, ignored = without_alpha(pixels), find_ignored(pixels, reading.ignore)
-    if ignored is not None:
-        pixels = np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
+    pixels = blank(without_alpha(pixels), find_ignored(pixels, reading.ignore))
     if not pixels.any():
         return None
     is_grey = pixels.ndim == 2 or (pixels == pixels[..., :1]).all()

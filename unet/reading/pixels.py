@@ -19,6 +19,7 @@ from unet.reading.values import PLAIN
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
 MOST_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # OpenCV's limit, for Pillow, too
+TOO_LARGE = f"says that it has more than {MOST_PIXELS:,} pixels; cut it into tiles"
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 PNG, GIF, JPEG = b"\x89PNG", b"GIF8", b"\xff\xd8\xff"
 # As stored, alpha and depth and all, but turned as EXIF says, which IMREAD_UNCHANGED would not.
@@ -112,7 +113,7 @@ def true_name(data):
         return DICOM
     with contextlib.suppress(*IMAGE_ERRORS), Image.open(io.BytesIO(data)) as image:
         if math.prod(image.size) > MOST_PIXELS:
-            return f"says that it has more than {MOST_PIXELS:,} pixels; cut it into tiles"
+            return TOO_LARGE
     if data[4:12] == b"ftypavif" and not features.check("avif"):
         return "AVIF, which this Pillow does not read; save it as png"
     return "not an image, or cut short"
@@ -131,9 +132,7 @@ def decode_with_opencv(data, path, page=0):
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" not in str(error):
             return None
-    raise InputError(
-        f"{path}: says that it has more than {MOST_PIXELS:,} pixels; cut it into tiles"
-    )
+    raise InputError(f"{path}: {TOO_LARGE}")
 
 
 def decode_with_pillow(data, page=0):
@@ -149,8 +148,15 @@ def decode_with_pillow(data, page=0):
             pixels = np.array(image)
     except IMAGE_ERRORS:
         return None
+    return as_opencv(pixels)
+
+
+def as_opencv(pixels):
+    """Pixels of RGB order as OpenCV has them: BGR, one channel without its axis, bits as 255."""
     if pixels.dtype == bool:
-        return pixels.view(np.uint8) * np.uint8(255)
+        pixels = pixels.view(np.uint8) * np.uint8(255)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        return pixels[..., 0]
     if pixels.ndim == 3 and pixels.shape[2] > 2:
         return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
     return pixels
@@ -165,19 +171,11 @@ def decode_npy(data, path, page):
     if page is None and len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; expected one")
     pixels = images[page or 0]
-    if pixels.dtype == bool:
-        pixels = pixels.view(np.uint8) * np.uint8(255)
     if pixels.dtype.kind in "uif" and pixels.dtype.byteorder == ">":
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     if pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
-    if pixels.ndim == 3:
-        pixels = (
-            pixels[..., 0]
-            if pixels.shape[2] == 1
-            else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-        )
-    return pixels
+    return as_opencv(pixels)
 
 
 def decode_tiff(data, path, page):
