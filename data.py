@@ -231,11 +231,11 @@ def prepare(options):
     source = frames.Source(**{name: getattr(options, name) for name in names})
     classes = preparation.choose_classes(options.classes, options.colors)
     found = sources.read_frames(options.job, source, classes)
-    job = JOBS[options.job]
+    job, is_own = JOBS[options.job], options.job == "own"
     size = options.tile_size or options.image_size or job.image_size or (0, 0)
     form = forms.Form(
         size,
-        options.channels or job.network.channels,
+        options.channels or (0 if is_own else job.network.channels),
         readings.Reading(
             options.threshold,
             invert=options.invert,
@@ -243,10 +243,11 @@ def prepare(options):
             black_level=options.black_level,
             white_level=options.white_level,
         ),
-        keep_size=not any(size),
+        keep_size=not any(size) and (bool(options.image_size) or not is_own),
         classes=found.classes,
         is_colored=bool(options.colors and not options.classes),
         is_tiled=bool(options.tile_size),
+        is_open=is_own,
     )
     notes = preparation.prepare_frames(name, found.frames, form, options.skip_bad)
     for note in (*found.notes, *notes):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from model import build_unet, load_run
 from unet.errors import check_backend, one_line_errors
-from unet.jobs import JOBS, RECIPES
+from unet.jobs import JOBS, RECIPES, choose_recipe
 from unet.jobs.settings import FITTING_LOSSES
 from unet.lazy import lazy
 from unet.losses import dice_coef, dice_coef_loss
@@ -64,11 +64,15 @@ class Options:
     tensorboard: bool = option(
         False, "log to vis/NAME/tensorboard/ too; needs the package tensorboard"
     )
-    recipe: str = option(
-        "document",
-        "its own training, or the best that we know today",
+    recipe: str | None = option(
+        None,
+        "the document's own training, or the best that we know today (default: document; of own, "
+        "which has none, modern)",
         choices=tuple(RECIPES),
         group="the training",
+    )
+    upright: bool = option(
+        True, "of own: what the images show has an up and a down, so that they are turned little"
     )
     set: tuple[str, ...] = option(
         (),
@@ -94,10 +98,10 @@ class Options:
         "data.py --classes (default: the recipe's)",
         choices=tuple(loss for losses in FITTING_LOSSES.values() for loss in losses),
     )
-    precision: str = option(
-        "float32",
+    precision: str | None = option(
+        None,
         "of all layers but the last; auto: half precision where the hardware has instructions "
-        "for it",
+        "for it (default: float32; of own auto)",
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
@@ -221,7 +225,7 @@ def read_options(given):
 
 def main(options):
     name = runs.run_name(options.job, options.name)
-    RECIPES[options.recipe][options.job].change(options.set)
+    RECIPES[choose_recipe(options.job, options.recipe)][options.job].change(options.set)
     check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()

@@ -128,9 +128,13 @@ class Arrays:
 
     @property
     def is_resized(self):
-        """Whether a training image had another size before it became a row here."""
+        """Whether a training image had another size before it became a row here, and not the same
+        zoom as all.
+        """
         size = self.images.shape[1:3]
-        return any((row["height"], row["width"]) != size for row in self.files)
+        return self.reading.zoom == 1 and any(
+            (row["height"], row["width"]) != size for row in self.files
+        )
 
 
 def find_arrays(name, job):

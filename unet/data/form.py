@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from unet.errors import InputError, error_text
+from unet.jobs.own import zoomed
 from unet.reading.classes import decode_classes, resize_classes
 from unet.reading.frames import check_sizes
 from unet.reading.masks import UnitedMask, decode_mask, decode_united, find_kind
@@ -25,6 +26,7 @@ class Form:
     classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
     is_colored: bool = False  # masks are in the classes' colours
     is_tiled: bool = False  # files of any size are cut into rows of image_size
+    is_open: bool = False  # size, and channels where they are 0, are still to be chosen
 
 
 def decode(file, is_mask, data, form):
@@ -35,17 +37,23 @@ def decode(file, is_mask, data, form):
         pixels = decode_image(data, file.path, form.channels, file.page, form.reading)
     size = pixels.shape[:2]
     if form.is_tiled:
+        pixels = resize_part(pixels, zoomed(size, form.reading.zoom), is_mask, form)
         return size, cut_tiles(pixels, form.image_size)
     if form.keep_size and size != form.image_size:
         raise InputError(
             f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
             f"{form.image_size[1]}; pass --image-size H W to make them one size"
         )
+    return size, resize_part(pixels, form.image_size, is_mask, form)[None]
+
+
+def resize_part(pixels, image_size, is_mask, form):
+    """An image or a mask, uint8 (H, W, C), at another (H, W)."""
     if is_mask and form.classes:
-        return size, resize_classes(pixels, form.image_size)[None]
+        return resize_classes(pixels, image_size)
     if is_mask:
-        return size, resize_mask(pixels, form.image_size, form.reading.ignore)[None]
-    return size, resize(pixels, form.image_size)[None]
+        return resize_mask(pixels, image_size, form.reading.ignore)
+    return resize(pixels, image_size)
 
 
 def decode_truth(file, data, form):

@@ -8,10 +8,12 @@ import numpy as np
 
 from unet.data.arrays import FILES, FILES_HEADER, IMAGES, MASKS, TEST_IDS, TEST_IMAGES, split_test
 from unet.data.form import Form, decode, tile_places, why_bad
+from unet.data.measure import measure_files
 from unet.data.shapes import check_shape_size, draw_shapes
 from unet.data.survey import REPORT, write_report
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.own import choose_form, zoomed
 from unet.machine.disk import create_array, csv_text, lock, replace_file
 from unet.machine.terminal import map_in_threads, quiet, with_progress
 from unet.reading.classes import CLASSES, classes_text, number_classes, read_classes
@@ -76,7 +78,7 @@ def prepare_frames(name, frames, form, skip_bad=False):
             form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
         images = [frame.image for frame in frames]
         check_levels(images, form.reading, skip_bad)
-        if form.keep_size:
+        if form.keep_size and not form.is_open:
             form = replace(form, image_size=first_size(frames, form, skip_bad))
         try:
             notes += write_good(paths.arrays, frames, form, skip_bad)
@@ -91,8 +93,38 @@ def prepare_frames(name, frames, form, skip_bad=False):
 
 
 def write_good(folder, frames, form, skip_bad):
-    """write_arrays of all frames, or with skip_bad of those that can be read."""
-    return write_arrays(folder, leave_out_bad(frames, form) if skip_bad else frames, form)
+    """write_arrays of all frames, or with skip_bad of those that can be read, in the form that is
+    chosen for them where it is open.
+    """
+    if skip_bad:
+        frames = leave_out_bad(frames, of_any_size(form) if form.is_open else form)
+    reasons = ()
+    if form.is_open:
+        form, reasons = close_form(frames, form)
+    return write_arrays(folder, frames, form, reasons)
+
+
+def close_form(frames, form):
+    """An open Form with what own.choose_form chooses for the frames, and its reasons."""
+    measured = measure_files(frames, of_any_size(form))
+    has_test = any(frame.split == "test" for frame in frames)
+    choice = choose_form(measured, can_tile=not has_test)
+    size, reasons = choice.image_size, choice.reasons
+    if form.channels:
+        reasons = reasons[1:]
+    else:
+        form = replace(form, channels=choice.channels)
+    if form.is_tiled or any(form.image_size):  # the options say how
+        return form, reasons[:-1]
+    if form.keep_size:
+        return replace(form, image_size=measured.sizes[0]), reasons[:-1]
+    reading = replace(form.reading, zoom=choice.zoom)
+    return replace(form, image_size=size, is_tiled=choice.is_tiled, reading=reading), reasons
+
+
+def of_any_size(form):
+    """A Form that takes files of any size, to see what they hold."""
+    return replace(form, image_size=ANY_SIZE, channels=form.channels or 3, keep_size=False)
 
 
 def choose_classes(count, colors):
@@ -113,7 +145,7 @@ def first_size(frames, form, skip_bad):
     """The size (H, W) of the first image; with skip_bad of the first frame that is not bad."""
     first = frames[0]
     if skip_bad:
-        form = replace(form, image_size=ANY_SIZE, keep_size=False)
+        form = of_any_size(form)
         first = next((frame for frame in frames if not why_bad(frame, form)), first)
     return read_size(first.image)
 
@@ -143,11 +175,12 @@ class Task:
     frame: Frame
 
 
-def write_arrays(folder, frames, form):
+def write_arrays(folder, frames, form, reasons=()):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
     imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, and of more
-    than two classes classes.csv: all of them, or after an error those of before. Returns lines for
-    a reader. Raises InputError, OSError.
+    than two classes classes.csv: all of them, or after an error those of before. reasons: lines on
+    why the form is as it is, for the report. Returns lines for a reader. Raises InputError,
+    OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
     if form.is_tiled and test:
@@ -173,7 +206,7 @@ def write_arrays(folder, frames, form):
         for frame, of_frame in zip(train, places):
             listed += [file_row(frame, sizes, form, place) for place in of_frame]
         listed += [file_row(frame, sizes, form) for frame in test]
-        listed = write_report(new, listed, form.classes, form.reading)
+        listed = write_report(new, listed, form.classes, form.reading, reasons)
         new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
         new[READING].write_text(reading_text(form.reading), encoding="utf-8")
         if form.classes:
@@ -201,7 +234,8 @@ def describe_sizes(sizes, form, num_rows):
     text = " to ".join(f"{height}x{width}" for height, width in known[:: max(1, len(known) - 1)])
     height, width = form.image_size
     if form.is_tiled:
-        return f"images of {text} cut into {num_rows} tiles of {height}x{width}"
+        shrunk = f" shrunk to {form.reading.zoom:.0%} and" if form.reading.zoom < 1 else ""
+        return f"images of {text}{shrunk} cut into {num_rows} tiles of {height}x{width}"
     if known == [form.image_size]:
         return f"images of {text}, as they are"
     shapes = {round(math.log2(h / w), 1) for h, w in [*known, form.image_size]}
@@ -228,7 +262,8 @@ def find_places(frames, form):
         return [[None] for _ in frames]
 
     def places(frame):
-        return tile_places(read_size(frame.image), form.image_size)
+        size = zoomed(read_size(frame.image), form.reading.zoom)
+        return tile_places(size, form.image_size)
 
     found = map_in_threads(places, ((frame,) for frame in frames))
     return list(quiet(with_progress(found, len(frames), "sizes")))

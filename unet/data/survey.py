@@ -72,11 +72,12 @@ class Facts:
     ignored: float | None  # share of the pixels that do not count; None where all do
 
 
-def write_report(new, listed, classes, reading):
+def write_report(new, listed, classes, reading, reasons=()):
     """Write report.json of arrays that are about to take their place; returns the lines of
     files.csv with the subjects of copies as one.
 
-    new: {name of a file: where it lies now}; listed: lines of files.csv, in FILES_HEADER's order.
+    new: {name of a file: where it lies now}; listed: lines of files.csv, in FILES_HEADER's order;
+    reasons: lines on why the arrays are as they are, which come first.
     """
     rows = [dict(zip(FILES_HEADER, row)) for row in listed]
     files = [row for row in rows if row["split"] != "test"]
@@ -85,13 +86,13 @@ def write_report(new, listed, classes, reading):
     facts, subjects = survey(arrays)
     for row, subject in zip(files, subjects):
         row["subject"] = subject
-    new[REPORT].write_text(report_text(facts), encoding="utf-8")
+    new[REPORT].write_text(report_text(facts, reasons), encoding="utf-8")
     return [tuple(row.values()) for row in rows]
 
 
-def report_text(facts):
+def report_text(facts, reasons=()):
     """What read_report reads."""
-    said = lines(facts)
+    said = [*reasons, *lines(facts)]
     warnings = [line for line in said if line.startswith(WARNING)]
     content = {"warnings": warnings, "lines": said, "facts": dataclasses.asdict(facts)}
     return json.dumps(content, indent=1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unet.jobs.own import zoomed
 from unet.jobs.settings import SYMMETRIES
 from unet.machine.devices import ONE_DEVICE
 from unet.machine.disk import create_array, replace_file
@@ -141,11 +142,13 @@ def predict_shared(run, images, devices):
 def predict_file(run, image):
     """Probabilities float32 (H, W, 1) of a uint8 image (H, W, C) at its own size.
 
-    Where the training images were resized, so is this one, and its probabilities back.
+    Where the training images were resized, or shrunk by a zoom, so is this one, and its
+    probabilities back.
     """
-    if not run.record.is_resized:
-        return predict_batch(run, image[None])[0]
-    small = resize(image, run.record.array_size)
+    size = zoomed(image.shape[:2], run.reading.zoom)
+    if run.record.is_resized:
+        size = run.record.array_size
+    small = resize(image, size)
     return resize(predict_batch(run, small[None])[0], image.shape[:2])
 
 

@@ -27,6 +27,7 @@ class Segment(keras.layers.Layer):
         self.networks = [with_plain_upsampling(network.model) for network in run.networks]
         self.decision, self.symmetry = run.decision, run.symmetry
         self.reading = run.reading if has_levels(run) else None
+        self.zoom = run.reading.zoom
 
     def call(self, images):
         height, width = ops.shape(images)[1:3]
@@ -34,16 +35,30 @@ class Segment(keras.layers.Layer):
         if self.reading:
             black, white = self.reading.black_level, self.reading.white_level
             pixels = ops.clip(ops.round((pixels - black) * (255 / (white - black))), 0, 255)
-        if record.is_resized:
-            pixels = ops.round(resize(pixels, *record.array_size))
+        seen = self.seen_size(height, width)
+        if seen:
+            pixels = ops.round(resize(pixels, *seen))
         total = 0
         for network, record in zip(self.networks, self.records):
             standardized = standardize(pixels, record.mean, record.std)
             total = total + predict(network, standardized, SYMMETRIES[self.symmetry])
         probability = total / len(self.networks)
-        if record.is_resized:
+        if seen:
             probability = resize(probability, height, width)
         return {"mask": self.mask(probability, height, width), "probability": probability}
+
+    def seen_size(self, height, width):
+        """(H, W) at which the networks see an image of a size, as predict_file has it; None where
+        they see it as it is.
+        """
+        if self.records[0].is_resized:
+            return self.records[0].array_size
+        if self.zoom == 1:
+            return None
+        return [
+            ops.cast(ops.maximum(ops.round(ops.cast(n, "float32") * self.zoom), 1), "int32")
+            for n in (height, width)
+        ]
 
     def mask(self, probability, height, width):
         if probability.shape[CLASSES] > 1:

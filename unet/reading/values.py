@@ -22,7 +22,8 @@ class Reading:
     None for the largest value of its type. in_alpha: masks are in the files' alpha. invert: what
     would be foreground is background. ignore: the mask value, (V,), or the colour, (R, G, B), of
     pixels that do not count; () where all do. black_level, white_level: the values of images of
-    more than 8 bit that become 0 and 255; white_level None: not known.
+    more than 8 bit that become 0 and 255; white_level None: not known. zoom: what the rows of the
+    arrays, and what a network sees of new images, are shrunk by, 0 to 1.
     """
 
     threshold: float | None = None
@@ -32,6 +33,7 @@ class Reading:
     ignore: tuple[int, ...] = ()
     black_level: float = 0.0
     white_level: float | None = None
+    zoom: float = 1.0
 
 
 PLAIN = Reading()
@@ -62,6 +64,8 @@ def parse_reading(fields):
     numbers = [reading.black_level, reading.threshold or 0, reading.white_level or 0]
     if not all(isinstance(n, (int, float)) for n in (*numbers, *reading.ignore)):
         raise ValueError("levels that are no numbers")
+    if not 0 < reading.zoom <= 1:
+        raise ValueError(f"zoom {reading.zoom}")
     return reading
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from unet.data.survey import read_report
 from unet.errors import InputError
-from unet.jobs import RECIPES
+from unet.jobs import RECIPES, choose_recipe, own
 from unet.jobs.settings import FITTING_LOSSES, SYMMETRIES
 from unet.losses import LOSSES
 from unet.machine.precision import find_precision
@@ -25,8 +25,8 @@ from unet.runs import Paths, Record, command
 
 
 def choose(options, arrays):
-    """The Job as train.Options change it, for some Arrays, and the options with the precision that
-    auto comes to; raises InputError for what does not go together.
+    """The Job as train.Options change it, for some Arrays, and the options with the recipe and the
+    precision that they come to; raises InputError for what does not go together.
     """
     for name in ("weights", "validation_split"):
         if options.folds and getattr(options, name) is not None:
@@ -36,16 +36,63 @@ def choose(options, arrays):
             )
     if options.weights and not Path(options.weights).is_file():
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
-    job = choose_job(options.job, options.recipe, options.set, vars(options), arrays.classes)
+    is_own, reasons = options.job == "own", {}
+    if not (is_own or options.upright):
+        raise InputError(
+            f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
+        )
+    options = replace(options, recipe=choose_recipe(options.job, options.recipe))
+    base = RECIPES[options.recipe][options.job]
+    if is_own:
+        base, reasons = fit_own(arrays, options.upright)
+    job = change_job(options.job, base, options.set, vars(options), arrays.classes)
     size_network(options.job, job, arrays)  # a size that does not fit is refused now
-    if options.precision == "auto":
-        precision, reason = find_precision()
-        print(f"precision {precision}: {reason}")
+    for reason in still_true(reasons, base, job):
+        print(reason)
+    if options.precision in (None, "auto"):
+        precision, reason = "float32", None
+        if is_own or options.precision:
+            precision, reason = find_precision()
+            print(f"precision: {precision}, for {reason}")
         options = replace(options, precision=precision)
     return job, options
 
 
+def fit_own(arrays, is_upright):
+    """The Job of one's own images for some Arrays, and its reasons, as own.choose_job has them."""
+    facts = read_report(arrays.name).get("facts", {})
+    background, *found = (facts.get("class_shares") or {}).values() or (0, 0)
+    share = sum(found) if facts.get("class_shares") else (facts.get("shares") or (0, 0, 0))[1]
+    size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
+    job, reasons = own.choose_job(size, channels, len(arrays.files), share, is_upright)
+    if len({row["subject"] for row in arrays.files}) == 1:
+        job = replace(job, recipe=replace(job.recipe, validation_split=0))
+        reasons["validation"] = "validation: none, for there is one image, or subject, only"
+    return job, reasons
+
+
+def still_true(reasons, base, job):
+    """Those reasons for a Job that hold after options have changed it."""
+    recipe, new = base.recipe, job.recipe
+    holds = {
+        "network": (base.network, recipe.window) == (job.network, new.window),
+        "steps": all(
+            getattr(recipe, name) == getattr(new, name)
+            for name in ("batch_size", "epochs", "steps_per_epoch")
+        ),
+        "loss": recipe.loss == new.loss,
+        "augmentation": recipe.augmentation == new.augmentation,
+        "validation": recipe.validation_split == new.validation_split,
+    }
+    return [text for name, text in reasons.items() if holds[name]]
+
+
 def choose_job(name, recipe="document", assignments=(), given=None, classes=()):
+    """change_job of a job's recipe."""
+    return change_job(name, RECIPES[recipe][name], assignments, given, classes)
+
+
+def change_job(name, job, assignments=(), given=None, classes=()):
     """The job, its network and recipe, with what the options change, for masks of these classes,
     () for foreground and background; raises ValueError for a name or value that there is not, and
     for a loss that does not fit.
@@ -53,7 +100,6 @@ def choose_job(name, recipe="document", assignments=(), given=None, classes=()):
     assignments: of --set; given: {name: value} of options, of which those that are fields of the
     recipe and not None replace its own.
     """
-    job = RECIPES[recipe][name]
     if classes:
         job = job.with_classes(len(classes))
     fields = {field.name for field in dataclasses.fields(job.recipe)}

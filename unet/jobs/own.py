@@ -1,0 +1,162 @@
+"""Images of your own: a network and a training for any folder, by rules over all that is in it.
+
+data.py measures the files, and choose_form says what becomes of them; train.py counts the arrays,
+and choose_job says how to train. Both give their reasons, which are printed. What each rule is
+worth: benchmarks/RESULTS.md, Any folder.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import median
+
+from unet.jobs.settings import NARROW, SHORT, Augmentation, Job, UNetConfig
+
+# Lengths in pixels, areas in square pixels, at the size that the network sees.
+WHOLE_AREA = 256 * 256  # an image is seen whole if it is no larger, or shrunk to that ...
+LEAST_WIDTH = 20  # ... where what is to be found stays so wide; else in windows,
+WINDOW = 256  # squares of that side, of an image at its own size
+MOST_WIDTH = (
+    32  # or, where something is wider, shrunk to that, for a window to show what is around
+)
+LARGEST_ROW, TILE = 1024, 512  # longer images, and those of several sizes, are cut into tiles
+GRID = 16  # lengths that every network of four levels fits
+NEARLY = 0.8  # shrinking by less is not worth it
+LEAST_SIDE = 4  # of the deepest level, in its own pixels
+MOST_LEVELS = 4
+STEPS, MOST_STEPS = 1000, 4000
+PASSES = 10  # over all windows that the images hold; STEPS are more of few images
+BATCH = 4  # of windows of WINDOW; of smaller ones as many as have their pixels, 16 at the most
+EPOCHS = 10
+
+JOB = Job(  # before anything is known
+    UNetConfig((WINDOW, WINDOW), 3, **NARROW),
+    replace(
+        SHORT,
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS // EPOCHS,
+        augmentation=Augmentation(
+            "mirror", shift=0.05, rotation=15, scale=0.2, contrast=0.2, brightness=0.1, color=0.2
+        ),
+    ),
+    image_size=None,
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the files hold. sizes: (H, W) of each image; width: of what the masks show, in pixels,
+    None where they show nothing; num_colored: images whose channels differ.
+    """
+
+    sizes: tuple
+    width: float | None
+    num_colored: int
+
+
+@dataclass(frozen=True)
+class FormChoice:
+    """What becomes of files: rows of image_size (H, W) with so many channels, each a whole image
+    or, is_tiled, a part of it, shrunk by `zoom` first where that is not 1; and why, lines.
+    """
+
+    channels: int
+    image_size: tuple[int, int]
+    is_tiled: bool
+    zoom: float
+    reasons: tuple
+
+
+def choose_form(measured, can_tile=True):
+    """The FormChoice for Measured files; can_tile: none of them is a test image, which has to stay
+    whole.
+    """
+    count, width = len(measured.sizes), measured.width or MOST_WIDTH
+    channels = 3 if measured.num_colored else 1
+    reasons = [f"channels: {channels}, for {measured.num_colored} of {count} images have colours"]
+    size = tuple(int(median(lengths)) for lengths in zip(*measured.sizes))
+    area, are_same = math.prod(size), len(set(measured.sizes)) == 1
+    found = f"what the masks show is {width:.0f} pixels wide"
+    shrunk = min(1, math.sqrt(WHOLE_AREA / area))
+    if are_same and shrunk == 1:
+        reasons.append(f"size: whole images as they are, {area:,} pixels being at most 256x256")
+        return FormChoice(channels, size, False, 1.0, tuple(reasons))
+    if width * shrunk >= LEAST_WIDTH or not (are_same or can_tile):
+        whole = tuple(max(GRID, GRID * round(length * shrunk / GRID)) for length in size)
+        why = f"{found}, and {width * shrunk:.0f} of that are left"
+        if width * shrunk < LEAST_WIDTH:
+            why = "test images of several sizes have to stay whole"
+        reasons.append(f"size: whole images, resized to {whole[0]}x{whole[1]}: {why}")
+        return FormChoice(channels, whole, False, 1.0, tuple(reasons))
+    zoom = MOST_WIDTH / width if MOST_WIDTH / width < NEARLY else 1.0
+    size = zoomed(size, zoom)
+    is_tiled = can_tile and not (are_same and max(size) <= LARGEST_ROW)
+    if is_tiled:
+        side = min(TILE, *size)
+        size = (max(GRID, side // GRID * GRID),) * 2
+    what = f"tiles of {size[0]}x{size[1]}" if is_tiled else "whole images to cut windows from"
+    at = "at their own size" if zoom == 1 else f"shrunk to {zoom:.0%}"
+    reasons.append(f"size: {what}, {at}: {found}")
+    return FormChoice(channels, size, is_tiled, zoom, tuple(reasons))
+
+
+def zoomed(size, zoom):
+    """A size (H, W) after it was shrunk, in whole pixels."""
+    return tuple(max(1, round(length * zoom)) for length in size)
+
+
+def choose_job(size, channels, num_rows, share, is_upright=True):
+    """The Job for arrays of so many rows of a size (H, W) to train on, and why: a dict of a line
+    for each of network, steps, loss, augmentation.
+
+    share: of the foreground in the masks, 0 to 1; is_upright: what the images show has an up and
+    a down, so that training turns them little.
+    """
+    window = choose_window(size)
+    levels = MOST_LEVELS
+    while levels > 1 and min(window) < LEAST_SIDE * 2**levels:
+        levels -= 1
+    filters = JOB.network.filters[:levels]
+    network = replace(
+        JOB.network,
+        image_size=window,
+        channels=channels,
+        filters=filters,
+        bottleneck=2 * filters[-1],
+    )
+    area = math.prod(window)
+    batch_size = 2 ** int(math.log2(min(16, max(BATCH, BATCH * WINDOW**2 / area))))
+    num_windows = num_rows * max(1, math.prod(size) / area)
+    steps = min(MOST_STEPS, max(STEPS, math.ceil(PASSES * num_windows / batch_size)))
+    symmetry = "mirror" if is_upright else "turns"
+    augmentation = replace(JOB.recipe.augmentation, symmetry=symmetry)
+    if channels == 1:
+        augmentation = replace(augmentation, color=0.0)
+    recipe = replace(
+        JOB.recipe,
+        batch_size=batch_size,
+        steps_per_epoch=math.ceil(steps / EPOCHS),
+        window=None if window == size else window,
+        augmentation=augmentation,
+    )
+    shown = f"{steps * batch_size / num_windows:.0f} times" if num_windows else "never"
+    what = "the whole image" if window[0] >= size[0] and window[1] >= size[1] else "a window"
+    reasons = {
+        "network": f"network: {levels} levels of {filters[0]} to {filters[-1]} filters, which see "
+        f"{what} of {window[0]}x{window[1]}",
+        "steps": f"steps: {steps:,} of {batch_size}, which show each of the {num_windows:.0f} "
+        f"windows in {num_rows} images about {shown}",
+        "loss": f"loss: {recipe.loss}, the masks being {share:.1%} foreground",
+        "augmentation": "augmentation: mirrored, a little turned and enlarged; where nothing has "
+        "an up and a down pass --no-upright",
+    }
+    if not is_upright:
+        reasons["augmentation"] = "augmentation: turned, mirrored and enlarged"
+    return replace(JOB, network=network, recipe=recipe), reasons
+
+
+def choose_window(size):
+    """(H, W) of what a step sees of rows of a size: all of it, or WINDOW."""
+    fitting = tuple(GRID * math.ceil(length / GRID) for length in size)
+    if math.prod(size) <= 1.1 * WHOLE_AREA:  # resized to the grid they are a little larger
+        return fitting
+    return tuple(min(WINDOW, length) for length in fitting)
