@@ -183,6 +183,8 @@ def main(options):
         print(options.draw)
     else:
         get_unet(options.run).summary(line_length=110)
+        if options.run == "own":
+            print("own: that of large RGB images; the arrays say how many channels and levels")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks.measure import head
 from model import load_run
 from unet.data.augment import crop_middle
 from unet.errors import InputError, one_line_errors
-from unet.jobs import JOBS, MODERN
+from unet.jobs import MODERN, RECIPES
 from unet.machine.disk import replace_file
 from unet.options import option, parse_options
 from unet.pictures.panels import as_rgb, draw, draw_outlines
@@ -33,7 +33,7 @@ from unet.reading.pixels import write_image
 
 FOLDER = Path(__file__).resolve().parent
 
-DRAWN = tuple(name for name in JOBS if name != "noise")
+DRAWN = tuple(name for name in RECIPES["document"] if name != "noise")
 
 
 @dataclass(frozen=True)

@@ -91,3 +91,32 @@ def blend(image, share, colour):
 
 def as_uint8(image):
     return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def soft(inside, sigma):
+    """Where something is, (H, W), with soft edges: float32 in 0..1."""
+    return cv2.GaussianBlur(np.float32(inside), (0, 0), sigma)
+
+
+def steep(away, width):
+    """1 within a shape's edge, 0 beyond it, over a width, from distances as oval's."""
+    return 1 / (1 + np.exp(np.clip((away - 1) / width, -30, 30)))
+
+
+def spot(rng, size, least, most=None):
+    """Distances as oval's from a random place, (H, W); the radii lie between least and most."""
+    radii = rng.uniform(least, most or least, 2)
+    return oval(size, rng.uniform(0, 1, 2) * size, radii, rng.uniform(0, 180))
+
+
+def expose(rng, image, sigma, noise, quality):
+    """A photo, uint8 RGB, of light (H, W, 3): the lens's blur, noise, a JPEG file's blocks."""
+    image = cv2.GaussianBlur(image, (0, 0), sigma)
+    image = image + rng.normal(0, noise, (*image.shape[:2], 1)) + rng.normal(0, noise / 3, 3)
+    encoded = cv2.imencode(".jpg", as_uint8(image), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
+    return cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+
+
+def rounded_uint8(light, step):
+    """Light in steps of some grey levels, uint8, for PNG packs no noise."""
+    return as_uint8(step * np.round(light / step))

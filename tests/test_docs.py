@@ -10,7 +10,7 @@ import textwrap
 import pytest
 from conftest import ROOT, make_folders, refusal, run_well, slow
 
-from unet.jobs import RECIPES
+from unet.jobs import RECIPES, choose_recipe
 from unet.options import parse_options
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,7 +57,8 @@ def test_a_command_is_one_that_its_script_takes(words):
         spec.loader.exec_module(module)
     options = parse_options(module.Options, script, module.__doc__, arguments)
     if script == "train.py":
-        RECIPES[options.recipe][options.job].change(options.set)
+        recipe = choose_recipe(options.job, options.recipe)
+        RECIPES[recipe][options.job].change(options.set)
 
 
 def test_there_are_commands():

@@ -371,6 +371,7 @@ MODERN_PARAMETERS = {
     "nerve": 7_857_857,
     "car": 1_966_257,
     "cadastre": 1_968_513,
+    "own": 1_968_513,
 }
 
 

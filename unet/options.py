@@ -42,7 +42,7 @@ def option(
 
 
 def job_option():
-    return option("noise", "which document", choices=tuple(JOBS))
+    return option("noise", "which document, or own: images of your own", choices=tuple(JOBS))
 
 
 def run_option():

@@ -13,7 +13,7 @@ import data
 from benchmarks import examples, scenes, shapes
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
-from unet.jobs import JOBS, MODERN
+from unet.jobs import MODERN, RECIPES
 from unet.prediction.scoring import Result
 
 DRAW = {
@@ -185,7 +185,7 @@ def test_a_folder_that_has_the_job_already_is_left_as_it_is(place):
 
 
 def test_every_job_but_noise_has_a_row_and_a_writer():
-    assert set(examples.EXAMPLES) == set(examples.WRITERS) == set(JOBS) - {"noise"}
+    assert set(examples.EXAMPLES) == set(examples.WRITERS) == set(RECIPES["document"]) - {"noise"}
 
 
 @pytest.mark.parametrize("job", examples.EXAMPLES)

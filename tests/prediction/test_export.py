@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,6 +110,20 @@ def run_elsewhere(path, format, images):
     saved = tf.saved_model.load(path)
     result = saved.serve(images)
     return result["mask"].numpy(), result["probability"].numpy()
+
+
+@pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
+def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place, format):
+    run, images = make_run("grey")
+    reading = {**asdict(run.reading), "zoom": 0.4}  # 37x51 become 15x20
+    networks = tuple(replace(n, record=replace(n.record, reading=reading)) for n in run.networks)
+    run = replace(run, networks=networks)
+    export_run(run, PATHS[format], format)
+    _, probability = run_elsewhere(PATHS[format], format, images)
+    expected = np.stack([predict_file(run, image) for image in images])
+    assert expected.shape[1:3] == images.shape[1:3]
+    # OpenCV enlarges with weights of 11 bits
+    np.testing.assert_allclose(probability, expected, atol=0.02)
 
 
 @pytest.mark.parametrize(("case", "format"), EVERY)

@@ -91,7 +91,8 @@ def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
 
 def chosen_job(options, classes=()):
     """The job that a training with some options has."""
-    return choose_job(options.job, options.recipe, options.set, vars(options), classes)
+    recipe = options.recipe or "document"
+    return choose_job(options.job, recipe, options.set, vars(options), classes)
 
 
 SMALL = ("network.filters=4,6", "network.bottleneck=8")

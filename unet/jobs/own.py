@@ -91,8 +91,8 @@ def choose_form(measured, can_tile=True):
     size = zoomed(size, zoom)
     is_tiled = can_tile and not (are_same and max(size) <= LARGEST_ROW)
     if is_tiled:
-        side = min(TILE, *size)
-        size = (max(GRID, side // GRID * GRID),) * 2
+        side = min(TILE, median(min(zoomed(size, zoom)) for size in measured.sizes))
+        size = (max(GRID, int(side) // GRID * GRID),) * 2
     what = f"tiles of {size[0]}x{size[1]}" if is_tiled else "whole images to cut windows from"
     at = "at their own size" if zoom == 1 else f"shrunk to {zoom:.0%}"
     reasons.append(f"size: {what}, {at}: {found}")
