@@ -21,6 +21,7 @@ from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
 from unet.prediction.scoring import FolderImages
 from unet.reading.pixels import resize, scale_levels
+from unet.reading.values import Reading
 from unet.runs import Decision, Record
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
@@ -115,7 +116,7 @@ def run_elsewhere(path, format, images):
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place, format):
     run, images = make_run("grey")
-    reading = {**asdict(run.reading), "zoom": 0.4}  # 37x51 become 15x20
+    reading = asdict(Reading(zoom=0.4))  # 37x51 become 15x20
     networks = tuple(replace(n, record=replace(n.record, reading=reading)) for n in run.networks)
     run = replace(run, networks=networks)
     export_run(run, PATHS[format], format)
