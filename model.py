@@ -12,7 +12,7 @@ from unet.errors import InputError, check_backend, check_name, one_line_errors, 
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.devices import num_devices
-from unet.options import EXPORTS, check_export, option, parse_options
+from unet.options import EXPORTS, check_export, decision_option, option, parse_options
 
 keras = lazy("keras")
 layers = lazy("keras.layers")
@@ -47,6 +47,7 @@ class Options:
         least=1,
         metavar=("H", "W"),
     )
+    decision: float | None = decision_option()
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -163,11 +164,11 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
     return fit.compile_unet(model, recipe)
 
 
-def load_run(name, weights=None, average=True):
+def load_run(name, weights=None, average=True, threshold=None):
     """The trained run of some name, as unet.prediction.run.load_run has it, from weights/ in the
     present folder.
     """
-    return trained.load_run(name, build_unet, weights, average)
+    return trained.load_run(name, build_unet, weights, average, threshold)
 
 
 def main(options):
@@ -176,7 +177,7 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        run = load_run(options.run, average=options.average)
+        run = load_run(options.run, average=options.average, threshold=options.decision)
         export.export_run(run, path, format, options.image_size)
     elif options.draw is not None:
         drawing.write_drawing(get_unet(options.run), options.draw)

@@ -5,6 +5,7 @@ python submission.py nerve
 
 import contextlib
 import csv
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
+    decision_option,
     devices_option,
     hosts_option,
     option,
@@ -41,6 +43,7 @@ class Options:
     truth: str | None = option(
         None, "CSV file of true masks in the submission's format, to print the competition's score"
     )
+    decision: float | None = decision_option()
     devices: str = devices_option()
     hosts: str | None = hosts_option()
     process_id: int = process_option()
@@ -48,12 +51,13 @@ class Options:
 
 @dataclass
 class Written:
-    """What submission wrote: lines, those with a mask, and where there is a truth the Dice of each
-    line and that of an empty one.
+    """What submission wrote: lines, those with a mask and those of unreadable images, and where
+    there is a truth the Dice of each line and that of an empty one.
     """
 
     num_lines: int = 0
     num_masks: int = 0
+    num_unreadable: int = 0
     scores: list = field(default_factory=list)
     floors: list = field(default_factory=list)
 
@@ -71,14 +75,14 @@ def submission(name="nerve", options=Options(), truth=None):
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
             f"use the masks of python test.py {name} --images DIR"
         )
+    record.decision = record.decide(options.decision)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        files, probabilities = found
-        return write_masks(record, files, probabilities, truth)
+        return write_masks(record, *found, arrays.read_unreadable(record.arrays), truth)
 
 
 def find_probabilities(record, prepared, options):
@@ -102,22 +106,29 @@ def find_probabilities(record, prepared, options):
     return prepared.test_files, probabilities
 
 
-def write_masks(record, files, probabilities, truth):
-    """Write the run-length code of each image's mask; returns a Written."""
-    rules, written, problem = JOBS[record.job].submission, Written(), None
+def write_masks(record, files, probabilities, unreadable, truth):
+    """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
+    returns a Written.
+    """
+    rules, problem = JOBS[record.job].submission, None
+    written = Written(num_unreadable=len(unreadable))
+
+    def name_of(file):
+        return file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
 
     def encode(file, probability):
-        image = file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
         size = file["height"], file["width"]
         mask = record.decision.mask(pixels.resize(probability, size))
-        return image, run_length_enc(mask, rules.columns_first, rules.min_pixels), size
+        return name_of(file), run_length_enc(mask, rules.columns_first, rules.min_pixels), size
 
     lines = terminal.map_in_threads(encode, zip(files, probabilities))
+    lines = itertools.chain(lines, ((name_of(file), "", None) for file in unreadable))
     path = runs.Paths(record.name).submission
     with disk.replace_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rules.columns)
-        for image, code, size in terminal.with_progress(lines, len(files), "masks"):
+        count = len(files) + len(unreadable)
+        for image, code, size in terminal.with_progress(lines, count, "masks"):
             writer.writerow((image, code))
             written.num_lines += 1
             if code:
@@ -148,7 +159,12 @@ def main(options):
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask")
+    rule = runs.read_record(options.run).decide(options.decision).describe()
+    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask, {rule}")
+    if written.num_unreadable:
+        print(
+            f"{written.num_unreadable} of them empty, of test images that data.py could not read"
+        )
     if truth is not None:
         score, floor = np.mean(written.scores), np.mean(written.floors)
         print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")

@@ -3,18 +3,18 @@
 python test.py nerve
 """
 
+import contextlib
 from dataclasses import dataclass
 
 from model import load_run
 from unet.errors import InputError, check_backend, check_name, one_line_errors
 from unet.lazy import lazy
-from unet.options import option, parse_options, run_option
+from unet.options import decision_option, option, parse_options, run_option
 
-np = lazy("numpy")
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
-pixels = lazy("unet.reading.pixels")
+masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
 comparison = lazy("unet.prediction.compare")
@@ -25,11 +25,17 @@ class Options:
     run: str = run_option()
     images: str | None = option(
         None,
-        "folder of images to predict instead; their masks go to output/NAME/masks/",
+        "folder of images, or one image, to predict instead; see --output",
         group="what is predicted",
     )
     masks: str | None = option(
         None, "their true masks, to score them: a folder or a file, as data.py takes them"
+    )
+    output: str | None = option(
+        None,
+        "folder for the masks of --images and objects.csv, the area and place of each object in "
+        "them (default: output/NAME/masks)",
+        metavar="DIR",
     )
     threshold: float | None = option(
         None,
@@ -55,6 +61,7 @@ class Options:
         metavar="NAME",
         check=check_name,
     )
+    decision: float | None = decision_option()
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -64,54 +71,61 @@ def check_options(options):
     """Raise InputError for options that contradict each other."""
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
+    if options.output is not None and (not options.images or options.compare):
+        raise InputError("--output is of the masks of --images, which --compare does not write")
     if options.compare and options.weights:
         raise InputError("--weights is of one run; leave it out, or --compare")
     if options.compare and options.images and not options.masks:
         raise InputError("--compare scores; pass --masks with --images")
 
 
-def find_results(run, options):
-    """What a run makes of the images that the options name, Results with a length."""
+def find_results(run, options, other=None):
+    """What a run makes of the images that the options name, Results with a length; other: a second
+    run, which may have seen them.
+    """
     if not options.images:
         return scoring.PreparedImages(run)
     reading = {"threshold": options.threshold, "white_level": options.white_level}
-    return scoring.FolderImages(run, options.images, options.masks, reading, options.skip_bad)
+    return scoring.FolderImages(
+        run, options.images, options.masks, reading, options.skip_bad, other
+    )
 
 
 def predict_and_draw(run, options):
     """Write masks, pictures, scores and the page of what the options name, and print the means."""
-    results, paths = find_results(run, options), runs.Paths(run.name)
-    vis = paths.vis
+    results, vis = find_results(run, options), runs.Paths(run.name).vis
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    scores, num_masks = report.Scores(run, results.are_seen), 0
-    with report.new_page(vis, options.num_images, report.classes_of(run)) as page:
+    scores = report.Scores(run)
+    with (
+        report.new_page(vis, options.num_images, report.classes_of(run)) as page,
+        new_masks(run, results, options) as write_mask,
+    ):
         for result in terminal.with_progress(results, len(results), "images"):
             dice = scores.add(result)
-            if options.images:
-                write_mask(result, paths.masks, run)
-                num_masks += 1
+            write_mask(result)
             if not page.is_full:
                 show(result, dice, page, run)
-    if options.images:
-        print(f"{num_masks} masks in {paths.masks}/")
     print(f"{len(page.images)} pictures in {vis}/")
     if scores:
         scores.write(vis)
-    about = report.describe(run.name, run.record, len(run.networks))
-    if results.are_seen:
-        about["summary"] = f"{report.SEEN.capitalize()}."
+    about = report.describe(run.name, run.record, len(run.networks), run.decision)
+    if seen := scores.describe_seen():
+        about["summary"] = f"{seen.capitalize()}."
     page.write(about, scores.figures() if scores else None)
     print(f"all of them on one page: {vis}/index.html")
     if scores:
         print(scores.describe())
 
 
-def write_mask(result, folder, run):
-    """Write a predicted mask of 0 and 255, or of class numbers, at the image's own size."""
-    white = np.uint8(1 if run.classes else 255)
-    path = folder / f"{report.file_path(result.id)}.png"
-    pixels.write_image(path, white * result.prediction)
+def new_masks(run, results, options):
+    """What writes the masks of Results: nothing where they are not of --images."""
+    if not options.images:
+        return contextlib.nullcontext(lambda result: None)
+    if options.output is not None:
+        ids = [frame.id for frame in results.frames]
+        masks.check_output(options.output, (options.images, options.masks), ids)
+    return masks.new_masks(options.output or runs.Paths(run.name).masks, run.classes)
 
 
 def show(result, dice, page, run):
@@ -124,8 +138,9 @@ def show(result, dice, page, run):
 def compare(run, other, options):
     """Write and print what a second run gains on images that none of the two has seen."""
     comparison.check_comparable(run, other, bool(options.images))
-    results = find_results(run, options)
-    unseen = None if options.images else scoring.unseen_by(other)
+    results, unseen = find_results(run, options, other), None
+    if not (options.images or results.are_tested):
+        unseen = scoring.unseen_by(other, results.arrays.files)
     comparison.check_unseen(run, results.are_seen)
     comparison.check_unseen(other, unseen == {})
     comparison.compare(run, results.adapt(other), results, unseen, options.num_images)
@@ -135,8 +150,9 @@ def main(options):
     check_options(options)
     check_backend()
     # Before any folder is made
-    run = load_run(options.run, options.weights, options.average)
-    other = load_run(options.compare, average=options.average) if options.compare else None
+    rules = options.average, options.decision
+    run = load_run(options.run, options.weights, *rules)
+    other = load_run(options.compare, None, *rules) if options.compare else None
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
             compare(run, other, options)

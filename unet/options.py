@@ -49,6 +49,16 @@ def run_option():
     return option("noise", "which run: a job, or what --name called it", check=check_name)
 
 
+def decision_option():
+    return option(
+        None,
+        "a probability above it is foreground, 0 to 1 (default: what train.py chose)",
+        least=0,
+        most=1,
+        metavar="P",
+    )
+
+
 def name_option(help):
     return option(None, help, metavar="NAME", check=check_name, group="the run")
 
@@ -196,6 +206,8 @@ def check_export(options):
     path = options.export
     if path is None and (options.image_size or not options.average):
         raise InputError("--image-size and --no-average are of --export FILE; pass that, too")
+    if path is None and options.decision is not None:
+        raise InputError("--decision is of --export FILE; pass that, too")
     if path is None and options.run not in JOBS:
         raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
     if path is not None and options.draw is not None:

@@ -164,6 +164,11 @@ class Decision:
         num_pixels = np.count_nonzero(part)  # sum takes six times as long
         return mask & (num_pixels >= self.min_area * part.size)
 
+    def describe(self):
+        """What is foreground, for a reader."""
+        digits = 2 if round(self.threshold, 2) == self.threshold else 4
+        return f"foreground above {self.threshold:.{digits}f}"
+
 
 @dataclass
 class Record:
@@ -208,6 +213,19 @@ class Record:
     def network_names(self):
         """The names of the trained networks: its own, or those of its folds."""
         return [fold["name"] for fold in self.folds] if self.folds else [self.name]
+
+    def decide(self, threshold=None):
+        """The Decision, with another threshold where one is given, 0 to 1; raises InputError for
+        that of a run of several classes.
+        """
+        if threshold is None:
+            return self.decision
+        if self.classes:
+            raise InputError(
+                f"--decision {threshold:g}: {Paths(self.name).record} is of {len(self.classes)} "
+                "classes, of which the most probable counts; leave it out"
+            )
+        return dataclasses.replace(self.decision, threshold=threshold)
 
     def network_of_any_size(self):
         """The UNetConfig, for images of any size."""

@@ -21,6 +21,7 @@ from unet.runs import Paths, command
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
 TEST_IDS, FILES = "imgs_id_test.npy", "files.csv"
+UNREADABLE = "unreadable.csv"  # test images that --skip-bad left out; only where there are any
 FILES_HEADER = ("split", "id", "subject", "image", "mask", "height", "width")
 
 
@@ -83,6 +84,12 @@ class Rows:
         for row in range(0, len(self), max(1, len(self) // 64)):
             value = zlib.crc32(self[row], value)
         return value
+
+
+def read_unreadable(name):
+    """Rows of unreadable.csv in output/NAME, dicts of id and image; [] where there is none."""
+    path = Paths(name).arrays / UNREADABLE
+    return read_csv(path, ("id", "image")) if path.exists() else []
 
 
 @dataclass(frozen=True)

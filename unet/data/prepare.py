@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unet.data.arrays import FILES, FILES_HEADER, IMAGES, MASKS, TEST_IDS, TEST_IMAGES, split_test
+from unet.data.arrays import (
+    FILES,
+    FILES_HEADER,
+    IMAGES,
+    MASKS,
+    TEST_IDS,
+    TEST_IMAGES,
+    UNREADABLE,
+    split_test,
+)
 from unet.data.form import Form, decode, tile_places, why_bad
 from unet.data.measure import measure_files
 from unet.data.shapes import check_shape_size, draw_shapes
@@ -96,12 +105,13 @@ def write_good(folder, frames, form, skip_bad):
     """write_arrays of all frames, or with skip_bad of those that can be read, in the form that is
     chosen for them where it is open.
     """
+    reasons, bad = (), []
     if skip_bad:
-        frames = leave_out_bad(frames, of_any_size(form) if form.is_open else form)
-    reasons = ()
+        frames, bad = leave_out_bad(frames, of_any_size(form) if form.is_open else form)
     if form.is_open:
         form, reasons = close_form(frames, form)
-    return write_arrays(folder, frames, form, reasons)
+    unreadable = split_test(bad, lambda frame: frame.split)[1]
+    return write_arrays(folder, frames, form, unreadable, reasons)
 
 
 def close_form(frames, form):
@@ -151,18 +161,23 @@ def first_size(frames, form, skip_bad):
 
 
 def leave_out_bad(frames, form):
-    """The frames that can become rows; prints why the others cannot. Raises InputError where none
-    can for training.
+    """The frames that can become rows, and those that cannot; prints why. Raises InputError where
+    none can for training, or none of the test images.
     """
     reasons = map_in_threads(why_bad, ((frame, form) for frame in frames))
     reasons = list(quiet(with_progress(reasons, len(frames), "checked")))
     for reason in filter(None, reasons):
         print(f"left out: {reason}")
     good = [frame for frame, reason in zip(frames, reasons) if not reason]
-    print(f"{len(frames) - len(good)} of {len(frames)} images left out")
-    if all(frame.split != "train" for frame in good):
-        raise InputError("no training image is left; see above why")
-    return good
+    bad = [frame for frame, reason in zip(frames, reasons) if reason]
+    print(f"{len(bad)} of {len(frames)} images left out")
+    if num_test := sum(frame.split == "test" for frame in bad):
+        print(f"{num_test} of them test images, of which submission.py writes empty masks")
+    for split, name in (("train", "training"), ("test", "test")):
+        num_all, num_good = (sum(f.split == split for f in of) for of in (frames, good))
+        if not num_good and (num_all or split == "train"):
+            raise InputError(f"no {name} image is left; see above why")
+    return good, bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +190,12 @@ class Task:
     frame: Frame
 
 
-def write_arrays(folder, frames, form, reasons=()):
+def write_arrays(folder, frames, form, unreadable=(), reasons=()):
     """Write imgs_train.npy, imgs_mask_train.npy, imgs_test.npy (uint8, (N, H, W, C)),
-    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, and of more
-    than two classes classes.csv: all of them, or after an error those of before. reasons: lines on
-    why the form is as it is, for the report. Returns lines for a reader. Raises InputError,
-    OSError.
+    imgs_id_test.npy and files.csv, the list of the files they came from, to a folder, of more than
+    two classes classes.csv, and unreadable.csv of test images that are: all of them, or after an
+    error those of before. reasons: lines on why the form is as it is, for the report. Returns
+    lines for a reader. Raises InputError, OSError.
     """
     train, test = split_test(frames, lambda frame: frame.split)
     if form.is_tiled and test:
@@ -197,6 +212,7 @@ def write_arrays(folder, frames, form, reasons=()):
         TEST_IMAGES: (len(test), *form.image_size, form.channels),
     }
     names = [FILES, READING, REPORT, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
+    names += [UNREADABLE] if unreadable else []
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
@@ -211,9 +227,14 @@ def write_arrays(folder, frames, form, reasons=()):
         new[READING].write_text(reading_text(form.reading), encoding="utf-8")
         if form.classes:
             new[CLASSES].write_text(classes_text(form.classes, form.is_colored), encoding="utf-8")
+        if unreadable:
+            rows = [(frame.id, frame.image.path) for frame in unreadable]
+            new[UNREADABLE].write_text(csv_text(("id", "image"), rows), encoding="utf-8")
         (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none
         if not form.classes:
             (folder / CLASSES).unlink(missing_ok=True)
+        if not unreadable:
+            (folder / UNREADABLE).unlink(missing_ok=True)
     of_files = {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
     return [describe_sizes(sizes, form, first[-1]), *describe_turned(turned, of_files)]
 

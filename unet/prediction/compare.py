@@ -20,7 +20,7 @@ def compare(run, other, results, unseen, most_pictures):
     without being left out, or None for all of its networks on all images. Raises InputError.
     """
     names, classes = (run.name, other.name), classes_of(run)
-    vis, rows = Paths(run.name).versus(Paths(other.name)), []
+    vis, rows, seen_by = Paths(run.name).versus(Paths(other.name)), [], []
     with new_page(vis, most_pictures, classes) as page:
         for first in with_progress(results, len(results), "images"):
             if unseen is not None and first.id not in unseen:
@@ -28,6 +28,7 @@ def compare(run, other, results, unseen, most_pictures):
             second = predict_again(other if unseen is None else unseen[first.id], first)
             dice = [score(result, len(classes))[0][0] for result in (first, second)]
             rows.append((first.id, *dice, dice[1] - dice[0]))
+            seen_by.append(first.seen_by)
             if not page.is_full:
                 show_pair(page, first, second, names, dice, run.classes)
         if not rows:  # a page of before stays
@@ -35,13 +36,24 @@ def compare(run, other, results, unseen, most_pictures):
                 f"{names[0]} and {names[1]} held out no image in common; train both with the same "
                 "--seed, --validation-split and --folds"
             )
-    write_text(vis / "scores.csv", csv_text(("image", *names, "difference"), rows))
-    about = describe(names[1], other.record, len(other.networks))
+    write_scores(vis / "scores.csv", names, rows, seen_by)
+    about = describe(names[1], other.record, len(other.networks), other.decision)
     about["title"] = f"{names[1]} against {names[0]}"
-    about["summary"] = describe_gain(names, np.array([row[1:] for row in rows]))
+    gain = describe_gain(names, np.array([row[1:] for row in rows]))
+    rules = [] if run.classes else describe_rules(run, other)
+    about["summary"] = "; ".join([gain, *rules, *describe_seen(names, seen_by)])
     page.write(about, views=["truth", *(f"error of {name}" for name in names)])
     print(f"{len(page.images)} pictures in {vis}/, all of them on one page: {vis}/index.html")
     print(about["summary"])
+
+
+def write_scores(path, names, rows, seen_by):
+    """Write each image's Dice by both runs, and where one was trained on it, which."""
+    header = ("image", *names, "difference")
+    if any(seen_by):
+        header = (*header, "seen_in_training")
+        rows = [(*row, " ".join(seen)) for row, seen in zip(rows, seen_by)]
+    write_text(path, csv_text(header, rows))
 
 
 def show_pair(page, first, second, names, dice, classes):
@@ -69,15 +81,16 @@ def check_comparable(run, other, is_of_folder):
         raise InputError(f"{names}: one takes grey images, one RGB; compare runs of the same")
     if is_of_folder:
         return
-    if run.record.arrays != other.record.arrays:
+    records = run.record, other.record
+    if all(record.pixels for record in records):
+        is_same = records[0].pixels == records[1].pixels
+    else:  # of an earlier version
+        is_same = len({(record.arrays, record.data) for record in records}) == 1
+    if not is_same:
+        folders = " and ".join(dict.fromkeys(str(Paths(r.arrays).arrays) for r in records))
         raise InputError(
-            f"{names} were trained on other arrays; compare them on a folder: --images DIR "
-            "--masks DIR"
-        )
-    if run.record.data != other.record.data:
-        raise InputError(
-            f"{names}: {Paths(run.record.arrays).arrays} has changed between their trainings; "
-            "compare them on a folder: --images DIR --masks DIR"
+            f"{names} were trained on other images or masks, of {folders} as it was then; compare "
+            "them on a folder: --images DIR --masks DIR"
         )
 
 
@@ -97,3 +110,20 @@ def describe_gain(names, dice):
         f"Dice {first:.3f} {names[0]}, {second:.3f} {names[1]}: {gain:+.3f} ± {error:.3f} "
         f"(standard error) over {len(dice)} images, {better} better, {worse} worse"
     )
+
+
+def describe_rules(run, other):
+    """What is foreground for two runs, a list of one text."""
+    first, second = run.decision.describe(), other.decision.describe()
+    return [first] if first == second else [f"{first} and, of {other.name}, {second}"]
+
+
+def describe_seen(names, seen_by):
+    """How many images each of two runs was trained on, a list of one text; [] of none.
+
+    seen_by: names of the runs that were trained on an image, a tuple for each.
+    """
+    counts = {name: sum(name in names for names in seen_by) for name in names}
+    texts = [f"{count} of them seen in the training of {name}" for name, count in counts.items()]
+    texts = [text for text, count in zip(texts, counts.values()) if count]
+    return [f"{' and '.join(texts)}: expect less of other images"] if texts else []

@@ -54,7 +54,9 @@ def export_run(run, path, format, image_size=None):
     model = exportable(run, image_size)
     with replace_folder(path) if format == "tf_saved_model" else replace_file(path) as temporary:
         convert(model, temporary, format)
-    print(f"{path}: {size_text(size_of(path))} in {time.perf_counter() - start:.0f} s")
+    seconds = time.perf_counter() - start
+    rule = "" if run.classes else f", {run.decision.describe()}"
+    print(f"{path}: {size_text(size_of(path))} in {seconds:.0f} s{rule}")
     print_use(model, path, format, image_size)
 
 

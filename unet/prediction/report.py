@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,21 @@ import numpy as np
 from unet.machine.disk import csv_text, write_text
 from unet.pictures.gallery import VIEWS, new_layers, visible, write_layers, write_page
 from unet.pictures.panels import draw, draw_channels
-from unet.prediction.scores import THRESHOLDS, HeldOut, class_dice, count_pixels, mean_dice
+from unet.prediction.scores import (
+    THRESHOLDS,
+    HeldOut,
+    class_counts,
+    class_dice,
+    count_pixels,
+    mean_dice,
+    precision_and_recall,
+)
 from unet.prediction.scoring import SCORES, score
 from unet.reading.classes import TWO_CLASSES, colors_of
 from unet.reading.pixels import write_image
 from unet.runs import Paths
 
-SEEN = "all of them seen in training, which held none out: expect less of other images"
+MEANS = SCORES[:3]  # of which the mean over images is told, of the others that over pixels
 OF_TRAINING = ("curves", "progress", "filmstrip")  # pictures in vis/NAME that are train.py's
 OF_DATA = "data"  # and data.py's
 
@@ -30,25 +38,19 @@ def classes_of(run):
     return run.classes or TWO_CLASSES
 
 
-def file_path(id):
-    """Where an image's mask lies below the masks' folder: as the image does below its own."""
-    return re.sub(r"[\\:]", "_", id)
-
-
 def file_name(id):
     """The name of an image's files: a table's ids are paths."""
     return re.sub(r"[\\/:]", "_", id)
 
 
 class Scores:
-    """The scores of a run's Results, one image after the other; are_seen: they are of images that
-    it was trained on.
-    """
+    """The scores of a run's Results, one image after the other."""
 
-    def __init__(self, run, are_seen=False):
-        self.run, self.are_seen = run, are_seen
+    def __init__(self, run):
+        self.run = run
         self.rows = []  # (id, *SCORES)
-        self.pixels = []  # count_classes of each
+        self.is_seen = []  # whether the run was trained on it
+        self.confusion = 0  # count_confusion of all
         self.levels = []  # rows of HeldOut, of two classes
 
     def __len__(self):
@@ -58,36 +60,48 @@ class Scores:
         """Score a Result; returns its Dice, None without a truth."""
         if result.truth is None:
             return None
-        scores, pixels = score(result, len(classes_of(self.run)))
+        scores, confusion = score(result, len(classes_of(self.run)))
         self.rows.append((result.id, *scores))
-        self.pixels.append(pixels)
+        self.is_seen.append(self.run.name in result.seen_by)
+        self.confusion = self.confusion + confusion
         if not self.run.classes:
             self.levels.append((0, *count_pixels(result.truth, result.probability)))
         return scores[0]
 
     def means(self):
-        """The mean of each score, and of more than two classes the Dice of each over the pixels of
-        all images: a dict.
+        """The mean of each of MEANS, precision and recall over the pixels of all images, and the
+        decision; of more than two classes the Dice of each, over all pixels, too, and which is
+        taken for which: a dict.
         """
         columns = list(zip(*self.rows))[1:]
-        means = {name: float(np.mean(values)) for name, values in zip(SCORES, columns)}
+        means = {name: float(np.mean(values)) for name, values in zip(MEANS, columns)}
+        means |= zip(SCORES[len(MEANS) :], precision_and_recall(self.confusion))
         means["worst_dice"] = min(row[1] for row in self.rows)
-        if self.run.classes:
-            dice = class_dice(*np.sum(self.pixels, axis=0))
-            means["classes"] = {
-                label.name: None if np.isnan(value) else float(value)
-                for label, value in zip(self.run.classes, dice)
-            }
-            means["mean_of_classes"] = mean_dice(dice)
-        return means
+        if not self.run.classes:
+            return {**means, **asdict(self.run.decision)}
+        dice = class_dice(*class_counts(self.confusion))
+        names = [label.name for label in self.run.classes]
+        values = [None if np.isnan(value) else float(value) for value in dice]
+        return {
+            **means,
+            "classes": dict(zip(names, values)),
+            "mean_of_classes": mean_dice(dice),
+            "confusion": {
+                "rows": "true class",
+                "columns": "predicted class",
+                "classes": names,
+                "pixels": self.confusion.tolist(),
+            },
+        }
 
     def write(self, folder):
         """Write each image's scores to scores.csv and their means to scores.json."""
         header, rows = ("image", *SCORES), self.rows
-        if self.are_seen:
-            header, rows = (*header, "seen_in_training"), [(*row, "yes") for row in rows]
+        if any(self.is_seen):
+            seen = ["yes" if is_seen else "no" for is_seen in self.is_seen]
+            header, rows = (*header, "seen_in_training"), [(*r, s) for r, s in zip(rows, seen)]
         write_text(folder / "scores.csv", csv_text(header, rows))
-        means = {"num_images": len(self), "seen_in_training": self.are_seen, **self.means()}
+        means = {"num_images": len(self), "seen_in_training": sum(self.is_seen), **self.means()}
         write_text(folder / "scores.json", json.dumps(means, indent=1))
 
     def figures(self):
@@ -98,10 +112,21 @@ class Scores:
         figures = summarize([row[1] for row in self.rows], measured, self.run.decision)
         return {**figures, "classes": self.means().get("classes", {})}
 
+    def describe_seen(self):
+        """How many images the run was trained on, and what others score; "" of none."""
+        if not any(self.is_seen):
+            return ""
+        others = [row[1] for row, is_seen in zip(self.rows, self.is_seen) if not is_seen]
+        if others:
+            number = f"{sum(self.is_seen)} of them seen in training"
+            return f"{number}, Dice {np.mean(others):.3f} of the other {len(others)}"
+        why = "" if self.run.holds_out else ", which held none out"
+        return f"all of them seen in training{why}: expect less of other images"
+
     def describe(self):
         """The means, for a reader."""
         means, lines = self.means(), []
-        rule = f"foreground above {self.run.decision.threshold:.2f}"
+        rule = self.run.decision.describe()
         if self.run.classes:
             rule = "of the classes in each"
             dice = ", ".join(
@@ -110,10 +135,12 @@ class Scores:
             )
             mean = means["mean_of_classes"]
             lines.append(f"Dice of all pixels: {dice}; mean without the background {mean:.3f}")
+        precision, recall = (f"{name} {means[name]:.3f}" for name in ("precision", "recall"))
+        lines.append(f"{precision}, {recall} of the foreground's pixels in all images")
         worst = f"worst {means['worst_dice']:.3f}"
-        seen = f"; {SEEN}" if self.are_seen else ""
-        lines.append(f"Dice {means['dice']:.3f} ({worst}) over {len(self)} images, {rule}{seen}")
-        return "\n".join(lines)
+        seen = self.describe_seen()
+        line = f"Dice {means['dice']:.3f} ({worst}) over {len(self)} images, {rule}"
+        return "\n".join([*lines, f"{line}; {seen}" if seen else line])
 
 
 def summarize(dice, measured, decision):
@@ -199,9 +226,9 @@ def draw_result(result, dice, path, run):
     return path
 
 
-def describe(name, record, num_networks):
+def describe(name, record, num_networks, decision=None):
     """What the page says of a run: how it was trained, from weights/NAME.json and its network's
-    Record, and the command that runs now.
+    Record, the command that runs now, and with which Decision.
     """
     trained = time.localtime(Paths(name).record.stat().st_mtime)
     versions = record.versions or {}
@@ -210,6 +237,7 @@ def describe(name, record, num_networks):
         networks = f"{num_networks} folds; what follows is of the first"
     rows = {
         "tested by": shlex.join(["python", *sys.argv]),
+        "masks": None if decision is None or record.classes else decision.describe(),
         "trained by": record.command,
         "trained until": time.strftime("%Y-%m-%d %H:%M", trained),
         "networks": networks,

@@ -86,14 +86,16 @@ class Run:
         return f"run {command('train.py', self.name, self.record.job)} again"
 
 
-def load_run(name, build_unet, weights=None, average=True):
+def load_run(name, build_unet, weights=None, average=True, threshold=None):
     """The Run of some name, for images of any size; raises InputError where it was not trained
     yet.
 
     build_unet: model.build_unet, for no room imports a script. weights: an HDF5 file in place of
-    the run's own; average: over the turns and flips that were among the training's augmentations.
+    the run's own; average: over the turns and flips that were among the training's augmentations;
+    threshold: of the decision, in place of the one that the training chose.
     """
     record = read_record(name)
+    decision = record.decide(threshold)
     if weights and not Path(weights).is_file():
         raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
     if record.folds and weights:
@@ -107,7 +109,7 @@ def load_run(name, build_unet, weights=None, average=True):
         for network in record.network_names
     )
     symmetry = networks[0].record.symmetry if average else "none"
-    return Run(networks, record.decision, symmetry)
+    return Run(networks, decision, symmetry)
 
 
 def load_network(name, build_unet, weights):

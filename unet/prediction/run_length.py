@@ -30,11 +30,13 @@ def image_dice(name, code, size, truth, columns_first):
     """Dice of a line's mask with the true one, empty against empty 1, in [0, 1]: the competition's
     score is the mean over the images.
 
-    size: (H, W); truth: run-length codes by image name. Raises InputError for an image that it
-    lacks.
+    size: (H, W), None of an image that could not be read, whose code is empty; truth: run-length
+    codes by image name. Raises InputError for an image that it lacks.
     """
     if name not in truth:
         raise TruthError(f"no line for image {name}; every image of the submission needs one")
+    if size is None:
+        return float(not truth[name].strip())
     try:
         a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
     except InputError as error:

@@ -72,19 +72,43 @@ def count_pixels(truth, probability):
     return *counts, truth.size
 
 
-def count_classes(truth, prediction, num_classes):
-    """Pixels of each class in both of two masks of class numbers, and in the one plus in the
-    other, those left out that do not count: int (K,) twice.
+def count_confusion(truth, prediction, num_classes):
+    """How many pixels of each true class, a row, have each predicted one, a column, of two masks
+    of class numbers uint8 (H, W), those left out that do not count: int (K, K).
     """
     counted = truth != IGNORED
-    truth, prediction = truth[counted], prediction[counted]
-    right = np.bincount(truth[truth == prediction], minlength=num_classes)
-    return right, sum(np.bincount(x, minlength=num_classes) for x in (truth, prediction))
+    pairs = truth[counted] * np.uint16(num_classes) + prediction[counted]  # at most 255 * 255
+    counts = np.bincount(pairs, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def count_classes(truth, prediction, num_classes):
+    """class_counts of two masks, as count_confusion takes them."""
+    return class_counts(count_confusion(truth, prediction, num_classes))
+
+
+def class_counts(confusion):
+    """Pixels of each class in both of two masks, and in the one plus in the other, int (K,) twice,
+    of the counts of count_confusion, which may be sums over images.
+    """
+    return np.diagonal(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
+
+
+def precision_and_recall(confusion):
+    """The share of the pixels predicted as foreground that are of the class predicted, 1 where
+    none is, and the share of the true foreground that is predicted as its class, 1 where there is
+    none; of the counts of count_confusion.
+
+    Foreground is every class but the background, so these are means over the classes by pixels.
+    """
+    right = np.trace(confusion[1:, 1:])
+    totals = confusion[:, 1:].sum(), confusion[1:].sum()
+    return tuple(float(right / total) if total else 1.0 for total in totals)
 
 
 def class_dice(right, total):
-    """Dice of each class, (K,), 2 * right / total, of the counts of count_classes, which may be
-    sums over images; not a number for a class that is in none of the masks.
+    """Dice of each class, (K,), 2 * right / total, of class_counts; not a number for a class that
+    is in none of the masks.
     """
     return np.divide(2 * right, total, out=np.full(len(total), np.nan), where=total > 0)
 

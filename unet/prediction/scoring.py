@@ -11,7 +11,17 @@ from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
-from unet.prediction.scores import HeldOut, class_dice, count_classes, count_pixels, mean_dice
+from unet.prediction.scores import (
+    HeldOut,
+    class_counts,
+    class_dice,
+    count_classes,
+    count_confusion,
+    count_pixels,
+    mean_dice,
+    precision_and_recall,
+)
+from unet.prediction.seen import SeenImages
 from unet.reading.files import describe_passed
 from unet.reading.folders import read_folders
 from unet.reading.frames import Source, check_sizes, folder_frames
@@ -21,14 +31,14 @@ from unet.reading.pixels import NeedsLevels, decode_image
 from unet.reading.values import IGNORED, class_numbers
 from unet.runs import Paths, command
 
-SCORES = ("dice", "iou", "pixel_error")
+SCORES = ("dice", "iou", "pixel_error", "precision", "recall")
 
 
 @dataclass(frozen=True)
 class Result:
     """One predicted image: uint8 (H, W, C); probability float32 (H, W, 1), of classes (H, W, K);
     prediction and truth (or None): class numbers uint8 (H, W), 0 the background, and in the truth
-    IGNORED where a pixel does not count.
+    IGNORED where a pixel does not count. seen_by: names of the runs that were trained on it.
     """
 
     id: str
@@ -36,13 +46,14 @@ class Result:
     probability: np.ndarray
     prediction: np.ndarray
     truth: np.ndarray | None
+    seen_by: tuple[str, ...] = ()
 
 
-def make_result(run, id, image, probability, truth):
+def make_result(run, id, image, probability, truth, seen_by=()):
     """The Result of an image whose probabilities a run gave."""
     counted = None if truth is None else truth != IGNORED
     prediction = run.decision.mask(probability, counted).astype(np.uint8)
-    return Result(id, image, probability, prediction, truth)
+    return Result(id, image, probability, prediction, truth, seen_by)
 
 
 class PreparedImages:
@@ -82,9 +93,10 @@ class PreparedImages:
             return
         images = arrays.images
         seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
+        seen_by = (run.name,) if self.are_seen else ()
         for row, probability in seen or predict_held_out(run, arrays):
-            truth = arrays.numbers(row)
-            yield make_result(run, arrays.files[row]["id"], images[row], probability, truth)
+            id, truth = arrays.files[row]["id"], arrays.numbers(row)
+            yield make_result(run, id, images[row], probability, truth, seen_by)
 
     def read_test_mask(self, row):
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
@@ -104,16 +116,16 @@ class PreparedImages:
 
 
 class FolderImages:
-    """The Results of the images in a folder, each at its own size, with the masks of another
-    folder, or what else data.py takes for masks, as truths. Raises InputError.
+    """The Results of the images in a folder, or of one, each at its own size, with the masks of
+    another folder, or what else data.py takes for masks, as truths. Raises InputError.
 
     reading: fields of Reading in place of those that the run was trained with; skip_bad: leave out
-    what cannot be read, and say so.
+    what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_seen = False
+    are_seen = False  # all of them
 
-    def __init__(self, run, images, masks=None, reading=None, skip_bad=False):
+    def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
         given = {name: value for name, value in (reading or {}).items() if value is not None}
         if run.classes and "threshold" in given:
@@ -136,6 +148,8 @@ class FolderImages:
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
         for note in notes:
             print(note)
+        runs = [run, other] if other else [run]
+        self.seen = {r.name: SeenImages(r) for r in runs} if masks else {}
 
     def adapt(self, run):
         """A run as it predicts these images."""
@@ -146,8 +160,9 @@ class FolderImages:
 
     def __iter__(self):
         for frame, image, truth in quiet(self.read_all()):
-            probability = predict_file(self.run, image)
-            yield make_result(self.run, frame.id, image, probability, truth)
+            path, probability = frame.image.path, predict_file(self.run, image)
+            seen_by = tuple(name for name, seen in self.seen.items() if seen.has(image, path))
+            yield make_result(self.run, frame.id, image, probability, truth, seen_by)
 
     def read_all(self):
         """Yield each frame with its image and its truth, None without a mask."""
@@ -190,18 +205,15 @@ class FolderImages:
         return truth[..., 0] if self.run.classes else class_numbers(truth[..., 0])
 
 
-def unseen_by(run):
-    """The Run of the network that did not see a held-out image, by the image's id; None where test
-    images, which none has seen, are scored. Raises InputError.
+def unseen_by(run, files):
+    """The Run of the network that did not see a held-out image, by the id that the image has in
+    `files`, the rows of files.csv of equal arrays. Raises InputError.
     """
     arrays = load_arrays(run.record.arrays, run.record.job)
-    check_arrays(run, arrays)
-    if has_test_masks(arrays):
-        return None
     unseen = {}
     for network, rows in zip(run.networks, validation_rows(run, arrays) if run.holds_out else ()):
         alone = replace(run, networks=(network,)).of_set(arrays.images, rows)
-        unseen |= dict.fromkeys(network.record.validation, alone)
+        unseen |= {files[row]["id"]: alone for row in rows}
     return unseen
 
 
@@ -216,18 +228,19 @@ def predict_again(run, result):
 
 
 def score(result, num_classes=2):
-    """SCORES of one Result with a truth, a tuple of floats, and count_classes of its pixels: of
-    those that count.
+    """SCORES of one Result with a truth, a tuple of floats, and count_confusion of its pixels.
 
     Dice and IoU are means over the classes but the background that are in the truth or in the
     prediction, 1 where none is; pixel_error is the share of pixels of another class, 0 where no
-    pixel counts.
+    pixel counts; precision and recall are precision_and_recall.
     """
-    right, total = count_classes(result.truth, result.prediction, num_classes)
+    confusion = count_confusion(result.truth, result.prediction, num_classes)
+    right, total = class_counts(confusion)
     dice = class_dice(right, total)
-    num_pixels = total.sum() // 2
+    num_pixels = confusion.sum()
     wrong = 1 - right.sum() / num_pixels if num_pixels else 0
-    return (mean_dice(dice), mean_dice(dice / (2 - dice)), float(wrong)), (right, total)
+    scores = mean_dice(dice), mean_dice(dice / (2 - dice)), float(wrong)
+    return (*scores, *precision_and_recall(confusion)), confusion
 
 
 def measure_held_out(run, arrays, predictions=None):

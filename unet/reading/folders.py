@@ -18,7 +18,7 @@ from unet.reading.classes import SegmentClass
 from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
 from unet.reading.frames import Found, add_frames, check_twins
 from unet.reading.masks import UnitedMask
-from unet.reading.pairing import IN_FOLDERS, is_mask_name, pair_names
+from unet.reading.pairing import IN_FOLDERS, beginning_of, is_mask_name, pair_names, unpadded
 from unet.reading.pixels import read_size
 
 ALONG_ROWS = ("car",)  # jobs whose run-length code numbers pixels row by row, as Carvana's does
@@ -69,6 +69,8 @@ def pair_files(found, images, masks, source, job, split=None):
         masks_of, rule = coco_masks(masks, image_files, found), f"outlines in {masks}"
     else:
         image_files, mask_files, passed = split_files(images, masks, image_files, passed)
+        if os.path.isfile(images) and len(image_files) == 1:
+            mask_files = masks_of_one(image_files[0], mask_files)
         jsons = [file for file in mask_files if ending(file.path) == ".json"]
         if jsons and len(jsons) == len(mask_files):
             masks_of, rule = labelme_masks(image_files, jsons, found, source)
@@ -113,6 +115,26 @@ def split_files(images, masks, image_files, passed):
     if mask_files == jsons and len(jsons) == 1 < len(image_files):
         raise InputError(f"{jsons[0].path}: one file for all images; pass it itself as --masks")
     return image_files, mask_files, [*passed, *others]
+
+
+def masks_of_one(image, mask_files):
+    """Those of a folder's mask files that are of one image: that of its name, else those whose
+    names begin with it; where there is one mask, that. Raises InputError where none is.
+    """
+    if len(mask_files) == 1:
+        return mask_files
+    stems = [unpadded(file.stem) for file in mask_files]
+    stem = unpadded(image.stem)
+    found = [file for file, name in zip(mask_files, stems) if name == stem]
+    found = found or [
+        file for file, name in zip(mask_files, stems) if beginning_of(name, {f"/{stem}"})
+    ]
+    if not found:
+        raise InputError(
+            f"{image.path}: none of {len(mask_files)} masks such as {mask_files[0].path} has its "
+            "name; pass the mask's file itself as --masks"
+        )
+    return found
 
 
 def by_ending(files):

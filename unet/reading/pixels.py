@@ -270,3 +270,14 @@ def write_image(path, pixels):
     encoded = cv2.imencode(path.suffix, pixels)[1]
     with replace_file(path, encoded.nbytes) as temporary:
         temporary.write_bytes(encoded)
+
+
+def write_numbers(path, numbers, colors):
+    """Class numbers, uint8 (H, W), as a PNG whose palette has a colour for each, RGB uint8 (K, 3):
+    viewers show the colours, and palette_numbers reads the numbers.
+    """
+    image, encoded = Image.fromarray(numbers), io.BytesIO()
+    image.putpalette(colors.tobytes())
+    image.save(encoded, "PNG")
+    with replace_file(path, encoded.tell()) as temporary:
+        temporary.write_bytes(encoded.getbuffer())

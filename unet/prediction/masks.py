@@ -1,0 +1,94 @@
+"""What test.py --images leaves of each image: its mask, and the objects in it."""
+
+import contextlib
+import csv
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unet.errors import InputError
+from unet.machine.disk import replace_file
+from unet.reading.classes import colors_of
+from unet.reading.pixels import write_image, write_numbers
+
+OBJECTS = "objects.csv"  # beside the masks
+CONNECTIVITY = 8  # pixels that touch at a corner are of one object
+
+
+def mask_path(folder, id):
+    """Where an image's mask lies: below the masks' folder as the image does below its own."""
+    return Path(folder) / (re.sub(r"[\\:]", "_", id) + ".png")
+
+
+def check_output(folder, sources, ids):
+    """Raise InputError for a folder that masks of images of some ids are not to be written to.
+
+    sources: what --images and --masks name, None where there is none.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: is a file; name a folder")
+    for source in filter(None, sources):
+        source = Path(source)
+        taken = (source if source.is_dir() else source.parent).resolve()
+        own = folder.resolve()
+        if own == taken or (source.is_dir() and taken in own.parents):
+            raise InputError(
+                f"--output {folder}: lies where the images or their true masks are, {taken}; name "
+                "a folder apart from them"
+            )
+    foreign = next((path for id in ids if (path := mask_path(folder, id)).exists()), None)
+    if foreign and not (folder / OBJECTS).exists():
+        raise InputError(
+            f"--output {folder}: holds a {foreign.name} that test.py did not write to its end (no "
+            f"{OBJECTS} beside it); empty the folder, or name another"
+        )
+
+
+@contextlib.contextmanager
+def new_masks(folder, classes):
+    """write(result), which writes the mask of a Result to a folder, 0 and 255, or class numbers
+    with the classes' colours as their palette, and its objects to objects.csv there, which takes
+    its place when the block ends well; prints how many masks there are then.
+    """
+    folder, written = Path(folder), set()
+    header = ("image", *(["class"] if classes else []), "object", "area", "x", "y")
+    with replace_file(folder / OBJECTS) as new, open(new, "w", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow((*header, "left", "top", "width", "height"))
+
+        def write(result):
+            path = mask_path(folder, result.id)
+            if classes:
+                write_numbers(path, result.prediction, colors_of(classes))
+            else:
+                write_image(path, np.uint8(255) * result.prediction)
+            written.add(path)
+            table.writerows((result.id, *row) for row in find_objects(result.prediction, classes))
+
+        yield write
+    older = sum(path not in written for path in folder.rglob("*.png"))
+    more = f"; {older} more there are of earlier calls" if older else ""
+    print(f"{len(written)} masks in {folder}{os.sep}, their objects in {OBJECTS}{more}")
+
+
+def find_objects(prediction, classes=()):
+    """The objects in a mask of class numbers, uint8 (H, W): pixels of one class but the background
+    that touch, at a side or a corner. A tuple for each, those of a class from top to bottom: class
+    name (only where there are classes), number in this mask, area in pixels, x and y of its
+    centre, and left, top, width and height of its box, in pixels from the image's top left one.
+    """
+    numbers = range(1, len(classes) or 2)
+    names = [(label.name,) for label in classes] or [(), ()]
+    rows = []
+    for number in numbers:
+        mask = cv2.compare(prediction, number, cv2.CMP_EQ)
+        _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=CONNECTIVITY)
+        stats, centres = stats[1:].tolist(), centres[1:].tolist()  # 0 is what lies around
+        found = sorted(zip(stats, centres), key=lambda pair: (pair[0][cv2.CC_STAT_TOP], pair[0]))
+        for (*box, area), (x, y) in found:
+            rows.append((*names[number], len(rows) + 1, area, round(x, 2), round(y, 2), *box))
+    return rows
