@@ -111,7 +111,7 @@ def predict_and_draw(run, options):
         scores.write(vis)
     about = report.describe(run.name, run.record, len(run.networks), run.decision)
     if seen := scores.describe_seen():
-        about["summary"] = f"{seen.capitalize()}."
+        about["summary"] = f"{seen[0].upper()}{seen[1:]}."
     page.write(about, scores.figures() if scores else None)
     print(f"all of them on one page: {vis}/index.html")
     if scores:

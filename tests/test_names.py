@@ -217,9 +217,27 @@ def test_runs_that_no_image_is_new_to_are_refused(nerve):
 
 def test_a_run_is_compared_with_another_on_the_same_masks(nerve):
     assert "is the same run" in refusal("test.py", "nerve", "--compare", "nerve")
-    copy_run("wide", data="other masks")
-    line = refusal("test.py", "nerve", "--compare", "wide")
-    assert "nerve and wide: output/nerve has changed between their trainings" in line
+    pixels = read_record("nerve").pixels
+    for changes in (dict(pixels="of other masks"), dict(pixels=None, data="other masks")):
+        copy_run("wide", **changes)
+        line = refusal("test.py", "nerve", "--compare", "wide")
+        assert "nerve and wide were trained on other images or masks, of output/nerve as" in line
+    copy_run("wide", pixels=pixels, data="the same masks from another place")
+    assert "over 4 images" in run_well("test.py", "nerve", "--compare", "wide")
+
+
+def test_runs_of_two_folders_with_the_same_images_are_compared_by_these(nerve):
+    """Though the images have other names there: the second network is the first's."""
+    shutil.copytree("output/nerve", "output/wide")
+    table = Path("output/wide/files.csv")
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    lines[1:] = [[split, f"of/{id}", *rest] for split, id, *rest in lines[1:]]
+    table.write_text("".join(",".join(line) + "\n" for line in lines))
+    held_out = [f"of/{id}" for id in read_record("nerve").validation]
+    copy_run("wide", arrays="wide", validation=held_out)
+    assert "+0.000 ± 0.000" in run_well("test.py", "nerve", "--compare", "wide")
+    rows = read_scores("vis/nerve+wide/scores.csv")
+    assert {row["image"] for row in rows} == set(read_record("nerve").validation)
 
 
 def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
@@ -229,13 +247,20 @@ def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
         assert "weights/wide.json: training held no image out" in line
         assert "--validation-split 0.2 or --folds 5" in line
     folder = "--images", "raw/train", "--masks", "raw/train"
-    assert "Dice" in run_well("test.py", "wide", "--compare", "nerve", *folder)
+    printed = run_well("test.py", "wide", "--compare", "nerve", *folder)
+    seen = "12 of them seen in the training of wide and 8 of them seen in the training of nerve"
+    assert printed.splitlines()[-1].endswith(f"; {seen}: expect less of other images")
+    held_out = read_record("nerve").validation
+    for row in read_scores("vis/wide+nerve/scores.csv"):
+        seen_by = "wide" if row["image"] in held_out else "wide nerve"
+        assert row["seen_in_training"] == seen_by
 
 
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     make_folders(nerve, count=3, size=(64, 80), channels=1)
-    copy_run("wide", arrays="wide")
-    assert "were trained on other arrays" in refusal("test.py", "nerve", "--compare", "wide")
+    copy_run("wide", arrays="wide", pixels="of other images")
+    line = refusal("test.py", "nerve", "--compare", "wide")
+    assert "trained on other images or masks, of output/nerve and output/wide as it was" in line
     folder = "--images", "images", "--masks", "masks"
     assert "pass --masks" in refusal("test.py", "nerve", "--compare", "wide", *folder[:2])
     printed = run_well("test.py", "nerve", "--compare", "wide", *folder)

@@ -8,9 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_record
 
 from model import build_unet, load_run
+from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.prediction.predict import predict_file
 from unet.prediction.scores import THRESHOLDS, HeldOut
@@ -42,6 +43,21 @@ def test_a_mask_is_what_lies_above_the_threshold():
     probability = np.array([[0.2, 0.5], [0.51, 0.9]])[..., None]
     np.testing.assert_array_equal(Decision().mask(probability), [[False, False], [True, True]])
     assert Decision(0.1).mask(probability).all()
+
+
+def test_another_threshold_leaves_the_smallest_area_and_is_of_two_classes():
+    record = make_record(decision=Decision(0.15, 0.01))
+    assert record.decide() == Decision(0.15, 0.01)
+    assert record.decide(0.0) == Decision(0.0, 0.01)
+    several = make_record(classes=[dict(name=name, color=[0, 0, 0]) for name in "abc"])
+    assert several.decide() == Decision()
+    with pytest.raises(InputError, match="--decision 0.3: weights/nerve.json is of 3 classes"):
+        several.decide(0.3)
+
+
+def test_a_threshold_is_told_with_the_digits_that_it_has():
+    assert Decision(0.3).describe() == "foreground above 0.30"
+    assert Decision(0.125).describe() == "foreground above 0.1250"
 
 
 def test_a_mask_smaller_than_the_area_or_the_pixels_is_empty():

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -135,7 +136,8 @@ def check_test(job, output):
     seen = "; all of them seen in training, which held none out: expect less of other images"
     end = seen if job == "nerve" else ""
     assert output.splitlines()[-1] == f"{line}, foreground above {threshold:.2f}{end}"
-    assert scores["seen_in_training"] == (job == "nerve")
+    assert scores["threshold"] == threshold
+    assert scores["seen_in_training"] == (len(rows) if job == "nerve" else 0)
     assert {row.get("seen_in_training") for row in rows} == {"yes" if job == "nerve" else None}
     pictures = list(Path("vis", job).glob("*.png"))
     if job == "noise":
@@ -233,6 +235,62 @@ class TestAfterANerveRun:
         assert (len(page["images"]), len(page["figures"]["dice"])) == (1, 5)
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
+
+    def test_masks_go_where_output_says(self, there):
+        save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
+        arguments = "test.py", "nerve", "--images", "one/a.png"
+        printed = run_well(*arguments, "--output", "put/here", "--num-images", 0)
+        assert "1 masks in put/here/, their objects in objects.csv\n" in printed
+        names = {path.name for path in Path("put/here").iterdir()}
+        assert names == {"a.png", "objects.csv"}
+        assert "lies where the images" in refusal(*arguments, "--output", "one")
+        assert "--output is of the masks of --images" in refusal(
+            "test.py", "nerve", "--output", "put/here"
+        )
+
+    def test_another_decision_makes_other_masks(self, there):
+        """Above 1 is nothing; above 0 is all that a sigmoid gives."""
+        save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
+        arguments = "test.py", "nerve", "--images", "one/a.png", "--num-images", 0
+        for decision, value in ((0, 255), (1, 0)):
+            run_well(*arguments, "--decision", decision)
+            mask = cv2.imread("output/nerve/masks/a.png", cv2.IMREAD_UNCHANGED)
+            assert (mask == value).all()
+        printed = run_well("test.py", "nerve", "--decision", 0, "--num-images", 0)
+        assert "foreground above 0.00; " in printed.splitlines()[-1]
+        assert "recall 1.000 of the foreground's pixels" in printed.splitlines()[-2]
+        assert json.loads(Path("vis/nerve/scores.json").read_text())["threshold"] == 0
+        page = page_data(Path("vis/nerve/index.html"))
+        assert page["about"]["rows"]["masks"] == "foreground above 0.00"
+        assert "--decision 2.0: expected 0 to 1" in refusal("test.py", "nerve", "--decision", 2)
+        before = Path("output/nerve/imgs_mask_test.npy").stat().st_mtime_ns
+        for decision, count in ((0, 3), (1, 0)):
+            printed = run_well("submission.py", "nerve", "--decision", decision)
+            assert f"3 rows, {count} with a mask, foreground above {decision}.00" in printed
+        assert Path("output/nerve/imgs_mask_test.npy").stat().st_mtime_ns == before
+
+    def test_a_test_image_that_cannot_be_read_is_an_empty_row_of_the_submission(self, there):
+        whole = Path("raw/test/2.tif").read_bytes()
+        Path("raw/test/2.tif").write_bytes(whole[:500])
+        printed = run_well("data.py", "nerve", "--skip-bad")
+        assert "1 of them test images, of which submission.py writes empty masks" in printed
+        assert [row["id"] for row in load_arrays("nerve").test_files] == ["1", "3"]
+        printed = run_well("submission.py", "nerve", "--decision", 0)
+        assert "3 rows, 2 with a mask, foreground above 0.00\n1 of them empty, of" in printed
+        lines = dict(csv_rows("output/nerve/submission.csv"))
+        assert (list(lines), lines["2"]) == (["1", "3", "2"], "")
+        for code, score in (("", 1), ("1 20", 2 / 3)):
+            rows = [f"{name},{lines[name] or code}" for name in lines]
+            Path("truth.csv").write_text("\n".join(["img,pixels", *rows]))
+            printed = run_well("submission.py", "nerve", "--decision", 0, "--truth", "truth.csv")
+            assert f"score {score:.5f}; " in printed
+        for number in (1, 3):
+            shutil.copy("raw/test/2.tif", f"raw/test/{number}.tif")
+        assert "no test image is left" in refusal("data.py", "nerve", "--skip-bad")
+        for number in (1, 2, 3):
+            Path(f"raw/test/{number}.tif").write_bytes(whole)
+        run_well("data.py", "nerve")
+        assert "of them empty" not in run_well("submission.py", "nerve")
 
     def test_the_truth_scores_the_submission(self, there):
         run_well("submission.py", "nerve")

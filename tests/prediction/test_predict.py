@@ -188,16 +188,16 @@ def result_of(prediction, truth=TRUTH):
 
 @pytest.mark.parametrize("below", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]])
 def test_a_score_is_of_the_pixels_that_count(below):
-    scores, (right, total) = score(result_of([[1, 0, 1, 0], [1, 0, 0, 0], below]))
-    assert scores == pytest.approx((2 * 2 / (3 + 3), 2 / 4, 2 / 8))
-    assert (right.tolist(), total.tolist()) == ([4, 2], [10, 6])
+    scores, confusion = score(result_of([[1, 0, 1, 0], [1, 0, 1, 0], below]))
+    assert scores == pytest.approx((2 * 2 / (3 + 4), 2 / 5, 3 / 8, 2 / 4, 2 / 3))
+    assert confusion.tolist() == [[3, 2], [1, 2]]
 
 
 def test_an_image_of_which_nothing_counts_scores_1_and_no_error():
     nothing = np.full_like(TRUTH, IGNORED)
-    scores, (right, total) = score(result_of(np.ones_like(TRUTH), nothing), 3)
-    assert scores == (1, 1, 0)
-    assert not right.any() and not total.any()
+    scores, confusion = score(result_of(np.ones_like(TRUTH), nothing), 3)
+    assert scores == (1, 1, 0, 1, 1)
+    assert confusion.tolist() == [[0, 0, 0]] * 3
 
 
 def test_a_smallest_area_is_judged_by_the_pixels_that_count():

@@ -340,8 +340,16 @@ def check_pictures(raw):
     scores = json.loads((raw / "vis/cadastre/images/scores.json").read_text())
     assert scores["classes"] == pytest.approx(dice)
     assert scores["mean_of_classes"] == pytest.approx(mean)
-    mask = cv2.imread("output/cadastre/masks/32.png", cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(mask, predicted)
+    matrix = np.array(scores["confusion"]["pixels"])
+    assert scores["confusion"]["classes"] == list(dice)
+    np.testing.assert_array_equal(2 * np.diagonal(matrix), pixels[0])
+    np.testing.assert_array_equal(matrix.sum(axis=0) + matrix.sum(axis=1), pixels[1])
+    foreground = np.diagonal(matrix)[1:].sum()
+    assert scores["precision"] == pytest.approx(foreground / matrix[:, 1:].sum())
+    assert scores["recall"] == pytest.approx(foreground / matrix[1:].sum())
+    with Image.open("output/cadastre/masks/32.png") as mask:
+        np.testing.assert_array_equal(np.array(mask), predicted)
+        assert mask.getpalette()[3:12] == [255, 0, 0, 0, 0, 255, 10, 20, 30]
     page = page_data(raw / "vis/cadastre/images/index.html")
     assert page["classes"] == [
         ["road", [255, 0, 0]],
