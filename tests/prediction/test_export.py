@@ -214,7 +214,9 @@ def test_the_command_replaces_a_folder_whole_and_its_three_lines_run(place):
     (old / "saved_model.pb").write_text("old")
     (old / "variables").mkdir()
     (old / "variables/left over").write_text("old")
-    lines = run_well("model.py", "nerve", "--export", old, "--image-size", 84, 116).splitlines()
+    options = "--image-size", 84, 116, "--decision", 0.2
+    lines = run_well("model.py", "nerve", "--export", old, *options).splitlines()
+    assert lines[0].endswith(" s, foreground above 0.20")
     assert not (old / "variables/left over").exists()
     assert {path.name for path in old.iterdir()} <= SAVED  # which may be replaced again
     assert sorted(path.name for path in place.iterdir()) == ["nerve.savedmodel", "weights"]
@@ -225,7 +227,11 @@ def test_the_command_replaces_a_folder_whole_and_its_three_lines_run(place):
     names = {"images": image[None]}
     exec("\n".join(lines[-3:]), names)
     expected = predict_file(run, image)
-    np.testing.assert_allclose(names["result"]["probability"][0], expected, atol=5e-3)
+    probability = names["result"]["probability"][0]
+    np.testing.assert_allclose(probability, expected, atol=5e-3)
+    probability = np.asarray(probability)
+    assert 0 < np.mean(probability > 0.2) < 1
+    np.testing.assert_array_equal(names["result"]["mask"][0], 255 * (probability > 0.2))
 
 
 @needs_onnx
@@ -245,6 +251,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(place, monkeypat
     [
         (["--export", "x.h5"], "x.h5: expected the ending .onnx, .tflite (LiteRT), .savedmodel"),
         (["--image-size", "8", "8"], "--image-size and --no-average are of --export FILE"),
+        (["--decision", "0.3"], "--decision is of --export FILE; pass that, too"),
         (["--export", "x.tflite"], "weights/noise.json: no trained network there yet; first run"),
     ],
 )

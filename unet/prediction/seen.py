@@ -21,7 +21,7 @@ class SeenImages:
         self.is_resized = run.record.is_resized
         self.rows = {}  # lists of row numbers by hash of lines_of
         self.digests = {}  # of rows that were read whole
-        self.paths = set()
+        self.paths, self.sizes = set(), set()  # of files that were trained on
         if not self.arrays:
             return
         held_out = [set(network.record.validation) for network in run.networks]
@@ -32,6 +32,7 @@ class SeenImages:
                 kept.add(path)
                 continue
             self.paths.add(path)
+            self.sizes.add((file["height"], file["width"]))
             self.rows.setdefault(hash(read_lines(self.arrays.images, row)), []).append(row)
         self.paths -= kept
 
@@ -42,9 +43,13 @@ class SeenImages:
         return os.path.abspath(path) in self.paths or any(map(self.has_row, self.as_rows(image)))
 
     def as_rows(self, image):
-        """The rows (H, W, C) that data.py would have made of an image."""
+        """The rows (H, W, C) that data.py would have made of an image; none where no training image
+        had its size, for resizing a photo takes longer than all the rest.
+        """
         size = self.arrays.images.shape[1:3]
-        return [resize(image, size)] if self.is_resized else cut_tiles(image, size)
+        if not self.is_resized:
+            return cut_tiles(image, size)
+        return [resize(image, size)] if image.shape[:2] in self.sizes else []
 
     def has_row(self, pixels):
         rows = self.rows.get(hash(lines_of(pixels)), ())
