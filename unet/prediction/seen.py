@@ -43,7 +43,7 @@ class SeenImages:
         return os.path.abspath(path) in self.paths or any(map(self.has_row, self.as_rows(image)))
 
     def as_rows(self, image):
-        """The rows (H, W, C) that data.py would have made of an image; none where no training image
+        """Rows (H, W, C) as data.py would have made them of an image; none where no training image
         had its size, for resizing a photo takes longer than all the rest.
         """
         size = self.arrays.images.shape[1:3]
