@@ -71,7 +71,7 @@ def new_masks(folder, classes):
 
         yield write
     older = sum(path not in written for path in folder.rglob("*.png"))
-    more = f"; {older} more there are of earlier calls" if older else ""
+    more = f"; older .png files there: {older}" if older else ""
     print(f"{len(written)} masks in {folder}{os.sep}, their objects in {OBJECTS}{more}")
 
 
