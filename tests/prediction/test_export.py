@@ -214,24 +214,25 @@ def test_the_command_replaces_a_folder_whole_and_its_three_lines_run(place):
     (old / "saved_model.pb").write_text("old")
     (old / "variables").mkdir()
     (old / "variables/left over").write_text("old")
-    options = "--image-size", 84, 116, "--decision", 0.2
+    image = np.random.default_rng(0).integers(0, 256, (84, 116, 1), dtype=np.uint8)
+    expected = predict_file(run, image)
+    decision = round(float(np.median(expected)), 4)
+    options = "--image-size", 84, 116, "--decision", decision
     lines = run_well("model.py", "nerve", "--export", old, *options).splitlines()
-    assert lines[0].endswith(" s, foreground above 0.20")
+    assert lines[0].endswith(f" s, foreground above {decision:.4f}")
     assert not (old / "variables/left over").exists()
     assert {path.name for path in old.iterdir()} <= SAVED  # which may be replaced again
     assert sorted(path.name for path in place.iterdir()) == ["nerve.savedmodel", "weights"]
     assert "  takes image: uint8 (B, 84, 116, 1)" in lines
     assert "  gives mask: uint8 (B, 84, 116, 1)" in lines
     assert "  gives probability: float32 (B, 84, 116, 1)" in lines
-    image = np.random.default_rng(0).integers(0, 256, (84, 116, 1), dtype=np.uint8)
     names = {"images": image[None]}
     exec("\n".join(lines[-3:]), names)
-    expected = predict_file(run, image)
     probability = names["result"]["probability"][0]
     np.testing.assert_allclose(probability, expected, atol=5e-3)
     probability = np.asarray(probability)
-    assert 0 < np.mean(probability > 0.2) < 1
-    np.testing.assert_array_equal(names["result"]["mask"][0], 255 * (probability > 0.2))
+    assert 0 < np.mean(probability > decision) < 1
+    np.testing.assert_array_equal(names["result"]["mask"][0], 255 * (probability > decision))
 
 
 @needs_onnx
