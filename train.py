@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass, fields, replace
 
 from model import build_unet, load_run
-from unet.errors import check_backend, one_line_errors
+from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
 from unet.jobs.settings import FITTING_LOSSES
 from unet.lazy import lazy
@@ -48,6 +48,13 @@ class Options:
     name: str | None = name_option(
         "of this run in weights/, vis/ and output/, beside others of its job; trains on "
         "data.py's arrays of that name, or else the job's (default: the job)"
+    )
+    arrays: str | None = option(
+        None,
+        "name of the run whose arrays, output/NAME/, this one trains on (default: its own, or the "
+        "job's)",
+        metavar="NAME",
+        check=check_name,
     )
     resume: bool = option(
         False, "go on with the training that was stopped or killed, with its options"
@@ -138,7 +145,7 @@ def train_predict(options=Options(job="nerve")):
     imgs_mask_test.npy. Raises InputError, FloatingPointError, Stopped.
     """
     name, seed = runs.run_name(options.job, options.name), options.seed
-    arrays = resume.read_arrays(name, options.job, options.resume)
+    arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
     job, options = plan.choose(options, arrays)
     share, by_subject = job.recipe.validation_split, options.split_by_subject
     splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
@@ -200,14 +207,15 @@ def predict_after(session, record):
     test images. record: of the network that was trained last.
     """
     arrays, recipe, has_folds = session.arrays, session.job.recipe, session.options.folds
-    is_to_decide = has_folds or (recipe.decide and record.validation)
+    is_modern = recipe.decide or session.options.recipe == "modern"  # no document scores so
+    is_to_score = has_folds or (is_modern and record.validation)
     if has_folds:
         record = record.of_folds(session.name, list(session.splits))
         record.write()
-    if is_to_decide or len(arrays.test_images):
+    if is_to_score or len(arrays.test_images):
         with session.devices.alone.scope():
             run = load_run(session.name)
-            if is_to_decide:
+            if is_to_score:
                 decide.decide(record, run, arrays, recipe.decide)
             if len(arrays.test_images):
                 sessions.predict_test_images(run, arrays)
@@ -229,8 +237,8 @@ def main(options):
     check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
-    if options.job != "noise" or options.hosts:  # before Keras, which takes seconds to load
-        source = resume.find_source(name, options.job, options.resume)
+    if options.job != "noise" or options.arrays or options.hosts:  # before Keras, which is slow
+        source = resume.find_source(name, options.job, options.arrays, options.resume)
         resume.load_arrays(source, options.job)
     watch_process(options.hosts, options.process_id)
     with resume.told_how(name, options.job):

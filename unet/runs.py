@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from unet import LARGEST_IMAGE
-from unet.errors import InputError
+from unet.errors import InputError, check_name
 from unet.jobs import JOBS
 from unet.jobs.settings import SYMMETRIES, THRESHOLD, UNetConfig
 from unet.machine.disk import write_text
@@ -188,6 +188,7 @@ class Record:
     is_colored: bool = False  # masks in the files were in these colours
     reading: dict | None = None  # of data.reading.Reading; None: noted by an earlier version
     decision: Decision = Decision()
+    constant_dice: float | None = None  # of one mask for all held-out images; None: not scored
     # of a network
     network: UNetConfig | None = None
     mean: float | None = None  # of what images are standardized with; None: each has its own
@@ -208,6 +209,13 @@ class Record:
     def symmetry(self):
         """Key of SYMMETRIES: the turns and flips that were in the training."""
         return self.recipe["augmentation"]["symmetry"]
+
+    @property
+    def train_command(self):
+        """What trains the run again, on the same arrays; other options are the reader's."""
+        given = self.options.get("arrays")
+        of_arrays = f" --arrays {given}" if given else ""
+        return command("train.py", Paths(self.name).run, self.job) + of_arrays
 
     @property
     def network_names(self):
@@ -274,9 +282,13 @@ def parse_record(fields, name):
     record = Record(**{**own, **fields})
     _check(record.name == name, "name")
     _check(record.job in JOBS and (run == record.job or run not in JOBS), "job")
-    _check(record.arrays in (run, record.job), "arrays")
+    _check(record.arrays is not None, "arrays")
+    check_name(record.arrays)
     _check(isinstance(record.options, dict), "options")
     _check(0 <= record.decision.threshold <= 1 and record.decision.min_area >= 0, "decision")
+    constant = record.constant_dice
+    _check(isinstance(constant, float | None), "constant_dice")
+    _check(constant is None or 0 <= constant <= 1, "constant_dice")
     _check(all(set(label) == {"name", "color"} for label in record.classes), "classes")
     colors = [label["color"] for label in record.classes]
     _check(all(len(c) == 3 and all(0 <= int(n) < 256 for n in c) for c in colors), "colors")

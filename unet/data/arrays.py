@@ -148,14 +148,19 @@ def find_arrays(name, job):
     """Which arrays a run of a job trains on: those of its own name where data.py wrote any, else
     the job's.
     """
-    folder = Paths(name).arrays
-    return name if any((folder / file).exists() for file in (FILES, IMAGES)) else job
+    return name if has_arrays(name) else job
+
+
+def has_arrays(name):
+    """Whether data.py wrote arrays of a name, or was interrupted in it."""
+    return any((Paths(name).arrays / file).exists() for file in (FILES, IMAGES))
 
 
 def load_arrays(name, job=None):
     """The Arrays in output/NAME, a job's or those of a name of one's own; raises InputError naming
     the command that writes them.
     """
+    job = name if name in JOBS else job  # a run of another job may train on them, too
     folder, remedy = Paths(name).arrays, f"run {command('data.py', name, job or name)} again"
     if not (folder / FILES).exists():
         first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}".rstrip()

@@ -1,6 +1,7 @@
 """Which rows of the arrays a network is trained on, and which it is scored on."""
 
 import math
+import re
 
 import numpy as np
 
@@ -85,3 +86,10 @@ def split_networks(name, files, share, num_folds, by_subject, seed):
         return {name: split_rows(files, share, by_subject, seed)}
     folds = fold_rows(files, num_folds, by_subject, seed)
     return {fold_name(name, number): rows for number, rows in enumerate(folds, 1)}
+
+
+def image_of(file):
+    """What the rows of files.csv that are tiles of one image have in common: its path and, without
+    the tile's place, its id, which tells the pages of a file apart.
+    """
+    return file["image"], re.sub(r"_\d+_\d+$", "", file["id"])

@@ -83,7 +83,7 @@ class Run:
     @property
     def remedy(self):
         """What an InputError about the run says to do."""
-        return f"run {command('train.py', self.name, self.record.job)} again"
+        return f"run {self.record.train_command} again"
 
 
 def load_run(name, build_unet, weights=None, average=True, threshold=None):
@@ -101,8 +101,7 @@ def load_run(name, build_unet, weights=None, average=True, threshold=None):
     if record.folds and weights:
         raise InputError(
             f"--weights {weights}: {Paths(name).record} is of {len(record.folds)} folds with "
-            f"weights of their own; run {command('train.py', name, record.job)} without --folds "
-            "first"
+            f"weights of their own; run {record.train_command} without --folds first"
         )
     networks = tuple(
         load_network(network, build_unet, weights or Paths(network).weights)

@@ -1,4 +1,4 @@
-"""Dice of predictions and their truths, and the decision that scores best."""
+"""Dice of predictions and their truths, and the decision that the images speak for."""
 
 from dataclasses import dataclass
 
@@ -29,32 +29,90 @@ class HeldOut:
         """
         column = int(np.argmin(np.abs(THRESHOLDS - decision.threshold)))
         is_empty = self.predicted[:, column] < decision.min_area * self.num_pixels
-        total = self.truth + self.predicted[:, column]
-        dice = np.where(total > 0, 2 * self.right[:, column] / np.maximum(total, 1), 1.0)
+        dice = foreground_dice(self.right[:, column], self.truth + self.predicted[:, column])
         return np.where(is_empty, self.truth == 0, dice)
 
     def choose(self):
-        """The Decision with the highest mean Dice, the competitions' score; of equal ones that
-        with the threshold nearest to 0.5 and the smallest area.
+        """The Decision that the images speak for: of THRESHOLDS the one with the highest mean Dice
+        whose gain over 0.5 is no chance, then the smallest area of which the same is true.
+
+        A gain is no chance where the mean of the images' gains is above its standard error, their
+        standard deviation (ddof 1) / sqrt(N); that of one image alone never is. Of equal ones it
+        is the threshold nearest to 0.5 and the smallest area. An area gains only by images whose
+        true mask is empty, and is never above the smallest other one, as a share of its image: an
+        object as small as one that there is stays. Where all true masks are empty, and of a single
+        image, Decision().
         """
-        best, chosen = -1, Decision()
-        size = np.max(self.num_pixels)
-        to_size = size / np.maximum(self.num_pixels, 1)  # areas as of images of one size
-        for column in np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable"):
-            threshold = float(THRESHOLDS[column])
-            dice = self.dice(Decision(threshold))
-            areas = self.predicted[:, column] * to_size
-            order = np.argsort(areas, kind="stable")
-            areas, kept, is_empty = areas[order], dice[order], self.truth[order] == 0
-            # what all images score when the n smallest masks become empty, n = 0, 1, ...
-            scores = np.append(0, is_empty.cumsum()) + kept.sum() - np.append(0, kept.cumsum())
-            scores[1:-1][areas[1:] == areas[:-1]] = -1  # no limit lies between equal areas
-            number = int(np.argmax(scores))
-            if scores[number] > best + 1e-9:
-                limits = np.append(areas, areas[-1] + 2)
-                area = (limits[number - 1] + limits[number]) / 2 if number else 0
-                best, chosen = scores[number], Decision(threshold, float(area / max(size, 1)))
-        return chosen
+        if len(self.truth) < 2 or not self.truth.any():
+            return Decision()
+        columns = np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable")  # 0.5 comes first
+        dice = np.stack([self.dice(Decision(float(THRESHOLDS[column]))) for column in columns])
+        gains = dice - dice[0]
+        best = best_gain(gains.sum(axis=1), np.square(gains).sum(axis=1), len(self.truth))
+        area = self.choose_area(columns[best], dice[best])
+        return Decision(float(THRESHOLDS[columns[best]]), area)
+
+    def choose_area(self, column, dice):
+        """The smallest area that `choose` takes with the threshold of a column, whose Dice is
+        (N,); 0 for none.
+        """
+        num_pixels = np.maximum(self.num_pixels, 1)
+        areas = self.predicted[:, column] / num_pixels
+        order = np.argsort(areas, kind="stable")
+        # Row n is of the area between the n-th smallest mask, which it empties, and the next one.
+        gains = np.append(0, (self.truth == 0)[order] - dice[order])
+        below, above = np.append(0, areas[order]), np.append(areas[order], 1)
+        least = (self.truth / num_pixels)[self.truth > 0].min()
+        can_be = (below < above) & (below < least)
+        totals = np.where(can_be, gains.cumsum(), 0)
+        number = best_gain(totals, np.square(gains).cumsum(), len(dice))
+        return float(min((below[number] + above[number]) / 2, least)) if number else 0.0
+
+    def constant_dice(self):
+        """The highest mean Dice that one mask for all images gets, where what is counted is the
+        same map of probabilities in each: that map above one of THRESHOLDS, nothing, or all.
+        """
+        dice = [self.dice(Decision(float(threshold))) for threshold in THRESHOLDS]
+        dice += [self.truth == 0, foreground_dice(self.truth, self.truth + self.num_pixels)]
+        return float(max(np.mean(of_mask) for of_mask in dice))
+
+
+@dataclass(frozen=True)
+class HeldOutClasses:
+    """Pixels of each class in each image that a training of more than two classes held out, those
+    that count.
+    """
+
+    fold: np.ndarray  # (N,) number of the network that did not see it
+    truth: np.ndarray  # (N, K) in the true mask
+    right: np.ndarray  # (N, K) in both masks
+    total: np.ndarray  # (N, K) in the one plus in the other
+
+    def dice(self):
+        """mean_dice of each image, (N,)."""
+        return mean_dices(self.right, self.total)
+
+    def constant_dice(self):
+        """The highest mean Dice that one class, or the background, in every pixel gets."""
+        means = []
+        for is_class in np.eye(self.truth.shape[1], dtype=int):
+            prediction = is_class * self.truth.sum(axis=1, keepdims=True)
+            means.append(mean_dices(is_class * self.truth, self.truth + prediction).mean())
+        return float(max(means))
+
+
+def best_gain(totals, squares, count):
+    """Which of several changes gains most, a number; 0, which stands for none, where no mean gain
+    is above its standard error. totals, squares: (K,) sums of `count` gains, and of their squares.
+    """
+    means = totals / count
+    errors = np.sqrt(np.maximum(squares - totals * means, 0) / (count - 1) / count)
+    return int(np.argmax(np.where(means > errors + 1e-9, means, 0)))
+
+
+def foreground_dice(right, total):
+    """2 * right / total, 1 where total is 0."""
+    return np.where(total > 0, 2 * right / np.maximum(total, 1), 1.0)
 
 
 def count_pixels(truth, probability):
@@ -119,3 +177,8 @@ def mean_dice(dice):
     """
     of_classes = dice[1:][~np.isnan(dice[1:])]
     return float(of_classes.mean()) if len(of_classes) else 1.0
+
+
+def mean_dices(right, total):
+    """mean_dice of each image, (N,), of counts (N, K)."""
+    return np.array([mean_dice(class_dice(*counts)) for counts in zip(right, total)])

@@ -1,5 +1,6 @@
 """Predicted images with their truths, and their scores."""
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 
 from unet.data.arrays import load_arrays
 from unet.data.form import Form, decode_truth
+from unet.data.split import image_of
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
 from unet.prediction.scores import (
     HeldOut,
+    HeldOutClasses,
     class_counts,
     class_dice,
     count_classes,
@@ -247,27 +250,48 @@ def measure_held_out(run, arrays, predictions=None):
     """The HeldOut of a run, from its predictions, those of predict_held_out; raises InputError as
     validation_rows does.
     """
-    fold_of = networks_of_rows(run, arrays)
-    rows = []
-    predictions = predictions or predict_held_out(run, arrays)
-    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
-        rows.append((fold_of[row], *count_pixels(arrays.numbers(row), probability)))
-    return HeldOut(*map(np.array, zip(*rows)))
+    return HeldOut(*count_images(run, arrays, count_pixels, predictions))
 
 
 def measure_classes(run, arrays):
-    """The number of the network that did not see it and the mean_dice of each image that a run of
-    more than two classes held out, int (N,) and float (N,).
-    """
-    fold_of = networks_of_rows(run, arrays)
-    folds, dice = [], []
-    predictions = predict_held_out(run, arrays)
-    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
+    """The HeldOutClasses of a run of more than two classes; raises as measure_held_out does."""
+
+    def count(truth, probability):
         prediction = run.decision.mask(probability)
-        counts = count_classes(arrays.numbers(row), prediction, run.num_maps)
-        folds.append(fold_of[row])
-        dice.append(mean_dice(class_dice(*counts)))
-    return np.array(folds), np.array(dice)
+        of_truth = count_classes(truth, truth, run.num_maps)[0]
+        return of_truth, *count_classes(truth, prediction, run.num_maps)
+
+    return HeldOutClasses(*count_images(run, arrays, count))
+
+
+def count_images(run, arrays, count, predictions=None):
+    """Arrays of N images that were held out: number of the network that did not see each, and
+    what count(truth, probability), a tuple, gives; of an image cut into tiles the sums over them.
+
+    Where tiles overlap, the last ones with their neighbours, pixels are counted once for each.
+    """
+    fold_of, sums = networks_of_rows(run, arrays), {}
+    predictions = predictions or predict_held_out(run, arrays)
+    for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
+        image = fold_of[row], image_of(arrays.files[row])
+        counts = count(arrays.numbers(row), probability)
+        sums[image] = [a + b for a, b in zip(sums.get(image, itertools.repeat(0)), counts)]
+    folds = np.array([fold for fold, _ in sums])
+    return folds, *map(np.array, zip(*sums.values()))
+
+
+def mean_masks(run, arrays):
+    """Yield (row, mean mask (H, W, 1) in [0, 1]) of each image that the training held out: of the
+    masks that the network which did not see it was trained on, where their pixels count.
+    """
+    for held_out in validation_rows(run, arrays):
+        foreground, counted = 0, 0
+        for row in sorted(set(range(len(arrays.files))) - set(held_out)):
+            numbers = arrays.numbers(row)
+            foreground = foreground + (numbers == 1)
+            counted = counted + (numbers != IGNORED)
+        mean = (foreground / np.maximum(counted, 1))[..., None]
+        yield from ((row, mean) for row in held_out)
 
 
 def networks_of_rows(run, arrays):

@@ -2,33 +2,42 @@
 
 import numpy as np
 
-from unet.prediction.scoring import measure_classes, measure_held_out
-from unet.runs import Decision
+from unet.prediction.scoring import mean_masks, measure_classes, measure_held_out
+from unet.runs import Decision, Paths
 
 
 def decide(record, run, arrays, is_to_choose):
     """Choose threshold and smallest area where that is wanted, score the held-out images with
-    them, print that, and note it in weights/NAME.json.
+    them, print that beside what a constant mask gets, and note it in weights/NAME.json.
 
     record: of the Run, of all its folds where it has some.
     """
     if arrays.classes:
-        decision, (folds, dice) = Decision(), measure_classes(run, arrays)
+        measured, decision = measure_classes(run, arrays), Decision()
+        dice, constant = measured.dice(), measured.constant_dice()
         rule = "of the classes in each"
     else:
         measured = measure_held_out(run, arrays)
         decision = measured.choose() if is_to_choose else Decision()
-        folds, dice = measured.fold, measured.dice(decision)
+        dice = measured.dice(decision)
+        constant = measure_held_out(run, arrays, mean_masks(run, arrays)).constant_dice()
         rule = f"foreground above {decision.threshold:.2f}"
         if decision.min_area:
             rule += f", from {decision.min_area:.2%} of the image on"
     print(
         f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}), mean of {len(dice)} images, "
-        f"{rule}"
+        f"{rule}\na constant mask gets {constant:.4f}"
     )
-    record.decision = decision
+    if dice.mean() <= constant and dice.mean() < 1:
+        print(
+            "warning: the network has not learnt more than one mask for all images: try more "
+            f"steps (--epochs, it had {record.recipe['epochs']}), a lower --learning-rate (it was "
+            f"{record.recipe['learning_rate']:g}), and look at "
+            f"{Paths(arrays.name).picture('data')} whether the masks fit"
+        )
+    record.decision, record.constant_dice = decision, constant
     if record.folds:
-        score_folds(record, folds, dice)
+        score_folds(record, measured.fold, dice)
     record.write()
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 
-from unet.data.arrays import IMAGES, find_arrays, load_arrays
+from unet.data.arrays import FILES, IMAGES, find_arrays, has_arrays, load_arrays
 from unet.data.prepare import prepare_noise
 from unet.errors import InputError, Stopped
 from unet.options import flag
@@ -62,24 +62,30 @@ def words(value):
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
-def find_source(name, job, resume):
-    """The folder in output/ that a training reads: that of an interrupted one, or what find_arrays
-    says now.
+def find_source(name, job, arrays, resume):
+    """The folder in output/ that a training reads: that of an interrupted one, `arrays` where it
+    is given, or what find_arrays says now. Raises InputError where there are no such `arrays`.
     """
     progress = read_progress(Paths(name).checkpoint) if resume else None
     if progress and progress.arrays:
         return progress.arrays
-    return find_arrays(name, job)
+    if arrays and not has_arrays(arrays):
+        folder = Paths(arrays).arrays
+        names = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILES}"))
+        there = f"there are those of {', '.join(names)}" if names else "first run data.py"
+        raise InputError(f"--arrays {arrays}: there are none in {folder}; {there}")
+    return arrays or find_arrays(name, job)
 
 
-def read_arrays(name, job, resume):
+def read_arrays(name, job, arrays, resume):
     """The Arrays that a training reads; those of noise are drawn first where there are none."""
-    source = find_source(name, job, resume)
+    source = find_source(name, job, arrays, resume)
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
     if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
         prepare_noise(source)
     arrays = load_arrays(source, job)
-    if job == "noise" and not arrays.test_files[0]["id"].startswith("test_"):
+    first = arrays.test_files[0] if arrays.test_files else None
+    if first and first["mask"] and not first["id"].startswith("test_"):  # only noise has masks
         print(
             f"{Paths(source).arrays}: drawn by an earlier version, not as the document draws; for "
             f"its own images run {command('data.py', source, job)} first"
