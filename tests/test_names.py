@@ -121,6 +121,87 @@ def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
     assert {path: after[path] for path in before} == before
 
 
+@pytest.fixture
+def roads(nerve):
+    """Beside the job's arrays those of the name roads, of 2 subjects and 2 test images."""
+    make_nerve(nerve / "more", subjects=2, frames=2, num_test=2)
+    data.prepare(data.Options(job="nerve", name="roads", raw="more"))
+    return nerve
+
+
+def test_a_run_trains_on_the_arrays_of_another_run(roads):
+    small_run(name="roads", validation_split=0.5)
+    before = contents("weights", "output/roads", "output/nerve")
+    small_run(name="wide", arrays="roads", validation_split=0.5, learning_rate=1e-2)
+    after = contents("weights", "output/roads", "output/nerve")
+    assert {path: after[path] for path in before} == before
+    assert read_record("wide").arrays == "roads"
+    assert np.load("output/wide/imgs_mask_test.npy").shape[0] == 2
+    assert len(PreparedImages(load_run("wide"))) == 2
+    printed = run_well("test.py", "roads", "--compare", "wide")
+    assert "over 2 images" in printed.splitlines()[-1]
+    assert "rows, " in run_well("submission.py", "wide")
+    assert len(Path("output/wide/submission.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_arrays_that_are_named_go_before_those_of_the_runs_own_name(roads):
+    small_run(name="roads", arrays="nerve")
+    assert read_record("roads").arrays == "nerve"
+    assert len(read_record("roads").validation) == 4
+
+
+def test_the_arrays_may_be_of_another_job_and_what_does_not_fit_is_refused(roads):
+    small = ("network.filters=4,4", "network.bottleneck=4", "network.dropout=")
+    options = dict(epochs=1, batch_size=4, set=small, validation_split=0.2)
+    given = dict(job="cadastre", name="wide", arrays="nerve")
+    train.train_predict(train.Options(**given, **options))
+    record = read_record("wide")
+    assert (record.job, record.arrays, record.network.channels) == ("cadastre", "nerve", 1)
+    with pytest.raises(InputError, match="--loss weighted_cross_entropy does not fit"):
+        train.train_predict(
+            train.Options(**given, **{**options, "loss": "weighted_cross_entropy"})
+        )
+
+
+def test_arrays_that_are_not_there_are_answered_with_those_that_are(roads):
+    Path("output/empty").mkdir()
+    line = refusal("train.py", "nerve", "--name", "wide", "--arrays", "empty")
+    assert (
+        "--arrays empty: there are none in output/empty; there are those of nerve, roads" in line
+    )
+    assert "--arrays x: there are none in output/x" in refusal("train.py", "--arrays", "x")
+    assert "cannot name a run" in refusal("train.py", "nerve", "--arrays", "../x")
+    shutil.rmtree("output")
+    assert "output/x; first run data.py" in refusal("train.py", "nerve", "--arrays", "x")
+
+
+def test_a_training_on_the_arrays_of_another_run_is_gone_on_with_there(roads, monkeypatch):
+    write_files = RunFiles.write_files
+
+    def stop(files, history, is_best):
+        write_files(files, history, is_best)
+        files.signals.number = 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "write_files", stop)
+        with pytest.raises(Stopped):
+            small_run(name="wide", arrays="roads", folds=2)
+    given = {"job": "nerve", "name": "wide", "resume": True}
+    with pytest.raises(InputError, match="--arrays nerve .it has roads."):
+        train.read_options({**given, "arrays": "nerve"})
+    train.train_predict(train.read_options(given))
+    names = "wide", "wide.fold1", "wide.fold2"
+    assert {read_record(name).arrays for name in names} == {"roads"}
+
+
+def test_what_trains_such_a_run_again_names_its_arrays(roads):
+    small_run(name="wide", arrays="roads", validation_split=0)
+    line = refusal("test.py", "wide", "--compare", "nerve", "--images", "x", "--masks", "x")
+    assert "x: " in line
+    again = "run python train.py nerve --name wide --arrays roads again with --validation-split"
+    assert again in load_run("wide").held_nothing_out
+
+
 @pytest.mark.parametrize("name", ["../x", "a.b", "a/b", "-x", "", "ä", "x" * 65, "a\nb", "NUL"])
 def test_a_name_that_cannot_name_files_is_refused(name, place):
     assert "cannot name a run: expected up to 64" in refusal("train.py", "nerve", f"--name={name}")

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import statistics
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from model import build_unet, load_run
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.prediction.predict import predict_file
-from unet.prediction.scores import THRESHOLDS, HeldOut
+from unet.prediction.scores import THRESHOLDS, HeldOut, HeldOutClasses
 from unet.runs import Decision, Paths, parse_record, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
@@ -72,13 +74,39 @@ def test_without_a_gain_the_decision_is_the_usual_one():
     np.testing.assert_array_equal(measured.dice(Decision()), [1, 1])
 
 
+FAINT = image((20, 0.32, 1), (20, 0.28, 0))  # right above 0.3 alone
+
+
 def test_the_threshold_is_the_one_with_the_highest_mean_dice():
-    measured = held_out([image((20, 0.32, 1), (20, 0.28, 0))])
+    measured = held_out([FAINT, FAINT])
     decision = measured.choose()
     assert decision == Decision(0.3)
-    assert measured.dice(decision) == [1]
-    assert measured.dice(Decision()) == [0]
-    assert measured.dice(Decision(0.25)) == pytest.approx([40 / 60])
+    np.testing.assert_array_equal(measured.dice(decision), [1, 1])
+    np.testing.assert_array_equal(measured.dice(Decision()), [0, 0])
+    assert measured.dice(Decision(0.25)) == pytest.approx([40 / 60] * 2)
+
+
+def test_one_image_chooses_nothing():
+    assert held_out([FAINT]).choose() == Decision()
+
+
+@pytest.mark.parametrize("others", [1, 2, 50])
+def test_what_one_image_gains_alone_is_chance(others):
+    """A mean of g / N has a standard error of g / N."""
+    rest = [image((20, 0.9, 1))] * others
+    assert held_out([FAINT, *rest]).choose() == Decision()
+    assert held_out([FAINT, FAINT, *rest]).choose() == Decision(0.3)
+
+
+def test_a_gain_within_its_standard_error_is_not_taken():
+    """Above 0.3 one image loses 1, of two others each gains 1, and then of three: means of 1/3 and
+    1/2 with standard errors of sqrt((3 - 1/3) / 2 / 3) = 0.67 and sqrt((4 - 1) / 3 / 4) = 0.5; of
+    four the mean is 0.6, its error sqrt((5 - 9/5) / 4 / 5) = 0.4.
+    """
+    worse = image((60, 0.32, 0))
+    for count, threshold in ((2, 0.5), (3, 0.5), (4, 0.3)):
+        measured = held_out([worse, *[FAINT] * count])
+        assert measured.choose() == Decision(threshold), count
 
 
 def test_small_masks_of_empty_truths_are_emptied():
@@ -91,31 +119,107 @@ def test_small_masks_of_empty_truths_are_emptied():
     np.testing.assert_array_equal(measured.dice(Decision()), [0, 1, 0, 1])
 
 
+def test_one_small_mask_of_an_empty_truth_is_chance():
+    measured = held_out([image((4, 0.9, 0)), image((30, 0.9, 1)), image(), image()])
+    assert measured.choose() == Decision()
+
+
 def test_no_area_separates_masks_of_one_size():
     measured = held_out([image((8, 0.9, 0)), image((8, 0.9, 1)), image((8, 0.9, 1))])
     assert measured.choose() == Decision()
 
 
-def test_where_all_truths_are_empty_every_mask_is_emptied():
-    measured = held_out([image((8, 0.99, 0)), image((90, 0.99, 0))])
-    decision = measured.choose()
-    assert decision.min_area > 0.9
-    np.testing.assert_array_equal(measured.dice(decision), [1, 1])
+def test_an_area_is_not_above_the_smallest_true_mask():
+    """Though emptying masks of 40 would be right for three images and wrong for none."""
+    small = image((5, 0.99, 1))
+    wrong = [image((40, 0.99, 0))] * 3
+    assert held_out([small, *wrong]).choose() == Decision()
+    found = image((40, 0.99, 1), (5, 0.99, 0))
+    decision = held_out([found, found, *[image((4, 0.99, 0))] * 3]).choose()
+    assert decision.min_area == pytest.approx((4 + 45) / 2 / NUM_PIXELS)
+    few = image((10, 0.99, 1), (70, 0.99, 0))
+    decision = held_out([few, few, *[image((4, 0.99, 0))] * 3]).choose()
+    assert decision.min_area == pytest.approx(10 / NUM_PIXELS)  # and not (4 + 80) / 2
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_no_other_decision_is_better(seed):
+def test_where_no_truth_is_empty_there_is_no_smallest_area():
+    """An area that empties faint small masks would cost nothing: they score 0 as they are."""
+    missed = image((3, 0.9, 0), (20, 0.1, 1))
+    assert held_out([missed, missed, image((30, 0.9, 1))]).choose().min_area == 0
+
+
+def test_where_all_truths_are_empty_nothing_says_what_a_mask_may_be():
+    measured = held_out([image((8, 0.99, 0)), image((90, 0.7, 0)), image((8, 0.7, 0))])
+    assert measured.choose() == Decision()
+
+
+def is_no_chance(gains):
+    """The rule, by the formulas of a textbook."""
+    return statistics.mean(gains) > statistics.stdev(gains) / len(gains) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_other_decision_whose_gain_is_no_chance_is_better(seed):
     rng = np.random.default_rng(seed)
     images = []
-    for _ in range(12):
-        truth = rng.random(NUM_PIXELS) < rng.choice([0, 0.3])
-        images.append((np.clip(truth * 0.3 + rng.random(NUM_PIXELS) * 0.7, 0, 1), truth))
+    for _ in range(30):
+        truth = rng.random(NUM_PIXELS) < rng.choice([0, 0.1, 0.3])
+        probability = truth * 0.3 + rng.random(NUM_PIXELS) * rng.choice([0.35, 0.6, 0.7])
+        images.append((np.clip(probability, 0, 1), truth))
     measured = held_out(images)
-    best = measured.dice(measured.choose()).mean()
-    for threshold in THRESHOLDS:
-        for area in range(NUM_PIXELS + 2):
-            other = Decision(float(threshold), area / NUM_PIXELS)
-            assert measured.dice(other).mean() <= best + 1e-9
+    decision = measured.choose()
+
+    def dice(threshold, area=0.0):
+        return [float(d) for d in measured.dice(Decision(float(threshold), area))]
+
+    def best(candidates, before):
+        gains = [[b - a for a, b in zip(before, dice)] for dice in candidates]
+        return max([statistics.mean(g) for g in gains if is_no_chance(g)], default=0)
+
+    usual, chosen = dice(0.5), dice(decision.threshold)
+    gain = statistics.mean(chosen) - statistics.mean(usual)
+    assert gain == pytest.approx(best(map(dice, THRESHOLDS), usual))
+    least = min(truth.sum() for _, truth in images if truth.any())
+    areas = [dice(decision.threshold, n / NUM_PIXELS) for n in range(least + 1)]
+    gain = statistics.mean(dice(*vars(decision).values())) - statistics.mean(chosen)
+    assert gain == pytest.approx(best(areas, chosen))
+    assert decision.min_area <= least / NUM_PIXELS
+
+
+def test_thousands_of_images_are_decided_on_at_once():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 20_000) * rng.integers(100, 2000, 20_000)
+    predicted = np.sort(rng.integers(0, 2000, (20_000, 19)))[:, ::-1]
+    right = np.minimum(predicted, truth[:, None])
+    measured = HeldOut(0 * truth, truth, predicted, right, 0 * truth + 10_000)
+    start = time.monotonic()
+    measured.choose()
+    assert time.monotonic() - start < 1
+
+
+def test_a_constant_mask_is_the_best_of_nothing_everything_and_what_is_above_a_threshold():
+    half, quarter = image((50, 0.6, 1), (25, 0.2, 0)), image((50, 0.6, 0), (25, 0.2, 1))
+    # Above 0.5 it is the 50 of each, above 0.15 the 75, and everything has the 100.
+    assert held_out([half, half]).constant_dice() == 1
+    assert held_out([half, quarter]).constant_dice() == pytest.approx(
+        (2 * 50 / (75 + 50) + 2 * 25 / (75 + 25)) / 2
+    )
+    full, empty = image((100, 0.01, 1)), image((100, 0.01, 0))
+    assert held_out([full, full, empty]).constant_dice() == pytest.approx(2 / 3)
+    assert held_out([full, empty, empty]).constant_dice() == pytest.approx(2 / 3)
+    corner = image((30, 0.01, 1))
+    assert held_out([corner]).constant_dice() == pytest.approx(2 * 30 / (30 + 100))
+
+
+def test_a_constant_class_is_the_best_of_all():
+    truth = np.array([[50, 50, 0], [0, 100, 0], [60, 0, 40]])
+    measured = HeldOutClasses(np.zeros(3), truth, truth, 2 * truth)
+    np.testing.assert_array_equal(measured.dice(), [1, 1, 1])
+    # Class 1 everywhere: the third image has it and class 2, neither of them right.
+    assert measured.constant_dice() == pytest.approx((100 / 150 + 1 + 0) / 3)
+    empty = np.array([[100, 0, 0], [100, 0, 0], [0, 0, 100]])
+    measured = HeldOutClasses(np.zeros(3), empty, empty, 2 * empty)
+    assert measured.constant_dice() == pytest.approx(2 / 3)
 
 
 def write_record(name="nerve", **changes):
@@ -153,6 +257,12 @@ def test_a_record_gives_its_network_back(place):
         {"folds": [{"name": ""}]},
         {"folds": [{"name": "../nerve.fold1"}]},
         {"folds": None},
+        {"arrays": "../x"},
+        {"arrays": None},
+        {"arrays": ["x"]},
+        {"constant_dice": 1.5},
+        {"constant_dice": "0.5"},
+        {"constant_dice": float("nan")},
         {"mean": "90"},
         {"std": 0.0},
         {"validation": None},
@@ -177,6 +287,14 @@ def test_a_damaged_record_is_refused(place, change):
     write_record(**change)
     with pytest.raises(ValueError, match="weights/nerve.json: not a run of this version"):
         read_record("nerve")
+
+
+def test_a_record_of_before_has_no_constant_dice_and_one_of_now_keeps_it(place):
+    write_record()
+    assert read_record("nerve").constant_dice is None
+    replace(read_record("nerve"), constant_dice=0.25, arrays="roads").write()
+    assert read_record("nerve").constant_dice == 0.25
+    assert read_record("nerve").arrays == "roads"
 
 
 def test_a_fold_that_names_folds_is_refused(place):

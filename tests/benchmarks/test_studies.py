@@ -190,13 +190,14 @@ class TestScores:
         assert results.count_patches(prediction, truth) == (1, 3)
 
     def test_a_fold_is_scored_with_what_is_best_for_the_others(self, results):
-        # Above 0.5 fold 0 predicts nothing and fold 1 is right; above 0.3 both are the other way.
-        counts = np.zeros((2, 19), int)
-        counts[0, :6], counts[1, 6:10] = 10, 10
-        tens = np.array([10, 10])
-        measured = HeldOut(np.array([0, 1]), tens, counts, counts, 10 * tens)
+        # Two images each: above 0.5 those of fold 0 are empty and those of fold 1 right; above
+        # 0.3 both are the other way.
+        counts = np.zeros((4, 19), int)
+        counts[:2, :6], counts[2:, 6:10] = 10, 10
+        tens = np.full(4, 10)
+        measured = HeldOut(np.array([0, 0, 1, 1]), tens, counts, counts, 10 * tens)
         assert measured.choose() == Decision()
-        np.testing.assert_array_equal(results.chosen_dice(measured), [0, 0])
+        np.testing.assert_array_equal(results.chosen_dice(measured), [0, 0, 0, 0])
 
 
 @slow

@@ -13,7 +13,7 @@ from unet.jobs import JOBS
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out, predict_image
 from unet.prediction.run import Network, Run
 from unet.prediction.scores import THRESHOLDS
-from unet.prediction.scoring import Result, make_result, measure_held_out, score
+from unet.prediction.scoring import Result, make_result, mean_masks, measure_held_out, score
 from unet.reading.values import IGNORED, IGNORED_GREY, Reading
 from unet.runs import Decision
 
@@ -141,7 +141,7 @@ def two_folds():
     images = rng.integers(0, 256, (5, 32, 40, 1), dtype=np.uint8)
     masks = np.where(rng.random((5, 32, 40, 1)) < 0.4, np.uint8(255), np.uint8(0))
     masks[3] = 0
-    files = [{"id": name} for name in "abcde"]
+    files = [{"id": name, "image": f"images/{name}.png"} for name in "abcde"]
     record = replace(RECORD, network=JOBS["nerve"].network)
     held_out = (["b", "e"], ["a", "c", "d"])
     networks = tuple(Network(padded(), replace(record, validation=ids)) for ids in held_out)
@@ -170,6 +170,48 @@ def test_the_counts_of_held_out_images_are_those_of_each_threshold(two_folds):
             mask = predicted[row] > threshold
             assert measured.predicted[number, column] == mask.sum()
             assert measured.right[number, column] == (mask & truth).sum()
+
+
+def with_ids(run, arrays, ids):
+    """A run and arrays whose rows, of one file, have these ids in place of a to e."""
+    new = dict(zip("abcde", ids))
+    networks = [
+        replace(n, record=replace(n.record, validation=[new[id] for id in n.record.validation]))
+        for n in run.networks
+    ]
+    files = [{"id": id, "image": "images/a.tif"} for id in ids]
+    return replace(run, networks=tuple(networks)), replace(arrays, files=files)
+
+
+def test_tiles_of_one_image_are_counted_together_and_pages_of_a_file_apart(two_folds):
+    """Rows b and e are held out by the first network, a, c and d by the second."""
+    ids = ("1_2/0_0_0", "1_2/0_0_40", "1_2/1_0_0", "1_2/0_32_0", "1_2/0_32_40")
+    run, arrays = with_ids(*two_folds, ids)
+    measured = measure_held_out(run, arrays)
+    alone = measure_held_out(*two_folds)  # rows 1, 4, 0, 2, 3
+    assert measured.fold.tolist() == [0, 1, 1]
+    for field in ("truth", "predicted", "right", "num_pixels"):
+        rows, images = getattr(alone, field), getattr(measured, field)
+        np.testing.assert_array_equal(images[0], rows[0] + rows[1])
+        np.testing.assert_array_equal(images[1], rows[2] + rows[4])
+        np.testing.assert_array_equal(images[2], rows[3])
+    run, arrays = with_ids(*two_folds, ("s_1/0", "s_1/1", "s_1/2", "s_1/3", "s_1/4"))
+    assert len(measure_held_out(run, arrays).fold) == 5
+
+
+def test_the_mean_mask_of_a_fold_is_of_the_images_that_its_network_saw(two_folds):
+    run, arrays = two_folds
+    masks = arrays.masks.copy()
+    masks[0, 3] = masks[2, 3] = IGNORED_GREY
+    reading = Reading(ignore=(9,))
+    means = dict(mean_masks(run, replace(arrays, masks=masks, reading=reading)))
+    assert list(means) == [1, 4, 0, 2, 3]
+    white = masks[..., 0] == 255
+    expected = white[[0, 2, 3]].mean(axis=0)
+    expected[3] = white[3, 3]  # the others do not count
+    np.testing.assert_allclose(means[1][..., 0], expected)
+    np.testing.assert_allclose(means[0][..., 0], white[[1, 4]].mean(axis=0))
+    assert means[4] is means[1] and means[3] is means[0]
 
 
 def test_an_input_error_is_a_value_error():

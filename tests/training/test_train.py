@@ -1,13 +1,14 @@
 """What a training does: the recipe, its files, folds, averages, warnings."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, refusal, run_well, save, slow
+from conftest import draw_pair, make_folders, make_nerve, refusal, run_well, save, slow
 
 import data
 import train
@@ -20,6 +21,7 @@ from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
+from unet.prediction.run import validation_rows
 from unet.prediction.scoring import PreparedImages, measure_held_out, score
 from unet.reading.classes import classes_text, number_classes
 from unet.reading.values import IGNORED, IGNORED_GREY, Reading, reading_text
@@ -361,6 +363,91 @@ def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(
     measured = measure_held_out(load_run("nerve"), arrays)
     assert decision == measured.choose()
     assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
+
+
+def test_photos_cut_into_tiles_are_decided_on_and_scored_whole(place, capsys):
+    for number, size in enumerate([(64, 160), (100, 80), (64, 80), (128, 160)]):
+        image, mask = draw_pair(number, size, filled=number < 3)
+        save(place / f"images/{number}.png", image)
+        save(place / f"masks/{number}.png", mask)
+    data.prepare(data.Options(job="nerve", images="images", masks="masks", tile_size=(64, 80)))
+    capsys.readouterr()
+    small_run(["recipe.decide=true"], epochs=1, validation_split=0.5, split_by_subject=False)
+    held_out = read_record("nerve").validation
+    assert held_out == ["2_0_0", "3_0_0", "3_0_80", "3_64_0", "3_64_80"]
+    assert "mean of 2 images" in capsys.readouterr().out
+    small_run(folds=2, epochs=1)
+    assert "mean of 4 images" in capsys.readouterr().out
+    assert [fold["num_images"] for fold in read_record("nerve").folds] == [2, 2]
+
+
+def scored_run(monkeypatch, probability, capsys, **options):
+    """What a run prints whose network gives every pixel of a held-out image a probability, or its
+    true mask for None.
+    """
+
+    def predict(run, arrays):
+        for rows in validation_rows(run, arrays):
+            for row in rows:
+                truth = (arrays.numbers(row) == 1)[..., None] * 1.0
+                yield row, truth if probability is None else np.full_like(truth, probability)
+
+    monkeypatch.setattr("unet.prediction.scoring.predict_held_out", predict)
+    capsys.readouterr()
+    small_run(epochs=1, **options)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{"folds": 3}, {"set": ["recipe.decide=true"]}])
+def test_a_network_that_is_no_better_than_a_constant_mask_has_not_learnt(
+    arrays, monkeypatch, capsys, options
+):
+    """Half of all masks are empty, the others differ: nothing is the best mask for all of them."""
+    printed = scored_run(monkeypatch, 0.1, capsys, **options)
+    assert re.search(r"^held out: Dice 0\.5000 .*\na constant mask gets 0\.5000$", printed, re.M)
+    line = next(line for line in printed.splitlines() if line.startswith("warning: the network"))
+    assert "the network has not learnt" in line
+    assert "(--epochs, it had 1), a lower --learning-rate (it was 0.001)" in line
+    assert "vis/nerve/data.png whether the masks fit" in line
+    assert read_record("nerve").constant_dice == 0.5
+    printed = scored_run(monkeypatch, None, capsys, **options)
+    assert "held out: Dice 1.0000" in printed
+    assert "a constant mask gets 0.5000\n" in printed
+    assert "the network has not learnt" not in printed
+
+
+def test_a_constant_mask_is_of_the_training_masks(place, monkeypatch, capsys):
+    """Boxes of 30 pixels in the training, and of 20 of these in the one that is held out."""
+    for number, width in enumerate((30, 30, 30, 30, 20)):
+        mask = np.zeros((64, 80), np.uint8)
+        mask[10, :width] = 255
+        image = np.random.default_rng(number).integers(0, 256, (64, 80), dtype=np.uint8)
+        save(place / f"images/{number}.png", image)
+        save(place / f"masks/{number}.png", mask)
+    data.prepare(data.Options(job="nerve", images="images", masks="masks"))
+    options = dict(set=["recipe.decide=true"], split_by_subject=False)
+    printed = scored_run(monkeypatch, 0.1, capsys, **options)
+    assert read_record("nerve").constant_dice == pytest.approx(2 * 20 / (30 + 20))
+    assert "held out: Dice 0.0000" in printed
+    assert "a constant mask gets 0.8000\nwarning: " in printed
+
+
+def test_a_network_of_classes_is_compared_with_one_class_everywhere(place, capsys):
+    prepare_masks([1, 2, 1, 1], classes=3)
+    capsys.readouterr()
+    small = dict(set=("network.filters=4,4", "network.bottleneck=4", "network.dropout="))
+    options = dict(recipe="modern", epochs=1, steps_per_epoch=1, split_by_subject=False, **small)
+    train.train_predict(Options(job="cadastre", validation_split=0.5, **options))
+    # class 1 in each of 64 x 96 pixels, of which a box of 20 x 30 in both images is
+    expected = 2 * 600 / (600 + 64 * 96)
+    assert read_record("cadastre").constant_dice == pytest.approx(expected)
+    assert f"a constant mask gets {expected:.4f}\n" in capsys.readouterr().out
+
+
+def test_a_documents_training_is_not_scored_unless_it_has_folds(arrays, capsys):
+    small_run(epochs=1)
+    assert "held out" not in capsys.readouterr().out
+    assert read_record("nerve").constant_dice is None
 
 
 def test_a_constant_network_is_told_when_it_becomes_so_with_what_to_change(capsys):

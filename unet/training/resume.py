@@ -62,24 +62,24 @@ def words(value):
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
-def find_source(name, job, arrays, resume):
-    """The folder in output/ that a training reads: that of an interrupted one, `arrays` where it
-    is given, or what find_arrays says now. Raises InputError where there are no such `arrays`.
+def find_source(name, job, given, resume):
+    """The folder in output/ that a training reads: that of an interrupted one, the given one, of
+    --arrays, or what find_arrays says now. Raises InputError where --arrays names no arrays.
     """
     progress = read_progress(Paths(name).checkpoint) if resume else None
     if progress and progress.arrays:
         return progress.arrays
-    if arrays and not has_arrays(arrays):
-        folder = Paths(arrays).arrays
+    if given and not has_arrays(given):
+        folder = Paths(given).arrays
         names = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILES}"))
         there = f"there are those of {', '.join(names)}" if names else "first run data.py"
-        raise InputError(f"--arrays {arrays}: there are none in {folder}; {there}")
-    return arrays or find_arrays(name, job)
+        raise InputError(f"--arrays {given}: there are none in {folder}; {there}")
+    return given or find_arrays(name, job)
 
 
-def read_arrays(name, job, arrays, resume):
+def read_arrays(name, job, given, resume):
     """The Arrays that a training reads; those of noise are drawn first where there are none."""
-    source = find_source(name, job, arrays, resume)
+    source = find_source(name, job, given, resume)
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
     if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
         prepare_noise(source)
