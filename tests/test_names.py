@@ -166,9 +166,7 @@ def test_the_arrays_may_be_of_another_job_and_what_does_not_fit_is_refused(roads
 def test_arrays_that_are_not_there_are_answered_with_those_that_are(roads):
     Path("output/empty").mkdir()
     line = refusal("train.py", "nerve", "--name", "wide", "--arrays", "empty")
-    assert (
-        "--arrays empty: there are none in output/empty; there are those of nerve, roads" in line
-    )
+    assert line.endswith("empty: there are none in output/empty; there are those of nerve, roads")
     assert "--arrays x: there are none in output/x" in refusal("train.py", "--arrays", "x")
     assert "cannot name a run" in refusal("train.py", "nerve", "--arrays", "../x")
     shutil.rmtree("output")
@@ -196,8 +194,6 @@ def test_a_training_on_the_arrays_of_another_run_is_gone_on_with_there(roads, mo
 
 def test_what_trains_such_a_run_again_names_its_arrays(roads):
     small_run(name="wide", arrays="roads", validation_split=0)
-    line = refusal("test.py", "wide", "--compare", "nerve", "--images", "x", "--masks", "x")
-    assert "x: " in line
     again = "run python train.py nerve --name wide --arrays roads again with --validation-split"
     assert again in load_run("wide").held_nothing_out
 

@@ -38,17 +38,19 @@ class HeldOut:
 
         A gain is no chance where the mean of the images' gains is above its standard error, their
         standard deviation (ddof 1) / sqrt(N); that of one image alone never is. Of equal ones it
-        is the threshold nearest to 0.5 and the smallest area. An area gains only by images whose
-        true mask is empty, and is never above the smallest other one, as a share of its image: an
-        object as small as one that there is stays. Where all true masks are empty, and of a single
-        image, Decision().
+        is the threshold nearest to 0.5 and the smallest area. Emptying all masks is no gain, even
+        if most true ones are empty: a threshold by which the images with a foreground lose, which
+        is no chance by the same rule, is not taken, and no area above the smallest of their true
+        masks, as a share of its image. An area can gain only by images whose true mask is empty.
+        Where all are, and of a single image, Decision().
         """
         if len(self.truth) < 2 or not self.truth.any():
             return Decision()
         columns = np.argsort(np.abs(THRESHOLDS - THRESHOLD), kind="stable")  # 0.5 comes first
         dice = np.stack([self.dice(Decision(float(THRESHOLDS[column]))) for column in columns])
         gains = dice - dice[0]
-        best = best_gain(gains.sum(axis=1), np.square(gains).sum(axis=1), len(self.truth))
+        losses = sure_gains(*sums(-gains[:, self.truth > 0]))
+        best = int(np.argmax(np.where(losses > 0, 0, sure_gains(*sums(gains)))))
         area = self.choose_area(columns[best], dice[best])
         return Decision(float(THRESHOLDS[columns[best]]), area)
 
@@ -59,13 +61,13 @@ class HeldOut:
         num_pixels = np.maximum(self.num_pixels, 1)
         areas = self.predicted[:, column] / num_pixels
         order = np.argsort(areas, kind="stable")
-        # Row n is of the area between the n-th smallest mask, which it empties, and the next one.
+        # Number n is of an area between the n-th smallest mask, which it empties, and the next.
         gains = np.append(0, (self.truth == 0)[order] - dice[order])
         below, above = np.append(0, areas[order]), np.append(areas[order], 1)
         least = (self.truth / num_pixels)[self.truth > 0].min()
         can_be = (below < above) & (below < least)
         totals = np.where(can_be, gains.cumsum(), 0)
-        number = best_gain(totals, np.square(gains).cumsum(), len(dice))
+        number = int(np.argmax(sure_gains(totals, np.square(gains).cumsum(), len(dice))))
         return float(min((below[number] + above[number]) / 2, least)) if number else 0.0
 
     def constant_dice(self):
@@ -101,13 +103,18 @@ class HeldOutClasses:
         return float(max(means))
 
 
-def best_gain(totals, squares, count):
-    """Which of several changes gains most, a number; 0, which stands for none, where no mean gain
-    is above its standard error. totals, squares: (K,) sums of `count` gains, and of their squares.
+def sure_gains(totals, squares, count):
+    """Mean gains, (K,), 0 where one is not above its standard error, of K changes. totals,
+    squares: (K,) sums of the gains of `count` images, and of their squares.
     """
     means = totals / count
-    errors = np.sqrt(np.maximum(squares - totals * means, 0) / (count - 1) / count)
-    return int(np.argmax(np.where(means > errors + 1e-9, means, 0)))
+    errors = np.sqrt(np.maximum(squares - totals * means, 0) / max(count - 1, 1) / count)
+    return np.where(means > errors + 1e-9, means, 0)
+
+
+def sums(gains):
+    """What sure_gains takes, of gains (K, N)."""
+    return gains.sum(axis=1), np.square(gains).sum(axis=1), gains.shape[1]
 
 
 def foreground_dice(right, total):
