@@ -221,6 +221,7 @@ def test_a_constant_mask_is_the_best_of_nothing_everything_and_what_is_above_a_t
     )
     full, empty = image((100, 0.01, 1)), image((100, 0.01, 0))
     assert held_out([full, full, empty]).constant_dice() == pytest.approx(2 / 3)
+    full, empty = image((100, 0.99, 1)), image((100, 0.99, 0))
     assert held_out([full, empty, empty]).constant_dice() == pytest.approx(2 / 3)
     corner = image((30, 0.01, 1))
     assert held_out([corner]).constant_dice() == pytest.approx(2 * 30 / (30 + 100))
