@@ -65,6 +65,8 @@ class PreparedImages:
     images, which are `seen` then. Raises InputError.
     """
 
+    are_rows = True
+
     def __init__(self, run):
         self.arrays = load_arrays(run.record.arrays, run.record.job)
         check_arrays(run, self.arrays)
@@ -224,9 +226,10 @@ def has_test_masks(arrays):
     return any(row["mask"] for row in arrays.test_files)
 
 
-def predict_again(run, result):
-    """The Result of another run on the image of a Result."""
-    probability = predict_file(run, result.image)
+def predict_again(run, result, is_row):
+    """The Result of another run on the image of a Result; is_row: of arrays, as networks see it."""
+    image = result.image
+    probability = predict_batch(run, image[None])[0] if is_row else predict_file(run, image)
     return make_result(run, result.id, result.image, probability, result.truth)
 
 
