@@ -25,7 +25,8 @@ def compare(run, other, results, unseen, most_pictures):
         for first in with_progress(results, len(results), "images"):
             if unseen is not None and first.id not in unseen:
                 continue
-            second = predict_again(other if unseen is None else unseen[first.id], first)
+            alone = other if unseen is None else unseen[first.id]
+            second = predict_again(alone, first, results.are_rows)
             dice = [score(result, len(classes))[0][0] for result in (first, second)]
             rows.append((first.id, *dice, dice[1] - dice[0]))
             seen_by.append(first.seen_by)

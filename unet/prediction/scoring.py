@@ -11,7 +11,7 @@ from unet.data.form import Form, decode_truth
 from unet.data.split import image_of
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
-from unet.prediction.predict import predict_arrays, predict_file, predict_held_out
+from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
 from unet.prediction.scores import (
     HeldOut,
@@ -128,7 +128,7 @@ class FolderImages:
     what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_seen = False  # all of them
+    are_rows, are_seen = False, False  # all of them
 
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
@@ -227,10 +227,12 @@ def has_test_masks(arrays):
 
 
 def predict_again(run, result, is_row):
-    """The Result of another run on the image of a Result; is_row: of arrays, as networks see it."""
+    """The Result of another run on the image of a Result; is_row: one of the arrays, of the size
+    that networks see.
+    """
     image = result.image
     probability = predict_batch(run, image[None])[0] if is_row else predict_file(run, image)
-    return make_result(run, result.id, result.image, probability, result.truth)
+    return make_result(run, result.id, image, probability, result.truth)
 
 
 def score(result, num_classes=2):

@@ -6,6 +6,7 @@ import os
 from unet.data.arrays import load_arrays
 from unet.data.form import cut_tiles
 from unet.errors import InputError
+from unet.jobs.own import zoomed
 from unet.reading.pixels import resize
 
 
@@ -18,7 +19,7 @@ class SeenImages:
 
     def __init__(self, run):
         self.arrays = own_arrays(run)
-        self.is_resized = run.record.is_resized
+        self.is_resized, self.zoom = run.record.is_resized, run.reading.zoom
         self.rows = {}  # lists of row numbers by hash of lines_of
         self.digests = {}  # of rows that were read whole
         self.paths, self.sizes = set(), set()  # of files that were trained on
@@ -48,7 +49,7 @@ class SeenImages:
         """
         size = self.arrays.images.shape[1:3]
         if not self.is_resized:
-            return cut_tiles(image, size)
+            return cut_tiles(resize(image, zoomed(image.shape[:2], self.zoom)), size)
         return [resize(image, size)] if image.shape[:2] in self.sizes else []
 
     def has_row(self, pixels):
