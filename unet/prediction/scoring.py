@@ -153,8 +153,7 @@ class FolderImages:
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
         for note in notes:
             print(note)
-        runs = [run, other] if other else [run]
-        self.seen = {r.name: SeenImages(r) for r in runs} if masks else {}
+        self.scored_runs = [r for r in (run, other) if r and masks]
 
     def adapt(self, run):
         """A run as it predicts these images."""
@@ -164,9 +163,10 @@ class FolderImages:
         return len(self.frames)
 
     def __iter__(self):
+        trained_on = {run.name: SeenImages(run) for run in self.scored_runs}
         for frame, image, truth in quiet(self.read_all()):
             path, probability = frame.image.path, predict_file(self.run, image)
-            seen_by = tuple(name for name, seen in self.seen.items() if seen.has(image, path))
+            seen_by = tuple(name for name, seen in trained_on.items() if seen.has(image, path))
             yield make_result(self.run, frame.id, image, probability, truth, seen_by)
 
     def read_all(self):
