@@ -33,7 +33,7 @@ def convolutions(model):
     return layers_of(model, (layers.Conv2D, layers.Conv2DTranspose))
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", PARAMETERS)
 @pytest.mark.parametrize("image_size", ["document", "any"])
 def test_the_parameter_count_is_the_documents(job, image_size):
     changes = {} if image_size == "document" else {"image_size": (None, None)}
