@@ -25,7 +25,7 @@ LEAST_SIDE = 4  # of the deepest level, in its own pixels
 MOST_LEVELS = 4
 STEPS, MOST_STEPS = 1000, 4000
 PASSES = 10  # over all windows that the images hold; STEPS are more of few images
-BATCH = 4  # of windows of WINDOW; of smaller ones as many as have their pixels, 16 at the most
+BATCH, MOST_BATCH = 4, 16  # of windows of WINDOW; of smaller ones as many as have their pixels
 EPOCHS = 10
 
 JOB = Job(  # before anything is known
@@ -75,7 +75,7 @@ def choose_form(measured, can_tile=True):
     reasons = [f"channels: {channels}, for {measured.num_colored} of {count} images have colours"]
     size = tuple(int(median(lengths)) for lengths in zip(*measured.sizes))
     area, are_same = math.prod(size), len(set(measured.sizes)) == 1
-    found = f"what the masks show is {width:.0f} pixels wide"
+    found = f"what the masks show is {width:.0f} pixels wide" if measured.width else "empty masks"
     shrunk = min(1, math.sqrt(WHOLE_AREA / area))
     if are_same and shrunk == 1:
         reasons.append(f"size: whole images as they are, {area:,} pixels being at most 256x256")
@@ -104,28 +104,17 @@ def zoomed(size, zoom):
     return tuple(max(1, round(length * zoom)) for length in size)
 
 
-def choose_job(size, channels, num_rows, share, is_upright=True):
+def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
     """The Job for arrays of so many rows of a size (H, W) to train on, and why: a dict of a line
     for each of network, steps, loss, augmentation.
 
-    share: of the foreground in the masks, 0 to 1; is_upright: what the images show has an up and
-    a down, so that training turns them little.
+    num_classes: 0 for foreground and background; share: of the foreground, 0 to 1; is_upright:
+    what the images show has an up and a down, so that training turns them little.
     """
     window = choose_window(size)
-    levels = MOST_LEVELS
-    while levels > 1 and min(window) < LEAST_SIDE * 2**levels:
-        levels -= 1
-    filters = JOB.network.filters[:levels]
-    network = replace(
-        JOB.network,
-        image_size=window,
-        channels=channels,
-        filters=filters,
-        bottleneck=2 * filters[-1],
-    )
-    area = math.prod(window)
-    batch_size = 2 ** int(math.log2(min(16, max(BATCH, BATCH * WINDOW**2 / area))))
-    num_windows = num_rows * max(1, math.prod(size) / area)
+    num_windows = num_rows * max(1, math.prod(size) / math.prod(window))
+    batch_size = BATCH * WINDOW**2 / math.prod(window)
+    batch_size = 2 ** int(math.log2(min(MOST_BATCH, max(BATCH, batch_size))))
     steps = min(MOST_STEPS, max(STEPS, math.ceil(PASSES * num_windows / batch_size)))
     symmetry = "mirror" if is_upright else "turns"
     augmentation = replace(JOB.recipe.augmentation, symmetry=symmetry)
@@ -138,20 +127,33 @@ def choose_job(size, channels, num_rows, share, is_upright=True):
         window=None if window == size else window,
         augmentation=augmentation,
     )
-    shown = f"{steps * batch_size / num_windows:.0f} times" if num_windows else "never"
-    what = "the whole image" if window[0] >= size[0] and window[1] >= size[1] else "a window"
+    job = replace(JOB, network=choose_network(window, channels), recipe=recipe)
+    filters, loss = job.network.filters, recipe.loss
+    if num_classes:
+        loss = job.with_classes(num_classes).recipe.loss
+    what = "the whole image" if all(w >= n for w, n in zip(window, size)) else "a window"
     reasons = {
-        "network": f"network: {levels} levels of {filters[0]} to {filters[-1]} filters, which see "
-        f"{what} of {window[0]}x{window[1]}",
+        "network": f"network: {len(filters)} levels of {filters[0]} to {filters[-1]} filters, "
+        f"which see {what} of {window[0]}x{window[1]}",
         "steps": f"steps: {steps:,} of {batch_size}, which show each of the {num_windows:.0f} "
-        f"windows in {num_rows} images about {shown}",
-        "loss": f"loss: {recipe.loss}, the masks being {share:.1%} foreground",
+        f"windows in {num_rows} images about {steps * batch_size / num_windows:.0f} times",
+        "loss": f"loss: {loss}, the masks being {share:.1%} foreground",
         "augmentation": "augmentation: mirrored, a little turned and enlarged; where nothing has "
         "an up and a down pass --no-upright",
     }
     if not is_upright:
         reasons["augmentation"] = "augmentation: turned, mirrored and enlarged"
-    return replace(JOB, network=network, recipe=recipe), reasons
+    return job, reasons
+
+
+def choose_network(window, channels):
+    """The UNetConfig that sees windows (H, W)."""
+    levels = MOST_LEVELS
+    while levels > 1 and min(window) < LEAST_SIDE * 2**levels:
+        levels -= 1
+    filters = JOB.network.filters[:levels]
+    sizes = dict(image_size=window, channels=channels)
+    return replace(JOB.network, **sizes, filters=filters, bottleneck=2 * filters[-1])
 
 
 def choose_window(size):

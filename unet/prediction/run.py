@@ -127,6 +127,10 @@ def load_network(name, build_unet, weights):
     except InputError as error:
         raise InputError(f"{paths.record}: {error}; {remedy}") from error
     try:
+        parse_reading(record.reading or {})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{paths.record}: reading is damaged ({error}); {remedy}") from error
+    try:
         load_weights(model, weights)
     except InputError as error:
         raise InputError(f"{error}; {remedy}") from error

@@ -36,36 +36,42 @@ def choose(options, arrays):
             )
     if options.weights and not Path(options.weights).is_file():
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
-    is_own, reasons = options.job == "own", {}
-    if not (is_own or options.upright):
+    if options.job != "own" and not options.upright:
         raise InputError(
             f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
         )
     options = replace(options, recipe=choose_recipe(options.job, options.recipe))
-    base = RECIPES[options.recipe][options.job]
-    if is_own:
+    base, reasons = RECIPES[options.recipe][options.job], {}
+    if options.job == "own":
         base, reasons = fit_own(arrays, options.upright)
     job = change_job(options.job, base, options.set, vars(options), arrays.classes)
     size_network(options.job, job, arrays)  # a size that does not fit is refused now
+    base = change_job(options.job, base, classes=arrays.classes)
     for reason in still_true(reasons, base, job):
         print(reason)
-    if options.precision in (None, "auto"):
-        precision, reason = "float32", None
-        if is_own or options.precision:
-            precision, reason = find_precision()
-            print(f"precision: {precision}, for {reason}")
-        options = replace(options, precision=precision)
-    return job, options
+    return job, replace(options, precision=choose_precision(options))
+
+
+def choose_precision(options):
+    """The Keras dtype policy of --precision; auto, which own has by itself, says why."""
+    wanted = options.precision or ("auto" if options.job == "own" else "float32")
+    if wanted != "auto":
+        return wanted
+    precision, reason = find_precision()
+    print(f"precision: {precision}, for {reason}")
+    return precision
 
 
 def fit_own(arrays, is_upright):
     """The Job of one's own images for some Arrays, and its reasons, as own.choose_job has them."""
-    facts = read_report(arrays.name).get("facts", {})
-    background, *found = (facts.get("class_shares") or {}).values() or (0, 0)
-    share = sum(found) if facts.get("class_shares") else (facts.get("shares") or (0, 0, 0))[1]
+    facts = read_report(arrays.name).get("facts", {})  # of an earlier data.py there are none
+    share = (facts.get("shares") or [0, 0])[1]
+    if classes := facts.get("class_shares"):
+        share = 1 - next(iter(classes.values()))
     size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
-    job, reasons = own.choose_job(size, channels, len(arrays.files), share, is_upright)
-    if len({row["subject"] for row in arrays.files}) == 1:
+    counts = len(arrays.files), len(arrays.classes)
+    job, reasons = own.choose_job(size, channels, *counts, share, is_upright)
+    if len({(row["subject"], row["split"]) for row in arrays.files}) == 1:
         job = replace(job, recipe=replace(job.recipe, validation_split=0))
         reasons["validation"] = "validation: none, for there is one image, or subject, only"
     return job, reasons
