@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, Rectangle
 
-from model import NETWORKS, get_unet
+from model import get_unet
+from unet.jobs import DOCUMENT
 from unet.pictures.drawing import COPY, DROPPED, MAP, NORMALIZED, draw_network, write_drawing
 
 # Channels along the path; where the two arms join, what came up and the skip together.
@@ -100,7 +101,7 @@ ODD = {  # networks that no document has
 
 @pytest.fixture(scope="module")
 def figures():
-    return {job: draw_network(get_unet(job)) for job in NETWORKS}
+    return {job: draw_network(get_unet(job)) for job in DOCUMENT}
 
 
 def texts_of(figure):
@@ -115,24 +116,24 @@ def skips_of(figure):
     return [patch for patch in figure.axes[0].patches if patch.get_gid()]
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_drawing_has_the_documents_channels_along_the_path(job, figures):
     drawn = [text for text in texts_of(figures[job]) if text.isdecimal()]
     assert drawn == CHANNELS[job].replace("|", "").split()
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_drawing_has_the_documents_sizes_along_the_path(job, figures):
     drawn = [text for text in texts_of(figures[job]) if re.fullmatch("[0-9]+(²|×[0-9]+)", text)]
     assert drawn == SIZES[job].split()
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_drawing_names_network_input_and_output(job, figures):
     assert {job, FACTS[job], "image", "mask"} <= set(texts_of(figures[job]))
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_legend_lists_the_operations_of_the_network_alone(job, figures):
     words = "convolution|upsampling|pooling|dropout|normalization|skip|crop:"
     listed = [n for n in texts_of(figures[job]) if re.search(words, n) and n != FACTS[job]]
@@ -140,7 +141,7 @@ def test_the_legend_lists_the_operations_of_the_network_alone(job, figures):
     assert sorted(listed) == sorted(OPERATIONS[job] | always)
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_every_level_has_a_skip_and_only_the_unpadded_network_crops(job, figures):
     names = [patch.get_gid() for patch in skips_of(figures[job])]
     assert names == [f"skip{level}" for level in reversed(range(LEVELS[job]))]
@@ -177,7 +178,7 @@ def test_normalizations_and_dropouts_are_drawn_each_once(figures):
     assert rates == ["0.2", "0.5", "0.2"]
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_part_that_a_skip_brought_stands_where_it_is_concatenated(job, figures):
     boxes = patches_of(figures[job], Rectangle)
     colors = [to_hex(box.get_facecolor()) for box in boxes]
@@ -195,7 +196,7 @@ def test_maps_of_any_size_are_drawn_without_sizes():
     assert "32×any" in texts_of(draw_network(get_unet("car", image_size=(32, None))))
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *ODD])
+@pytest.mark.parametrize("name", [*DOCUMENT, *ODD])
 def test_no_text_lies_on_another_or_on_a_bar_or_leaves_the_drawing(name, figures):
     figure = figures.get(name)
     if name in ODD:
@@ -229,7 +230,7 @@ def contents(path):
     return [n.text for n in texts], [n.get("style") for n in paths], numbers
 
 
-@pytest.mark.parametrize("job", NETWORKS)
+@pytest.mark.parametrize("job", DOCUMENT)
 def test_the_drawings_in_docs_are_those_of_the_networks(job, place):
     committed = ROOT / f"docs/networks/{job}.svg"
     assert committed.stat().st_size < 100_000
