@@ -59,7 +59,7 @@ def test_an_image_of_three_equal_channels_has_no_colours_nor_has_what_jpeg_makes
         # small images of one size stay as they are, however thin what they show
         ([(184, 256)] * 5, 4, ((184, 256), False, 1.0)),
         # large things in large images: 1280 * 1920 * f^2 = 256^2 gives f = 0.163
-        ([(1280, 1920)] * 5, 300, ((208, 320), False, 1.0)),
+        ([(1280, 1920)] * 5, 300, ((224, 320), False, 1.0)),
         # thin lines: windows of the images as they are, of one size and not too long ...
         ([(584, 565)] * 5, 4, ((584, 565), False, 1.0)),
         # ... else tiles
@@ -96,7 +96,15 @@ def test_every_window_fits_the_network_and_has_at_most_about_the_pixels_of_a_who
     window = job.recipe.window or size
     assert all(job.network.output_length(length) for length in window)
     assert math.prod(window) <= 1.3 * own.WHOLE_AREA
-    assert min(window) / job.network.divisor >= 1
+
+
+def test_a_network_of_whole_images_is_a_level_deeper_and_none_ends_in_less_than_four_pixels():
+    levels = {}
+    for size in ((256, 256), (400, 400), (64, 64), (30, 45)):
+        job, _ = choose_job(size, 1, 9, 0, 0.1)
+        levels[size] = len(job.network.filters)
+        assert min(job.recipe.window or size) / job.network.divisor >= 4
+    assert levels == {(256, 256): 5, (400, 400): 4, (64, 64): 4, (30, 45): 3}
 
 
 def test_many_images_are_shown_ten_times_and_few_are_trained_on_as_long_as_ever():

@@ -15,14 +15,14 @@ from unet.jobs.settings import NARROW, SHORT, Augmentation, Job, UNetConfig
 WHOLE_AREA = 256 * 256  # an image is seen whole if it is no larger, or shrunk to that ...
 LEAST_WIDTH = 20  # ... where what is to be found stays so wide; else in windows,
 WINDOW = 256  # squares of that side, of an image at its own size
-MOST_WIDTH = (
-    32  # or, where something is wider, shrunk to that, for a window to show what is around
-)
+MOST_WIDTH = 32  # or, what is wider, shrunk to that, so that a window shows its surroundings
 LARGEST_ROW, TILE = 1024, 512  # longer images, and those of several sizes, are cut into tiles
-GRID = 16  # lengths that every network of four levels fits
+GRID = 32  # lengths that every network here fits
 NEARLY = 0.8  # shrinking by less is not worth it
+FILTERS = (16, 32, 64, 128, 256)  # a level each
+WHOLE_LEVELS, WINDOW_LEVELS = 5, 4  # the deepest level of five sees across a whole image
 LEAST_SIDE = 4  # of the deepest level, in its own pixels
-MOST_LEVELS = 4
+MOST_FILTERS = 256
 STEPS, MOST_STEPS = 1000, 4000
 PASSES = 10  # over all windows that the images hold; STEPS are more of few images
 BATCH, MOST_BATCH = 4, 16  # of windows of WINDOW; of smaller ones as many as have their pixels
@@ -127,11 +127,12 @@ def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
         window=None if window == size else window,
         augmentation=augmentation,
     )
-    job = replace(JOB, network=choose_network(window, channels), recipe=recipe)
+    sees_whole = all(w >= n for w, n in zip(window, size))
+    job = replace(JOB, network=choose_network(window, sees_whole, channels), recipe=recipe)
     filters, loss = job.network.filters, recipe.loss
     if num_classes:
         loss = job.with_classes(num_classes).recipe.loss
-    what = "the whole image" if all(w >= n for w, n in zip(window, size)) else "a window"
+    what = "the whole image" if sees_whole else "a window"
     reasons = {
         "network": f"network: {len(filters)} levels of {filters[0]} to {filters[-1]} filters, "
         f"which see {what} of {window[0]}x{window[1]}",
@@ -146,19 +147,20 @@ def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
     return job, reasons
 
 
-def choose_network(window, channels):
-    """The UNetConfig that sees windows (H, W)."""
-    levels = MOST_LEVELS
+def choose_network(window, sees_whole, channels):
+    """The UNetConfig that sees windows (H, W), which are whole images or parts of such."""
+    levels = WHOLE_LEVELS if sees_whole else WINDOW_LEVELS
     while levels > 1 and min(window) < LEAST_SIDE * 2**levels:
         levels -= 1
-    filters = JOB.network.filters[:levels]
+    filters = FILTERS[:levels]
+    bottleneck = min(MOST_FILTERS, 2 * filters[-1])
     sizes = dict(image_size=window, channels=channels)
-    return replace(JOB.network, **sizes, filters=filters, bottleneck=2 * filters[-1])
+    return replace(JOB.network, **sizes, filters=filters, bottleneck=bottleneck)
 
 
 def choose_window(size):
     """(H, W) of what a step sees of rows of a size: all of it, or WINDOW."""
     fitting = tuple(GRID * math.ceil(length / GRID) for length in size)
-    if math.prod(size) <= 1.1 * WHOLE_AREA:  # resized to the grid they are a little larger
+    if math.prod(size) <= 1.15 * WHOLE_AREA:  # resized to the grid they are a little larger
         return fitting
     return tuple(min(WINDOW, length) for length in fitting)
