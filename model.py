@@ -185,7 +185,7 @@ def main(options):
     else:
         get_unet(options.run).summary(line_length=110)
         if options.run == "own":
-            print("own: that of large RGB images; the arrays say how many channels and levels")
+            print("own: for large RGB images; train.py own fits it to the arrays")
 
 
 if __name__ == "__main__":

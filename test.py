@@ -71,8 +71,10 @@ def check_options(options):
     """Raise InputError for options that contradict each other."""
     if options.masks and not options.images:
         raise InputError("--masks goes with --images; pass both")
-    if options.output is not None and (not options.images or options.compare):
-        raise InputError("--output is of the masks of --images, which --compare does not write")
+    if options.output is not None and not options.images:
+        raise InputError("--output is of the masks of --images; pass both")
+    if options.output is not None and options.compare:
+        raise InputError("--output is of masks, which --compare does not write; leave it out")
     if options.compare and options.weights:
         raise InputError("--weights is of one run; leave it out, or --compare")
     if options.compare and options.images and not options.masks:
@@ -96,7 +98,7 @@ def predict_and_draw(run, options):
     results, vis = find_results(run, options), runs.Paths(run.name).vis
     if options.images:
         vis = vis / "images"  # apart from the pictures and scores of the held-out images
-    scores = report.Scores(run)
+    scores = report.Scores(run, results.unit)
     with (
         report.new_page(vis, options.num_images, report.classes_of(run)) as page,
         new_masks(run, results, options) as write_mask,
@@ -122,10 +124,12 @@ def new_masks(run, results, options):
     """What writes the masks of Results: nothing where they are not of --images."""
     if not options.images:
         return contextlib.nullcontext(lambda result: None)
+    folder, sources = runs.Paths(run.name).masks, (options.images, options.masks)
+    masks.check_apart(options.output or folder, sources)
     if options.output is not None:
-        ids = [frame.id for frame in results.frames]
-        masks.check_output(options.output, (options.images, options.masks), ids)
-    return masks.new_masks(options.output or runs.Paths(run.name).masks, run.classes)
+        folder = options.output
+        masks.check_output(folder, [frame.id for frame in results.frames])
+    return masks.new_masks(folder, run.classes)
 
 
 def show(result, dice, page, run):

@@ -243,7 +243,12 @@ class TestAfterANerveRun:
         assert "1 masks in put/here/, their objects in objects.csv\n" in printed
         names = {path.name for path in Path("put/here").iterdir()}
         assert names == {"a.png", "objects.csv"}
-        assert "lies where the images" in refusal(*arguments, "--output", "one")
+        assert "the images or their true masks lie in" in refusal(*arguments, "--output", "one")
+        corrected = "--images", "one", "--masks", "output/nerve/masks"
+        save(Path("output/nerve/masks/a.png"), np.zeros((40, 50), np.uint8))
+        before = Path("output/nerve/masks/a.png").read_bytes()
+        assert "name another folder with --output" in refusal("test.py", "nerve", *corrected)
+        assert Path("output/nerve/masks/a.png").read_bytes() == before
         assert "--output is of the masks of --images" in refusal(
             "test.py", "nerve", "--output", "put/here"
         )

@@ -167,7 +167,8 @@ class Decision:
     def describe(self):
         """What is foreground, for a reader."""
         digits = 2 if round(self.threshold, 2) == self.threshold else 4
-        return f"foreground above {self.threshold:.{digits}f}"
+        rule = f"foreground above {self.threshold:.{digits}f}"
+        return f"{rule}, from {self.min_area:.2%} of the image on" if self.min_area else rule
 
 
 @dataclass

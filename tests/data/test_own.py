@@ -9,7 +9,7 @@ import pytest
 from conftest import draw_pair, make_folders, refusal, run_well, save
 
 from unet.data.arrays import load_arrays
-from unet.data.measure import is_colored, measure_classes
+from unet.data.measure import is_colored, measure_outlines
 from unet.jobs import JOBS, RECIPES, choose_recipe, own
 from unet.jobs.own import Measured, choose_form, choose_job, zoomed
 from unet.reading.values import IGNORED
@@ -23,7 +23,7 @@ def measured(sizes, width, num_colored=0):
 def test_what_a_disc_is_measured_by_is_its_radius(radius):
     y, x = np.mgrid[:100, :120]
     disc = ((y - 50) ** 2 + (x - 60) ** 2 <= radius**2).astype(np.uint8)
-    area, outline = measure_classes(disc, 2)
+    area, outline = measure_outlines(disc, 2)
     assert area.tolist() == [12000 - disc.sum(), disc.sum()]
     assert outline[1] == pytest.approx(2 * math.pi * radius, rel=0.1)
     assert 2 * area[1] / outline[1] == pytest.approx(radius, rel=0.1)
@@ -33,14 +33,14 @@ def test_what_a_disc_is_measured_by_is_its_radius(radius):
 def test_what_a_stripe_is_measured_by_is_about_its_width(degrees):
     y, x = np.mgrid[:300, :300] - 149.5
     away = x * math.sin(math.radians(degrees)) - y * math.cos(math.radians(degrees))
-    area, outline = measure_classes((np.abs(away) < 4.5).astype(np.uint8), 2)
+    area, outline = measure_outlines((np.abs(away) < 4.5).astype(np.uint8), 2)
     assert 2 * area[1] / outline[1] == pytest.approx(9, rel=0.2)
 
 
 def test_pixels_that_do_not_count_have_no_outline():
     numbers = np.zeros((40, 40), np.uint8)
     numbers[10:30] = IGNORED
-    area, outline = measure_classes(numbers, 2)
+    area, outline = measure_outlines(numbers, 2)
     assert area.tolist() == [800, 0]
     assert outline.tolist() == [0, 0]
 
@@ -51,6 +51,8 @@ def test_an_image_of_three_equal_channels_has_no_colours_nor_has_what_jpeg_makes
     encoded = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
     assert not is_colored(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
     assert is_colored(grey + np.uint8([0, 9, 0]))
+    grey[5:10, 5:12] = 200, 20, 20  # a small thing with a colour of its own
+    assert is_colored(grey)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_images_are_not_cut_where_test_images_have_to_stay_whole():
     assert choose_form(thin).is_tiled
     choice = choose_form(thin, can_tile=False)
     assert not choice.is_tiled
-    assert "test images" in choice.reasons[-1]
+    assert "test images" in choice.reasons["size"]
 
 
 @pytest.mark.parametrize("size", [(184, 256), (208, 320), (512, 512), (30, 45), (16, 2000)])
@@ -156,7 +158,7 @@ def lines_in_large_photos(tmp_path, monkeypatch):
 
 def test_three_commands_without_an_option_give_masks_of_new_images(lines_in_large_photos):
     printed = run_well("data.py", "own", "--images", "photos", "--masks", "masks")
-    assert "channels: 1, for 0 of 4 images have colours" in printed
+    assert "channels: 1, for all are grey" in printed
     assert "size: tiles of 320x320, at their own size" in printed
     report = json.loads((lines_in_large_photos / "output/own/report.json").read_text())
     assert [line.partition(":")[0] for line in report["lines"]][:2] == ["channels", "size"]
@@ -169,13 +171,15 @@ def test_three_commands_without_an_option_give_masks_of_new_images(lines_in_larg
     assert all(f"\n{text}" in f"\n{printed}" for text in kept)
     for changed in ("network: ", "steps: "):  # by these options, so that it would not be true
         assert f"\n{changed}" not in f"\n{printed}"
+    printed = run_well("test.py", "own")
+    assert "tiles, foreground above" in printed and "score whole images" in printed
     run_well("test.py", "own", "--images", "photos")
     found = {
         p.stem: cv2.imread(str(p), -1).shape
         for p in lines_in_large_photos.glob("output/own/masks/*.png")
     }
     assert found == {"0": (320, 400), "1": (400, 320), "2": (330, 390), "3": (320, 400)}
-    assert "own: that of large RGB images" in run_well("model.py", "own")
+    assert "own: for large RGB images" in run_well("model.py", "own")
 
 
 def test_an_option_outranks_its_rule_alone(lines_in_large_photos):
@@ -187,7 +191,10 @@ def test_an_option_outranks_its_rule_alone(lines_in_large_photos):
     assert "channels: 1" in printed and "\nsize: " not in printed
     run_well("data.py", *where, "--tile-size", "160", "160")
     assert load_arrays("own").images.shape[1:] == (160, 160, 1)
-    assert "is 400x320" in refusal("data.py", *where, "--image-size", "0", "0")
+    own_size = *where, "--image-size", "0", "0"
+    assert "is 400x320" in refusal("data.py", *own_size)
+    assert "2 of 4 images left out" in run_well("data.py", *own_size, "--skip-bad")
+    assert load_arrays("own").images.shape == (2, 320, 400, 1)
 
 
 def test_large_things_are_shrunk_by_one_zoom_and_masks_come_back_at_the_photos_size(

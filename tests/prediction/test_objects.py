@@ -10,7 +10,7 @@ from conftest import save
 from PIL import Image
 
 from unet.errors import InputError
-from unet.prediction.masks import check_output, find_objects, mask_path, new_masks
+from unet.prediction.masks import check_apart, check_output, find_objects, mask_path, new_masks
 from unet.prediction.scores import count_confusion, precision_and_recall
 from unet.prediction.scoring import Result
 from unet.reading.classes import SegmentClass, colors_of, decode_classes, number_classes
@@ -114,24 +114,24 @@ def test_masks_do_not_go_where_images_and_true_masks_lie(tmp_path):
     (tmp_path / "masks").mkdir()
     images, masks = tmp_path / "images", tmp_path / "masks"
     for folder in (images, masks, images / "new"):
-        with pytest.raises(InputError, match="lies where the images or their true masks are"):
-            check_output(folder, (images, masks), ["a"])
-    with pytest.raises(InputError, match="lies where the images"):
-        check_output(images, (images / "a.png", None), ["a"])
+        with pytest.raises(InputError, match="the images or their true masks lie in"):
+            check_apart(folder, (images, masks))
+    with pytest.raises(InputError, match="the images or their true masks lie in"):
+        check_apart(images, (images / "a.png", None))
     with pytest.raises(InputError, match=r"a.png: is a file; name a folder"):
-        check_output(images / "a.png", (images, None), ["a"])
-    check_output(images / "new", (images / "a.png", None), ["a"])
-    check_output(tmp_path / "new", (images, masks), ["a"])
+        check_output(images / "a.png", ["a"])
+    check_apart(images / "new", (images / "a.png", None))
+    check_apart(tmp_path / "new", (images, masks))
 
 
 def test_a_file_that_another_program_wrote_is_not_replaced(tmp_path):
     save(tmp_path / "drawn/a.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(InputError, match=r"holds a a.png that test.py did not write"):
-        check_output(tmp_path / "drawn", (tmp_path / "images",), ["b", "a"])
-    check_output(tmp_path / "drawn", (tmp_path / "images",), ["b"])
+        check_output(tmp_path / "drawn", ["b", "a"])
+    check_output(tmp_path / "drawn", ["b"])
     with new_masks(tmp_path / "drawn", ()):
         pass
-    check_output(tmp_path / "drawn", (tmp_path / "images",), ["a"])
+    check_output(tmp_path / "drawn", ["a"])
 
 
 def test_a_mask_lies_as_its_image_does():

@@ -10,7 +10,9 @@ from unet.machine.terminal import map_in_threads, quiet, with_progress
 from unet.reading.pixels import decode_image
 from unet.reading.values import IGNORED, class_numbers
 
-COLORED = 1.0  # grey levels between an image's channels, on average; JPEG makes some of grey
+# An image has colours where its channels are so many grey levels apart on average, or further
+# apart in a share of its pixels; JPEG makes some of grey.
+COLORED, VIVID, FEW = 1.0, 24, 0.001
 
 
 def measure_files(frames, form):
@@ -29,11 +31,13 @@ def measure_frame(frame, form):
     and the length of the outline in its mask, in pixels.
     """
     image = decode_image(frame.image.read(), frame.image.path, 3, frame.image.page, form.reading)
+    if frame.split == "test":  # of which nothing is known
+        return image.shape[:2], is_colored(image), np.zeros((2, len(form.classes) or 2))
     numbers = np.zeros(image.shape[:2], np.uint8)
     if frame.mask:
         truth = decode_truth(frame.mask, frame.mask.read(), form)[..., 0]
         numbers = truth if form.classes else class_numbers(truth)
-    return image.shape[:2], is_colored(image), measure_classes(numbers, len(form.classes) or 2)
+    return image.shape[:2], is_colored(image), measure_outlines(numbers, len(form.classes) or 2)
 
 
 def is_colored(image):
@@ -43,10 +47,10 @@ def is_colored(image):
     ):
         return False
     spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
-    return bool(spread.mean() > COLORED)
+    return bool(spread.mean() > COLORED or (spread > VIVID).mean() > FEW)
 
 
-def measure_classes(numbers, num_classes):
+def measure_outlines(numbers, num_classes):
     """Area and length of the outline of each class in a mask of class numbers (H, W), float
     (2, K), in pixels.
 

@@ -87,7 +87,7 @@ def prepare_frames(name, frames, form, skip_bad=False):
             form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
         images = [frame.image for frame in frames]
         check_levels(images, form.reading, skip_bad)
-        if form.keep_size and not form.is_open:
+        if form.keep_size:
             form = replace(form, image_size=first_size(frames, form, skip_bad))
         try:
             notes += write_good(paths.arrays, frames, form, skip_bad)
@@ -107,7 +107,7 @@ def write_good(folder, frames, form, skip_bad):
     """
     reasons, bad = (), []
     if skip_bad:
-        frames, bad = leave_out_bad(frames, of_any_size(form) if form.is_open else form)
+        frames, bad = leave_out_bad(frames, form if any(form.image_size) else of_any_size(form))
     if form.is_open:
         form, reasons = close_form(frames, form)
     unreadable = split_test(bad, lambda frame: frame.split)[1]
@@ -119,17 +119,16 @@ def close_form(frames, form):
     measured = measure_files(frames, of_any_size(form))
     has_test = any(frame.split == "test" for frame in frames)
     choice = choose_form(measured, can_tile=not has_test)
-    size, reasons = choice.image_size, choice.reasons
-    if form.channels:
-        reasons = reasons[1:]
-    else:
+    form, reasons = replace(form, is_open=False), []
+    if not form.channels:  # else the options say how many
         form = replace(form, channels=choice.channels)
-    if form.is_tiled or any(form.image_size):  # the options say how
-        return form, reasons[:-1]
-    if form.keep_size:
-        return replace(form, image_size=measured.sizes[0]), reasons[:-1]
-    reading = replace(form.reading, zoom=choice.zoom)
-    return replace(form, image_size=size, is_tiled=choice.is_tiled, reading=reading), reasons
+        reasons.append(choice.reasons["channels"])
+    if not any(form.image_size):
+        reading = replace(form.reading, zoom=choice.zoom)
+        form = replace(form, image_size=choice.image_size, is_tiled=choice.is_tiled)
+        form = replace(form, reading=reading)
+        reasons.append(choice.reasons["size"])
+    return form, reasons
 
 
 def of_any_size(form):

@@ -88,6 +88,11 @@ def split_networks(name, files, share, num_folds, by_subject, seed):
     return {fold_name(name, number): rows for number, rows in enumerate(folds, 1)}
 
 
+def are_tiled(files):
+    """Whether rows of files.csv are tiles of images."""
+    return len(set(map(image_of, files))) < len(files)
+
+
 def image_of(file):
     """What the rows of files.csv that are tiles of one image have in common: its path and, without
     the tile's place, its id, which tells the pages of a file apart.

@@ -11,14 +11,16 @@ from statistics import median
 
 from unet.jobs.settings import NARROW, SHORT, Augmentation, Job, UNetConfig
 
-# Lengths in pixels, areas in square pixels, at the size that the network sees.
-WHOLE_AREA = 256 * 256  # an image is seen whole if it is no larger, or shrunk to that ...
-LEAST_WIDTH = 20  # ... where what is to be found stays so wide; else in windows,
-WINDOW = 256  # squares of that side, of an image at its own size
-MOST_WIDTH = 32  # or, what is wider, shrunk to that, so that a window shows its surroundings
-LARGEST_ROW, TILE = 1024, 512  # longer images, and those of several sizes, are cut into tiles
+# Lengths in pixels, areas in square pixels.
+# An image of at most WHOLE_AREA is seen whole, and a larger one shrunk to that, as long as what is
+# to be found stays LEAST_WIDTH wide.
+WHOLE_AREA, LEAST_WIDTH = 256 * 256, 20
+# Else windows of that side are cut out of it; where things are wider than MOST_WIDTH it is shrunk
+# first, so that a window shows their surroundings, but not by less than to NEARLY its size.
+WINDOW, MOST_WIDTH, NEARLY = 256, 32, 0.8
+# Images that are longer than LARGEST_ROW then, and those of several sizes, become tiles.
+LARGEST_ROW, TILE = 1024, 512
 GRID = 32  # lengths that every network here fits
-NEARLY = 0.8  # shrinking by less is not worth it
 FILTERS = (16, 32, 64, 128, 256)  # a level each
 WHOLE_LEVELS, WINDOW_LEVELS = 5, 4  # the deepest level of five sees across a whole image
 LEAST_SIDE = 4  # of the deepest level, in its own pixels
@@ -56,14 +58,15 @@ class Measured:
 @dataclass(frozen=True)
 class FormChoice:
     """What becomes of files: rows of image_size (H, W) with so many channels, each a whole image
-    or, is_tiled, a part of it, shrunk by `zoom` first where that is not 1; and why, lines.
+    or, is_tiled, a part of it, shrunk by `zoom` first where that is not 1; reasons: a line on
+    channels and one on size.
     """
 
     channels: int
     image_size: tuple[int, int]
     is_tiled: bool
     zoom: float
-    reasons: tuple
+    reasons: dict
 
 
 def choose_form(measured, can_tile=True):
@@ -72,21 +75,26 @@ def choose_form(measured, can_tile=True):
     """
     count, width = len(measured.sizes), measured.width or MOST_WIDTH
     channels = 3 if measured.num_colored else 1
-    reasons = [f"channels: {channels}, for {measured.num_colored} of {count} images have colours"]
+    colored = f"{measured.num_colored} of {count} images have colours"
+    reasons = {
+        "channels": f"channels: {channels}, for {colored if channels == 3 else 'all are grey'}"
+    }
     size = tuple(int(median(lengths)) for lengths in zip(*measured.sizes))
     area, are_same = math.prod(size), len(set(measured.sizes)) == 1
-    found = f"what the masks show is {width:.0f} pixels wide" if measured.width else "empty masks"
+    found = f"what the masks show is {width:.0f} pixels wide, discs by their radius"
+    if not measured.width:
+        found = "the masks show no outline"
     shrunk = min(1, math.sqrt(WHOLE_AREA / area))
     if are_same and shrunk == 1:
-        reasons.append(f"size: whole images as they are, {area:,} pixels being at most 256x256")
-        return FormChoice(channels, size, False, 1.0, tuple(reasons))
+        reasons["size"] = f"size: whole images as they are, {area:,} pixels being at most 256x256"
+        return FormChoice(channels, size, False, 1.0, reasons)
     if width * shrunk >= LEAST_WIDTH or not (are_same or can_tile):
         whole = tuple(max(GRID, GRID * round(length * shrunk / GRID)) for length in size)
-        why = f"{found}, and {width * shrunk:.0f} of that are left"
+        why = f"{found}, and {width * shrunk:.0f} of that are left" if measured.width else found
         if width * shrunk < LEAST_WIDTH:
             why = "test images of several sizes have to stay whole"
-        reasons.append(f"size: whole images, resized to {whole[0]}x{whole[1]}: {why}")
-        return FormChoice(channels, whole, False, 1.0, tuple(reasons))
+        reasons["size"] = f"size: whole images, resized to {whole[0]}x{whole[1]}: {why}"
+        return FormChoice(channels, whole, False, 1.0, reasons)
     zoom = MOST_WIDTH / width if MOST_WIDTH / width < NEARLY else 1.0
     size = zoomed(size, zoom)
     is_tiled = can_tile and not (are_same and max(size) <= LARGEST_ROW)
@@ -95,8 +103,8 @@ def choose_form(measured, can_tile=True):
         size = (max(GRID, int(side) // GRID * GRID),) * 2
     what = f"tiles of {size[0]}x{size[1]}" if is_tiled else "whole images to cut windows from"
     at = "at their own size" if zoom == 1 else f"shrunk to {zoom:.0%}"
-    reasons.append(f"size: {what}, {at}: {found}")
-    return FormChoice(channels, size, is_tiled, zoom, tuple(reasons))
+    reasons["size"] = f"size: {what}, {at}: {found}"
+    return FormChoice(channels, size, is_tiled, zoom, reasons)
 
 
 def zoomed(size, zoom):
@@ -136,14 +144,17 @@ def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
     reasons = {
         "network": f"network: {len(filters)} levels of {filters[0]} to {filters[-1]} filters, "
         f"which see {what} of {window[0]}x{window[1]}",
-        "steps": f"steps: {steps:,} of {batch_size}, which show each of the {num_windows:.0f} "
-        f"windows in {num_rows} images about {steps * batch_size / num_windows:.0f} times",
-        "loss": f"loss: {loss}, the masks being {share:.1%} foreground",
-        "augmentation": "augmentation: mirrored, a little turned and enlarged; where nothing has "
-        "an up and a down pass --no-upright",
+        "steps": f"steps: {EPOCHS * recipe.steps_per_epoch:,} of {batch_size}, at least {STEPS:,} "
+        f"or {PASSES} times the {num_windows:.0f} windows that the images hold",
+        "loss": f"loss: {loss}, whatever the share of the foreground, here {share:.1%}",
+        "augmentation": "augmentation: mirrored, a little shifted, turned and scaled, with other "
+        "contrast and colours; where nothing has an up and a down pass --no-upright",
     }
     if not is_upright:
-        reasons["augmentation"] = "augmentation: turned, mirrored and enlarged"
+        reasons["augmentation"] = (
+            "augmentation: every way up, mirrored, a little shifted, turned and scaled, with "
+            "other contrast and colours"
+        )
     return job, reasons
 
 

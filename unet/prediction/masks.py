@@ -23,23 +23,30 @@ def mask_path(folder, id):
     return Path(folder) / (re.sub(r"[\\:]", "_", id) + ".png")
 
 
-def check_output(folder, sources, ids):
-    """Raise InputError for a folder that masks of images of some ids are not to be written to.
+def check_apart(folder, sources):
+    """Raise InputError for a folder that would mix new masks with what is read.
 
     sources: what --images and --masks name, None where there is none.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder}: is a file; name a folder")
     for source in filter(None, sources):
         source = Path(source)
         taken = (source if source.is_dir() else source.parent).resolve()
         own = folder.resolve()
         if own == taken or (source.is_dir() and taken in own.parents):
             raise InputError(
-                f"--output {folder}: lies where the images or their true masks are, {taken}; name "
-                "a folder apart from them"
+                f"{folder}: new masks go there, and the images or their true masks lie in "
+                f"{taken}; name another folder with --output"
             )
+
+
+def check_output(folder, ids):
+    """Raise InputError for a folder that masks of images of some ids are not to be written to: one
+    that holds such files and no OBJECTS.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: is a file; name a folder")
     foreign = next((path for id in ids if (path := mask_path(folder, id)).exists()), None)
     if foreign and not (folder / OBJECTS).exists():
         raise InputError(

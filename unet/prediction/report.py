@@ -44,10 +44,12 @@ def file_name(id):
 
 
 class Scores:
-    """The scores of a run's Results, one image after the other."""
+    """The scores of a run's Results, one image after the other, or one tile; unit: which of the
+    two, for a reader.
+    """
 
-    def __init__(self, run):
-        self.run = run
+    def __init__(self, run, unit="images"):
+        self.run, self.unit = run, unit
         self.rows = []  # (id, *SCORES)
         self.is_seen = []  # whether the run was trained on it
         self.confusion = 0  # count_confusion of all
@@ -139,7 +141,9 @@ class Scores:
         lines.append(f"{precision}, {recall} of the foreground's pixels in all images")
         worst = f"worst {means['worst_dice']:.3f}"
         seen = self.describe_seen()
-        line = f"Dice {means['dice']:.3f} ({worst}) over {len(self)} images, {rule}"
+        line = f"Dice {means['dice']:.3f} ({worst}) over {len(self)} {self.unit}, {rule}"
+        if self.unit == "tiles":
+            lines.append("of tiles, empty ones count 1; --images and --masks score whole images")
         return "\n".join([*lines, f"{line}; {seen}" if seen else line])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from unet.data.arrays import load_arrays
 from unet.data.form import Form, decode_truth
-from unet.data.split import image_of
+from unet.data.split import are_tiled, image_of
 from unet.errors import InputError, error_text
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
@@ -73,6 +73,7 @@ class PreparedImages:
         self.are_tested = has_test_masks(self.arrays)
         check_images(run, self.arrays)
         self.run = self.adapt(run)
+        self.unit = "tiles" if are_tiled(self.arrays.files) and not self.are_tested else "images"
         self.are_seen = not (self.are_tested or run.holds_out)
         if self.are_tested:
             self.count = len(self.arrays.test_files)
@@ -128,7 +129,7 @@ class FolderImages:
     what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_rows, are_seen = False, False  # all of them
+    are_rows, are_seen, unit = False, False, "images"  # all of them
 
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
@@ -164,6 +165,11 @@ class FolderImages:
 
     def __iter__(self):
         trained_on = {run.name: SeenImages(run) for run in self.scored_runs}
+        for name, seen in trained_on.items():
+            if not seen.arrays:
+                print(
+                    f"{name}: its arrays are gone or others, so what it was trained on is unknown"
+                )
         for frame, image, truth in quiet(self.read_all()):
             path, probability = frame.image.path, predict_file(self.run, image)
             seen_by = tuple(name for name, seen in trained_on.items() if seen.has(image, path))

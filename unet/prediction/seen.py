@@ -38,10 +38,13 @@ class SeenImages:
         self.paths -= kept
 
     def has(self, image, path):
-        """Whether an image, uint8 (H, W, C), from a file, or a tile of it, was trained on."""
+        """Whether an image, uint8 (H, W, C), from a file was trained on: all tiles of it, for one
+        alone may be an empty border; by its file where no training image had its size.
+        """
         if not self.arrays:
             return False
-        return os.path.abspath(path) in self.paths or any(map(self.has_row, self.as_rows(image)))
+        rows = self.as_rows(image)
+        return all(map(self.has_row, rows)) if len(rows) else os.path.abspath(path) in self.paths
 
     def as_rows(self, image):
         """Rows (H, W, C) as data.py would have made them of an image; none where no training image

@@ -132,7 +132,7 @@ def list_files(root, zips=True, others=()):
     elif glob.has_magic(root) and not os.path.exists(root):
         found = list(_list_pattern(root))
     elif not os.path.exists(root):
-        raise InputError(f"{root}: no such folder or zip file")
+        raise InputError(f"{root}: no such file or folder")
     elif os.path.isfile(root) and ending(root) in IMAGE_SUFFIXES:
         found = [make_file(root, "", os.path.basename(root))]
     elif root.lower().endswith(".zip"):

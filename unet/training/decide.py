@@ -21,9 +21,7 @@ def decide(record, run, arrays, is_to_choose):
         decision = measured.choose() if is_to_choose else Decision()
         dice = measured.dice(decision)
         constant = measure_held_out(run, arrays, mean_masks(run, arrays)).constant_dice()
-        rule = f"foreground above {decision.threshold:.2f}"
-        if decision.min_area:
-            rule += f", from {decision.min_area:.2%} of the image on"
+        rule = decision.describe()
     print(
         f"held out: Dice {dice.mean():.4f} (worst {dice.min():.4f}), mean of {len(dice)} images, "
         f"{rule}\na constant mask gets {constant:.4f}"

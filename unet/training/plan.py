@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from unet.data.split import are_tiled
 from unet.data.survey import read_report
 from unet.errors import InputError
 from unet.jobs import RECIPES, choose_recipe, own
@@ -43,7 +44,7 @@ def choose(options, arrays):
     options = replace(options, recipe=choose_recipe(options.job, options.recipe))
     base, reasons = RECIPES[options.recipe][options.job], {}
     if options.job == "own":
-        base, reasons = fit_own(arrays, options.upright)
+        base, reasons = fit_own(arrays, options.upright, options.split_by_subject)
     job = change_job(options.job, base, options.set, vars(options), arrays.classes)
     size_network(options.job, job, arrays)  # a size that does not fit is refused now
     base = change_job(options.job, base, classes=arrays.classes)
@@ -62,7 +63,7 @@ def choose_precision(options):
     return precision
 
 
-def fit_own(arrays, is_upright):
+def fit_own(arrays, is_upright, by_subject):
     """The Job of one's own images for some Arrays, and its reasons, as own.choose_job has them."""
     facts = read_report(arrays.name).get("facts", {})  # of an earlier data.py there are none
     share = (facts.get("shares") or [0, 0])[1]
@@ -71,7 +72,8 @@ def fit_own(arrays, is_upright):
     size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
     counts = len(arrays.files), len(arrays.classes)
     job, reasons = own.choose_job(size, channels, *counts, share, is_upright)
-    if len({(row["subject"], row["split"]) for row in arrays.files}) == 1:
+    what = "subject" if by_subject else "id"
+    if len({(row[what], row["split"]) for row in arrays.files}) == 1:
         job = replace(job, recipe=replace(job.recipe, validation_split=0))
         reasons["validation"] = "validation: none, for there is one image, or subject, only"
     return job, reasons
@@ -235,9 +237,10 @@ def describe_plan(progress, split, arrays, model, recipe, batches, devices):
     since = f"; goes on after {progress.describe()}" if progress.record else ""
     classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
     folder = Paths(arrays.name).arrays
+    unit = "tiles" if are_tiled(arrays.files) else "images"
     source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
     print(
-        f"{progress.name}: {len(split[0])} training and {len(split[1])} validation images of "
+        f"{progress.name}: {len(split[0])} training and {len(split[1])} validation {unit} of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}{source}, "
         f"{model.count_params():,} parameters\n"
         f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
