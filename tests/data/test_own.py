@@ -134,6 +134,11 @@ def test_the_reason_for_the_loss_names_that_of_several_classes():
     assert "cross_entropy_dice" in choose_job((64, 64), 1, 9, 3, 0.1)[1]["loss"]
 
 
+def test_one_image_alone_is_shifted_by_half_its_size():
+    shifts = [choose_job((64, 64), 1, n, 0, 0.1)[0].recipe.augmentation.shift for n in (1, 2)]
+    assert shifts == [0.5, 0.05]
+
+
 def test_own_follows_no_document_and_its_recipe_is_the_modern_one():
     assert choose_recipe("own") == "modern"
     assert choose_recipe("nerve") == "document"

@@ -29,6 +29,7 @@ STEPS, MOST_STEPS = 1000, 4000
 PASSES = 10  # over all windows that the images hold; STEPS are more of few images
 BATCH, MOST_BATCH = 4, 16  # of windows of WINDOW; of smaller ones as many as have their pixels
 EPOCHS = 10
+ALONE_SHIFT = 0.5  # of one image alone, as a share of its size
 
 JOB = Job(  # before anything is known
     UNetConfig((WINDOW, WINDOW), 3, **NARROW),
@@ -126,6 +127,8 @@ def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
     steps = min(MOST_STEPS, max(STEPS, math.ceil(PASSES * num_windows / batch_size)))
     symmetry = "mirror" if is_upright else "turns"
     augmentation = replace(JOB.recipe.augmentation, symmetry=symmetry)
+    if num_rows == 1:  # nothing else says where things may lie
+        augmentation = replace(augmentation, shift=ALONE_SHIFT)
     if channels == 1:
         augmentation = replace(augmentation, color=0.0)
     recipe = replace(
