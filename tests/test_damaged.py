@@ -253,7 +253,11 @@ def test_names_and_links(script, there, tmp_path):
 
     assert "mask without an image" in refuse("a folder called 2.png", damage)
     refuse("no folder", lambda folder: None, *COMMAND[:2], "nowhere", *COMMAND[3:])
-    refuse("a file", lambda folder: None, *COMMAND[:2], "images/1.png", *COMMAND[3:])
+
+    def damage(folder):
+        (folder / "notes.txt").write_text("no image")
+
+    refuse("a file that is no image", damage, *COMMAND[:2], "notes.txt", *COMMAND[3:])
     refuse.report("names and links")
 
 

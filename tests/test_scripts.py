@@ -244,7 +244,7 @@ class TestAfterANerveRun:
         names = {path.name for path in Path("put/here").iterdir()}
         assert names == {"a.png", "objects.csv"}
         assert "the images or their true masks lie in" in refusal(*arguments, "--output", "one")
-        corrected = "--images", "one", "--masks", "output/nerve/masks"
+        corrected = "--images", "one/a.png", "--masks", "output/nerve/masks/a.png"
         save(Path("output/nerve/masks/a.png"), np.zeros((40, 50), np.uint8))
         before = Path("output/nerve/masks/a.png").read_bytes()
         assert "name another folder with --output" in refusal("test.py", "nerve", *corrected)

@@ -445,8 +445,8 @@ def test_enlarging_keeps_the_channel_axis():
 
 
 def test_a_missing_folder(place):
-    assert "raw: no such file or folder" in refused("nerve")
-    assert "nowhere: no such folder" in refused("cadastre", images="nowhere", masks="nowhere")
+    assert "raw: no such folder or zip file" in refused("nerve")
+    assert "nowhere: no such file or folder" in refused("cadastre", images="nowhere", masks="nowhere")
 
 
 def test_a_folder_without_images(place):
@@ -846,7 +846,7 @@ def test_memory_does_not_grow_with_the_number_of_images(place):
 
 
 def test_the_command_line_refuses_in_one_line(place):
-    assert refusal("data.py", "nerve").startswith("error: raw: no such file or folder; ")
+    assert refusal("data.py", "nerve").startswith("error: raw: no such folder or zip file; ")
     assert "invalid choice: 'nerves'" in refusal("data.py", "nerves")
     assert "--image-size -4: expected at least 0" in refusal(
         "data.py", "nerve", "--image-size", -4, 5
