@@ -446,7 +446,8 @@ def test_enlarging_keeps_the_channel_axis():
 
 def test_a_missing_folder(place):
     assert "raw: no such folder or zip file" in refused("nerve")
-    assert "nowhere: no such file or folder" in refused("cadastre", images="nowhere", masks="nowhere")
+    folders = dict(images="nowhere", masks="nowhere")
+    assert "nowhere: no such file or folder" in refused("cadastre", **folders)
 
 
 def test_a_folder_without_images(place):
