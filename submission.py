@@ -51,10 +51,11 @@ class Options:
 
 @dataclass
 class Written:
-    """What submission wrote: lines, those with a mask and those of unreadable images, and where
-    there is a truth the Dice of each line and that of an empty one.
+    """What submission wrote, by which rule: lines, those with a mask and those of unreadable
+    images, and where there is a truth the Dice of each line and that of an empty one.
     """
 
+    rule: str
     num_lines: int = 0
     num_masks: int = 0
     num_unreadable: int = 0
@@ -111,7 +112,7 @@ def write_masks(record, files, probabilities, unreadable, truth):
     returns a Written.
     """
     rules, problem = JOBS[record.job].submission, None
-    written = Written(num_unreadable=len(unreadable))
+    written = Written(record.decision.describe(), num_unreadable=len(unreadable))
 
     def name_of(file):
         return file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
@@ -159,8 +160,7 @@ def main(options):
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    rule = runs.read_record(options.run).decide(options.decision).describe()
-    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask, {rule}")
+    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask, {written.rule}")
     if written.num_unreadable:
         print(
             f"{written.num_unreadable} of them empty, of test images that data.py could not read"

@@ -154,9 +154,9 @@ def main(options):
     check_options(options)
     check_backend()
     # Before any folder is made
-    rules = options.average, options.decision
-    run = load_run(options.run, options.weights, *rules)
-    other = load_run(options.compare, None, *rules) if options.compare else None
+    how = {"average": options.average, "threshold": options.decision}
+    run = load_run(options.run, options.weights, **how)
+    other = load_run(options.compare, **how) if options.compare else None
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
             compare(run, other, options)

@@ -36,7 +36,7 @@ def decoded(path):
 
 def seen_among(run, paths):
     seen = SeenImages(run)
-    return [Path(path).stem for path in paths if seen.has(decoded(path), path)]
+    return [Path(path).stem for path in paths if seen.has(decoded(path))]
 
 
 PATHS = [f"images/{number}.png" for number in range(1, 6)]
@@ -71,6 +71,28 @@ def test_an_image_is_known_again_by_its_tiles(place):
     shutil.move("images", "moved")
     copies = [path.replace("images", "moved") for path in PATHS]
     assert seen_among(run, copies) == ["1", "3", "4", "5"]
+
+
+def test_one_tile_that_was_trained_on_is_enough_but_an_empty_border_is_not(place):
+    make_folders(place, size=(96, 96))
+    for number in range(1, 6):
+        image = cv2.imread(f"images/{number}.png")
+        image[:48] = 0  # the two upper tiles
+        save(place / f"images/{number}.png", image)
+    corners = [(y, x) for y in (0, 48) for x in (0, 48)]
+    held_out = [f"{n}_{y}_{x}" for n in (2, 4) for y, x in corners]
+    run = make_run([*held_out[1:], "5_0_0"], tile_size=(48, 48))  # of 2 the first was trained on
+    assert seen_among(run, PATHS) == ["1", "3", "5"]
+    run = make_run(held_out[:-1], tile_size=(48, 48))  # and of 4 the last, with pixels of its own
+    assert seen_among(run, PATHS) == ["1", "3", "4", "5"]
+
+
+def test_other_images_under_the_paths_of_the_training_are_new(place):
+    make_folders(place)
+    run = make_run([], image_size=(64, 96))
+    for number in range(1, 6):
+        save(place / f"images/{number}.png", cv2.imread(f"images/{number}.png")[:70, ::-1])
+    assert seen_among(run, PATHS) == []
 
 
 def test_images_of_equal_lines_are_told_apart(place):

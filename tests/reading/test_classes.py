@@ -17,6 +17,7 @@ from model import load_run
 from unet.data.arrays import load_arrays
 from unet.data.augment import sample_window
 from unet.errors import InputError
+from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation
 from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
 from unet.prediction.predict import predict_file
@@ -31,7 +32,7 @@ from unet.reading.classes import (
     resize_classes,
 )
 from unet.runs import Decision, read_record
-from unet.training.plan import choose_job
+from unet.training.plan import change_job
 
 TABLE = "name,r,g,b\nground,0,0,0\nroad,255,0,0\nhouse,0,0,255\nwater,10,20,30\n"
 COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [10, 20, 30]], np.uint8)
@@ -274,7 +275,7 @@ def test_numbers_may_have_names_and_colours_from_a_table(raw):
 @pytest.mark.parametrize("job", ["cadastre", "nerve", "membrane"])
 @pytest.mark.parametrize("recipe", ["document", "modern"])
 def test_every_job_has_a_loss_for_classes(job, recipe):
-    chosen = choose_job(job, recipe, classes=number_classes(4))
+    chosen = change_job(job, RECIPES[recipe][job], classes=number_classes(4))
     assert chosen.network.classes == 4
     has_dice = recipe == "modern"
     assert chosen.recipe.loss == ("cross_entropy_dice" if has_dice else "cross_entropy")
@@ -283,11 +284,13 @@ def test_every_job_has_a_loss_for_classes(job, recipe):
 
 def test_losses_of_two_classes_are_refused_for_more_and_the_other_way_round():
     with pytest.raises(InputError, match="--loss dice .* 4 output channels .* cross_entropy or"):
-        choose_job("car", given={"loss": "dice"}, classes=number_classes(4))
+        change_job("car", JOBS["car"], given={"loss": "dice"}, classes=number_classes(4))
     with pytest.raises(InputError, match="--loss cross_entropy .* 1 output channels"):
-        choose_job("car", given={"loss": "cross_entropy"})
+        change_job("car", JOBS["car"], given={"loss": "cross_entropy"})
     with pytest.raises(InputError, match="network.classes 5: the masks have 4"):
-        choose_job("car", assignments=("network.classes=5",), classes=number_classes(4))
+        change_job(
+            "car", JOBS["car"], assignments=("network.classes=5",), classes=number_classes(4)
+        )
 
 
 def test_four_classes_are_learnt_and_scored(raw):

@@ -16,7 +16,7 @@ from model import build_unet, load_run
 from train import Options
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
-from unet.jobs import JOBS, RECIPES
+from unet.jobs import JOBS, RECIPES, choose_recipe
 from unet.jobs.settings import Augmentation
 from unet.losses import LOSSES
 from unet.options import parse_options
@@ -30,7 +30,7 @@ from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress
 from unet.training.fit import compile_unet
 from unet.training.monitor import Monitor, Samples
-from unet.training.plan import check_masks, choose_job
+from unet.training.plan import change_job, check_masks
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
 
 def chosen_job(options, classes=()):
     """The job that a training with some options has."""
-    recipe = options.recipe or "document"
-    return choose_job(options.job, recipe, options.set, vars(options), classes)
+    job = RECIPES[choose_recipe(options.job, options.recipe)][options.job]
+    return change_job(options.job, job, options.set, vars(options), classes)
 
 
 SMALL = ("network.filters=4,6", "network.bottleneck=8")

@@ -1,8 +1,8 @@
 """Images of your own: a network and a training for any folder, by rules over all that is in it.
 
 data.py measures the files, and choose_form says what becomes of them; train.py counts the arrays,
-and choose_job says how to train. Both give their reasons, which are printed. What each rule is
-worth: benchmarks/RESULTS.md, Any folder.
+and choose_job says how to train. Both give their reasons, which are printed. What they come to:
+benchmarks/RESULTS.md, Any folder.
 """
 
 import math

@@ -171,8 +171,8 @@ class FolderImages:
                     f"{name}: its arrays are gone or others, so what it was trained on is unknown"
                 )
         for frame, image, truth in quiet(self.read_all()):
-            path, probability = frame.image.path, predict_file(self.run, image)
-            seen_by = tuple(name for name, seen in trained_on.items() if seen.has(image, path))
+            probability = predict_file(self.run, image)
+            seen_by = tuple(name for name, seen in trained_on.items() if seen.has(image))
             yield make_result(self.run, frame.id, image, probability, truth, seen_by)
 
     def read_all(self):

@@ -1,7 +1,6 @@
-"""Which images a run was trained on, by their pixels and by where their files lie."""
+"""Which images a run was trained on, by their pixels."""
 
 import hashlib
-import os
 
 from unet.data.arrays import load_arrays
 from unet.data.form import cut_tiles
@@ -22,29 +21,22 @@ class SeenImages:
         self.is_resized, self.zoom = run.record.is_resized, run.reading.zoom
         self.rows = {}  # lists of row numbers by hash of lines_of
         self.digests = {}  # of rows that were read whole
-        self.paths, self.sizes = set(), set()  # of files that were trained on
+        self.sizes = set()  # of files that were trained on
         if not self.arrays:
             return
         held_out = [set(network.record.validation) for network in run.networks]
-        kept = set()  # files of which some page or tile was held out
         for row, file in enumerate(self.arrays.files):
-            path = os.path.abspath(file["image"])
             if all(file["id"] in ids for ids in held_out):
-                kept.add(path)
                 continue
-            self.paths.add(path)
             self.sizes.add((file["height"], file["width"]))
             self.rows.setdefault(hash(read_lines(self.arrays.images, row)), []).append(row)
-        self.paths -= kept
 
-    def has(self, image, path):
-        """Whether an image, uint8 (H, W, C), from a file was trained on: all tiles of it, for one
-        alone may be an empty border; by its file where no training image had its size.
+    def has(self, image):
+        """Whether an image, uint8 (H, W, C), was trained on, or a tile of it that is not of one
+        value all over: an empty border is that of many.
         """
-        if not self.arrays:
-            return False
-        rows = self.as_rows(image)
-        return all(map(self.has_row, rows)) if len(rows) else os.path.abspath(path) in self.paths
+        rows = self.as_rows(image) if self.arrays else []
+        return any(row.min() < row.max() and self.has_row(row) for row in rows)
 
     def as_rows(self, image):
         """Rows (H, W, C) as data.py would have made them of an image; none where no training image

@@ -95,11 +95,6 @@ def still_true(reasons, base, job):
     return [text for name, text in reasons.items() if holds[name]]
 
 
-def choose_job(name, recipe="document", assignments=(), given=None, classes=()):
-    """change_job of a job's recipe."""
-    return change_job(name, RECIPES[recipe][name], assignments, given, classes)
-
-
 def change_job(name, job, assignments=(), given=None, classes=()):
     """The job, its network and recipe, with what the options change, for masks of these classes,
     () for foreground and background; raises ValueError for a name or value that there is not, and
