@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import draw_pair, make_folders, refusal, run_well, save
 
-from unet.data.arrays import load_arrays
+from unet.data.arrays import Arrays, load_arrays
 from unet.data.measure import is_colored, measure_outlines
 from unet.jobs import JOBS, RECIPES, choose_recipe, own
 from unet.jobs.own import Measured, choose_form, choose_job, zoomed
 from unet.reading.values import IGNORED
+from unet.training.plan import fit_own
 
 
 def measured(sizes, width, num_colored=0):
@@ -137,6 +138,15 @@ def test_the_reason_for_the_loss_names_that_of_several_classes():
 def test_one_image_alone_is_shifted_by_half_its_size():
     shifts = [choose_job((64, 64), 1, n, 0, 0.1)[0].recipe.augmentation.shift for n in (1, 2)]
     assert shifts == [0.5, 0.05]
+
+
+def test_images_that_the_files_keep_for_validation_are_none_to_train_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": str(n), "subject": str(n), "split": "validation"} for n in range(9)]
+    rows[0]["split"] = "train"
+    images = np.zeros((9, 64, 64, 1), np.uint8)
+    job, _ = fit_own(Arrays(images, images, images[:0], rows, [], name="own"), True, True)
+    assert job.recipe.augmentation.shift == 0.5  # as of one image alone
 
 
 def test_own_follows_no_document_and_its_recipe_is_the_modern_one():

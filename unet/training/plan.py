@@ -70,8 +70,9 @@ def fit_own(arrays, is_upright, by_subject):
     if classes := facts.get("class_shares"):
         share = 1 - next(iter(classes.values()))
     size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
-    counts = len(arrays.files), len(arrays.classes)
-    job, reasons = own.choose_job(size, channels, *counts, share, is_upright)
+    num_rows = sum(row["split"] != "validation" for row in arrays.files)
+    classes = len(arrays.classes)
+    job, reasons = own.choose_job(size, channels, num_rows, classes, share, is_upright)
     what = "subject" if by_subject else "id"
     if len({(row[what], row["split"]) for row in arrays.files}) == 1:
         job = replace(job, recipe=replace(job.recipe, validation_split=0))
