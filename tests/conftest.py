@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet.data.augment import cut_windows, draw_middle, draw_windows
 from unet.runs import Record
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,26 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
+
+
+def sample_window(
+    image,
+    mask,
+    window,
+    augmentation=None,
+    rng=None,
+    has_classes=False,
+    weights=None,
+    ignores=False,
+):
+    """One window out of an image and its mask: of a random generator's draws, or the middle."""
+    if rng is None:
+        draws = draw_middle(image.shape, window, 1)
+    else:
+        draws = draw_windows(image.shape, window, augmentation, [rng])
+    wrap = augmentation is not None and augmentation.wrap
+    parts = (image, mask) if weights is None else (image, mask, weights)
+    return [part[0] for part in cut_windows([parts], draws, window, wrap, has_classes, ignores)]
 
 
 def draw_pair(number, size=(84, 116), channels=1, filled=True):

@@ -1,12 +1,21 @@
 """Paired transforms and the border weights, against the paper's formulas."""
 
+import itertools
 import time
 
 import cv2
 import numpy as np
 import pytest
+from conftest import sample_window
 
-from unet.data.augment import border_weights, sample_window
+from unet.data.augment import (
+    Draws,
+    border_weights,
+    cut_windows,
+    draw_middle,
+    draw_windows,
+    window_maps,
+)
 from unet.jobs.settings import SYMMETRIES, Augmentation
 from unet.reading.values import IGNORED, IGNORED_GREY
 
@@ -207,12 +216,9 @@ def test_beside_pixels_that_do_not_count_the_nearer_of_the_others_decides():
     """A row of both, moved by a quarter of a pixel and by three quarters."""
     mask = np.array([[255, 255, IGNORED_GREY, IGNORED_GREY, 0, 0]], np.uint8)[..., None]
     for shift, expected in ((0.25, mask[0, :5, 0]), (0.75, mask[0, 1:, 0])):
-        x = np.arange(5, dtype=np.float32)[None] + np.float32(shift)
-        maps = x, np.zeros_like(x)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("unet.data.augment._middle", lambda *_, maps=maps: maps)
-            moved = sample_window(mask, mask, (1, 5), ignores=True)[1]
-        np.testing.assert_array_equal(moved[0, :, 0], expected)
+        draws = Draws(np.eye(2, dtype=np.float32)[None], np.float32([[2 + shift, 0]]))
+        moved = cut_windows([(mask, mask)], draws, (1, 5), ignores=True)[1]
+        np.testing.assert_array_equal(moved[0, 0, :, 0], expected)
 
 
 def test_class_numbers_that_do_not_count_move_as_the_others_do():
@@ -223,3 +229,59 @@ def test_class_numbers_that_do_not_count_move_as_the_others_do():
         rng = np.random.default_rng(seed)
         moved, mask = sample_window(numbers, numbers, (40, 40), turns, rng, True, ignores=True)
         np.testing.assert_array_equal(mask, moved)
+
+
+def remap_alone(part, maps, kind, border):
+    """What cut_windows does in fewer calls and copies: OpenCV's remap of one part, as float32."""
+    moved = cv2.remap(part.astype(np.float32), *maps, kind, borderMode=border)
+    return moved.reshape(*maps[0].shape, -1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 50), (150, 141)])
+@pytest.mark.parametrize("augmentation", [*SHAPES, Augmentation("turns", 0.5, True, 5)], ids=str)
+def test_windows_are_those_of_a_remap_of_each_part_by_itself_to_the_bit(augmentation, size):
+    """Of odd and even sizes, inside and beyond the image, grey and RGB, of all that masks hold."""
+    rng = np.random.default_rng(0)
+    border = cv2.BORDER_WRAP if augmentation.wrap else cv2.BORDER_REFLECT_101
+    values = np.array([0, 255, IGNORED_GREY], np.uint8)
+    for channels, has_classes, ignores, window in itertools.product(
+        (1, 3), (False, True), (False, True), ((64, 48), (33, 64))
+    ):
+        image = rng.integers(0, 256, (*size, channels), np.uint8)
+        mask = values[: 2 + ignores][rng.integers(0, 2 + ignores, (*size, 1))]
+        weights = rng.random(size, np.float32)
+        draws = draw_windows(image.shape, window, augmentation, [np.random.default_rng(1)])
+        found = cut_windows(
+            [(image, mask, weights)], draws, window, augmentation.wrap, has_classes, ignores
+        )
+        maps = window_maps(draws, 0, window)
+        linear = [remap_alone(p, maps, cv2.INTER_LINEAR, border) for p in (image, mask, weights)]
+        if has_classes:
+            expected = remap_alone(mask, maps, cv2.INTER_NEAREST, border)
+        else:
+            expected = np.where(linear[1] > 127.5, 255, 0)
+            unseen = remap_alone(255 * (mask == IGNORED_GREY), maps, cv2.INTER_LINEAR, border)
+            expected[unseen > 127.5] = IGNORED_GREY
+        np.testing.assert_array_equal(found[0][0], linear[0])
+        np.testing.assert_array_equal(found[1][0], expected)
+        np.testing.assert_array_equal(found[2][0], linear[2][..., 0])
+
+
+def test_a_batch_of_windows_is_its_windows_one_by_one():
+    rng = np.random.default_rng(0)
+    everything = Augmentation("turns", 0.2, False, 180, 0.5, 10, 0.1, 0.1, 0.3, 0.2)
+    rows = [
+        (im, im[..., :1] // 128 * 255) for im in rng.integers(0, 256, (3, 60, 50, 3), np.uint8)
+    ]
+    draws = draw_windows((60, 50, 3), (48, 40), everything, map(np.random.default_rng, range(3)))
+    together = cut_windows(rows, draws, (48, 40))
+    for number, row in enumerate(rows):
+        rng = np.random.default_rng(number)
+        for whole, alone in zip(together, sample_window(*row, (48, 40), everything, rng)):
+            np.testing.assert_array_equal(whole[number], alone)
+
+
+def test_the_middle_is_drawn_without_a_change():
+    draws = draw_middle((61, 80, 1), (40, 30), 2)
+    assert draws.matrix.shape == (2, 2, 2) and draws.centre.tolist() == [[39.5, 30.5]] * 2
+    assert draws[2:] == (None,) * 6

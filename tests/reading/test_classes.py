@@ -8,14 +8,13 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import page_data, refusal, run_well, save, slow
+from conftest import page_data, refusal, run_well, sample_window, save, slow
 from PIL import Image
 
 import data
 import train
 from model import load_run
 from unet.data.arrays import load_arrays
-from unet.data.augment import sample_window
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation

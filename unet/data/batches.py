@@ -3,14 +3,16 @@
 import functools
 import math
 
+import cv2
 import keras
 import numpy as np
 
-from unet.data.augment import border_weights, crop_middle, sample_window
-from unet.data.scale import find_scale, standardize
+from unet.data.augment import border_weights, crop_middle, cut_windows, draw_middle, draw_windows
+from unet.data.scale import find_scale, standardize, standardize_floats
 from unet.errors import InputError
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE
+from unet.machine.heap import keep_freed_memory
 from unet.reading.values import IGNORED
 
 NUM_THREADS = 2  # that make the next batches during a step; see Batches
@@ -146,11 +148,34 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, step):
         places = self.places(step)
-        if not self.is_plain:
-            return tuple(np.stack(part) for part in zip(*map(self.sample, places)))
         rows = self.order[places]
-        images = standardize(self.arrays.images[rows], *self.scale)
-        return images, self.as_truth(self.arrays.masks[rows])
+        if self.is_plain:
+            images = standardize(self.arrays.images[rows], *self.scale)
+            return images, self.as_truth(self.arrays.masks[rows])
+        parts = [self.arrays.images[rows], self.arrays.masks[rows]]
+        if self.weights:
+            parts.append([self.weights.of_row(int(row)) for row in rows])
+        images, masks, *weights = cut_windows(
+            list(zip(*parts)),
+            self.draw(places),
+            self.window,
+            self.recipe.augmentation.wrap and self.seed is not None,
+            bool(self.arrays.classes),
+            self.arrays.ignored is not None,
+        )
+        truth = self.as_truth(crop_middle(masks, self.mask_size))
+        weights = [crop_middle(part[..., None], self.mask_size)[..., 0] for part in weights]
+        if self.arrays.ignored is not None:
+            weights = [np.where(truth[..., 0] < 0, np.float32(0), part) for part in weights]
+        return standardize_floats(images, *self.scale), truth, *weights
+
+    def draw(self, places):
+        """Draws of the windows at some places of the epoch's order."""
+        shape = self.arrays.images.shape[1:]
+        if self.seed is None:
+            return draw_middle(shape, self.window, len(places))
+        rngs = [np.random.default_rng((self.seed, self.epoch, place)) for place in places]
+        return draw_windows(shape, self.window, self.recipe.augmentation, rngs)
 
     def as_truth(self, masks):
         """What the network is to predict, float32, of masks."""
@@ -159,31 +184,13 @@ class Batches(keras.utils.PyDataset):
             truth[masks == self.arrays.ignored] = -1
         return truth
 
-    def sample(self, place):
-        """Image and mask of one window, and its weights where the loss has them."""
-        rng = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, place))
-        row = int(self.order[place])
-        image, mask, *weights = sample_window(
-            self.arrays.images[row],
-            self.arrays.masks[row],
-            self.window,
-            self.recipe.augmentation,
-            rng,
-            bool(self.arrays.classes),
-            self.weights and self.weights.of_row(row),
-            self.arrays.ignored is not None,
-        )
-        mask, *weights = (crop_middle(part, self.mask_size) for part in (mask, *weights))
-        truth = self.as_truth(mask)
-        if self.arrays.ignored is not None:
-            weights = [np.where(truth < 0, np.float32(0), part) for part in weights]
-        return standardize(image, *self.scale), truth, *(part[..., 0] for part in weights)
-
 
 def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     """Batches for training and for validation (None where the split holds nothing out); scale: of
     the training images; sizes: of their windows and of the masks in those.
     """
+    keep_freed_memory()
+    cv2.setNumThreads(1)  # the threads that make batches are enough, beside the training's own
     rows, validation_rows = split
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:

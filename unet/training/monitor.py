@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from unet.data.augment import crop_middle, sample_window
+from unet.data.augment import crop_middle, cut_windows, draw_middle
 from unet.data.scale import standardize
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
 from unet.pictures.panels import show
@@ -37,14 +37,11 @@ def choose_samples(arrays, rows, sizes, scale):
     foreground; sizes: of what the network takes and gives.
     """
 
+    draws = draw_middle(arrays.images.shape[1:], sizes[0], 1)
+
     def pair(row):
-        return sample_window(
-            arrays.images[row],
-            arrays.masks[row],
-            sizes[0],
-            has_classes=bool(arrays.classes),
-            ignores=arrays.ignored is not None,
-        )
+        parts = arrays.images[row], arrays.masks[row]
+        return [part[0] for part in cut_windows([parts], draws, sizes[0])]
 
     def shows_foreground(mask):
         return (mask[mask != arrays.ignored] if arrays.ignored else mask).any()
