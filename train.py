@@ -31,6 +31,7 @@ pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
 scale = lazy("unet.data.scale")
 batches = lazy("unet.data.batches")
+on_device = lazy("unet.data.on_device")
 curves = lazy("unet.pictures.curves")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
@@ -176,15 +177,17 @@ def train_network(session, progress):
 
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
+    kind = on_device.choose_batches(arrays, recipe, devices)
     training, validation = batches.make_batches(
-        arrays, rows, recipe, mean_std, options.seed, sizes, devices
+        arrays, rows, recipe, mean_std, options.seed, sizes, devices, kind
     )
     with devices.scope():
         model = build_unet(network, name=options.job)
         if options.weights and not progress.record:
             weights.load_weights(model, options.weights)
         num_steps, ignores = recipe.epochs * len(training), arrays.ignored is not None
-        fit.compile_unet(model, recipe, num_steps, ignores)
+        fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
+        training.attach(model, validation)
         model.short_batches = batches.short_batches(training, validation)
         files.set_model(model)
         files.restore()

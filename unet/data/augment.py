@@ -154,7 +154,7 @@ def _take(part, matrix, corner, window, border):
 def window_maps(draws, number, window):
     """Where each pixel of a drawn window lies in its image: x and y, float32 (H, W)."""
     (xx, xy), (yx, yy) = draws.matrix[number]
-    y, x = map(_from_middle, window)
+    y, x = map(from_middle, window)
     maps = np.add.outer(xy * y, xx * x), np.add.outer(yy * y, yx * x)
     for axis, part in enumerate(maps):
         if draws.grid is not None:
@@ -165,7 +165,7 @@ def window_maps(draws, number, window):
 
 
 @functools.cache
-def _from_middle(length):
+def from_middle(length):
     """How far each of so many pixels lies from the middle of them, float32."""
     return np.arange(length, dtype=np.float32) - np.float32((length - 1) / 2)
 

@@ -53,6 +53,9 @@ class Batches(keras.utils.PyDataset):
     that the devices cannot share.
     """
 
+    steps_per_call = 1  # that Keras takes at once
+    told = ""  # of where windows are cut, in train.py's plan
+
     def __init__(
         self,
         arrays,
@@ -98,6 +101,9 @@ class Batches(keras.utils.PyDataset):
         )
         self.epoch, self.first_step = -1, 0
         self.on_epoch_end()
+
+    def attach(self, model, validation):
+        """Nothing: a model takes these batches, and those for validation, as they are."""
 
     def __len__(self):
         return self.num_steps - self.first_step
@@ -185,10 +191,11 @@ class Batches(keras.utils.PyDataset):
         return truth
 
 
-def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
+def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE, kind=None):
     """Batches for training and for validation (None where the split holds nothing out); scale: of
-    the training images; sizes: of their windows and of the masks in those.
+    the training images; sizes: of their windows and of the masks in those; kind: their class.
     """
+    kind = kind or Batches
     keep_freed_memory()
     cv2.setNumThreads(1)  # the threads that make batches are enough, beside the training's own
     rows, validation_rows = split
@@ -196,7 +203,7 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
     if recipe.steps_per_epoch:
         count = recipe.steps_per_epoch * size
     weights = BorderWeights(arrays, rows) if recipe.is_weighted else None
-    training = Batches(arrays, rows, count, recipe, scale, sizes, seed, devices, weights)
+    training = kind(arrays, rows, count, recipe, scale, sizes, seed, devices, weights)
     if not len(validation_rows):
         return training, None
     count = len(validation_rows)
@@ -204,7 +211,7 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE):
         count = min(count, recipe.validation_steps * size)
     if recipe.standardize == "set":
         scale = find_scale(arrays.images, validation_rows, "set")
-    return training, Batches(
+    return training, kind(
         arrays, validation_rows, count, recipe, scale, sizes, devices=devices, weights=weights
     )
 

@@ -8,6 +8,7 @@ keras = lazy("keras")
 
 CPU_INFO = "/proc/cpuinfo"
 CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
+PROCESSOR = "the processor"  # what a device is called that is no graphics card
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # instructions of Intel and AMD, of Arm
 
 
@@ -64,14 +65,14 @@ def device_name():
 
         cards = tf.config.list_physical_devices("GPU")
         details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
-        name = details.get("device_name", "a graphics card") if cards else "the processor"
+        name = details.get("device_name", "a graphics card") if cards else PROCESSOR
     elif backend == "jax":
         import jax
 
         device = jax.local_devices()[0]
-        name = "the processor" if device.platform == "cpu" else device.device_kind
+        name = PROCESSOR if device.platform == "cpu" else device.device_kind
     else:
         import torch
 
-        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "the processor"
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else PROCESSOR
     return f"{name}, {backend}"

@@ -18,6 +18,7 @@ from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
 from unet.runs import Paths, command, parse_record, read_record
 from unet.training.checkpoint import DAMAGES, damaged, put_aside, read_variables, write_checkpoint
+from unet.training.lines import steps_done
 from unet.training.signals import StopSignals
 from unet.weights import WEIGHTS_FORMAT, replace_hdf5
 
@@ -91,7 +92,8 @@ class RunFiles(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.check_loss()
-        step, is_last = self.first_step + batch + 1, batch + 1 == self.params["steps"]
+        done = steps_done(batch, self.params)
+        step, is_last = self.first_step + done, done == self.params["steps"]
         self.unchecked = step, logs  # looked at after the next step: a graphics card need not wait
         is_due = time.monotonic() - self.saved > INTERVAL
         if is_last or not (is_due or self.signals.number):

@@ -9,15 +9,17 @@ from unet.losses import LOSSES, METRICS, accuracy, ignoring
 from unet.machine.devices import num_devices
 
 
-def compile_unet(model, recipe, num_steps=1, ignores=False):
+def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):
     """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps;
-    ignores: of those pixels alone that count, for masks that have others.
+    ignores: of those pixels alone that count, for masks that have others; steps_per_call: that
+    Keras takes at once.
     """
     loss, metrics = LOSSES[recipe.loss], make_metrics(recipe)
     if ignores:
         loss = ignoring(loss)
         metrics = [ignoring(accuracy if m == "accuracy" else m) for m in metrics]
-    model.compile(optimizer=make_optimizer(recipe, num_steps), loss=loss, metrics=metrics)
+    optimizer = make_optimizer(recipe, num_steps)
+    model.compile(optimizer, loss, metrics=metrics, steps_per_execution=steps_per_call)
     build_variables(model)
     return model
 
@@ -45,9 +47,9 @@ def build_variables(model):
     if num_devices() > 1:
         return
     model.optimizer.build(model.trainable_variables)
-    model.compute_metrics(
-        None, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, model.output_shape[-1]))
-    )
+    truth, prediction = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, model.output_shape[-1]))
+    model.compute_loss(y=truth, y_pred=prediction)
+    model.compute_metrics(None, truth, prediction)
     model.reset_metrics()
 
 

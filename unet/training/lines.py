@@ -22,16 +22,16 @@ class ProgressLines(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.first_step = epoch, self.training.first_step
         self.began = self.start = self.shown = time.monotonic()
-        self.timed = 0  # steps since the start
+        self.untimed = 0  # steps before the start
 
     def on_train_batch_end(self, batch, logs=None):
-        now, step = time.monotonic(), self.first_step + batch + 1
+        now, done = time.monotonic(), steps_done(batch, self.params)
+        step = self.first_step + done
         total, epochs = self.training.num_steps, self.params["epochs"]
-        if batch == 0 and not self.is_told:
-            self.start = now
+        if not self.untimed and not self.is_told:
+            self.start, self.untimed = now, done
             return
-        self.timed += 1
-        seconds = (now - self.start) / self.timed
+        seconds = (now - self.start) / (done - self.untimed)
         if not self.is_told and now - self.start > 3:
             self.is_told = True
             epoch, left = seconds * total, seconds * (total * (epochs - self.epoch) - step)
@@ -51,6 +51,13 @@ class ProgressLines(keras.callbacks.Callback):
         seconds = time.monotonic() - self.began
         values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.1f}s  {values}", flush=True)
+
+
+def steps_done(batch, params):
+    """Steps of an epoch after Keras's call on_train_batch_end(batch): the last of several steps
+    that it takes at once may lie beyond the epoch.
+    """
+    return min(batch + 1, params["steps"])
 
 
 def duration(seconds):

@@ -241,6 +241,6 @@ def describe_plan(progress, split, arrays, model, recipe, batches, devices):
         f"{model.count_params():,} parameters\n"
         f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
         f"{recipe.loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
-        f"{keras.config.dtype_policy().name} on {devices.describe()}{since}",
+        f"{keras.config.dtype_policy().name} on {devices.describe()}{batches.told}{since}",
         flush=True,
     )

@@ -1,0 +1,174 @@
+"""Windows that are cut by keras.ops, on whatever backend, against those that OpenCV cuts."""
+
+import itertools
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from unet.data.arrays import Arrays
+from unet.data.batches import Batches, make_batches
+from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, fits_device
+from unet.jobs import JOBS, RECIPES
+from unet.jobs.settings import Augmentation
+from unet.machine.devices import ONE_DEVICE, Devices
+from unet.reading.classes import number_classes
+from unet.reading.values import IGNORED, IGNORED_GREY, Reading
+from unet.training.fit import build_variables
+
+RECIPE = replace(RECIPES["modern"]["nerve"].recipe, batch_size=4, steps_per_epoch=2)
+EACH = [  # every field alone, all together, and what jobs have
+    Augmentation(),
+    Augmentation(symmetry="turns"),
+    Augmentation(shift=0.5),
+    Augmentation(shift=0.5, wrap=True),
+    Augmentation(rotation=180),
+    Augmentation(scale=0.5),
+    Augmentation(elastic=10),
+    Augmentation(contrast=0.2),
+    Augmentation(brightness=0.2),
+    Augmentation(gamma=0.3),
+    Augmentation(color=0.3),
+    Augmentation("turns", 0.3, True, 180, 0.5, 5, 0.2, 0.2, 0.3, 0.2),
+    *(job.recipe.augmentation for recipe in RECIPES.values() for job in recipe.values()),
+]
+
+
+def noise(size, channels, count=6):
+    """Images of noise, whose neighbours differ most, and masks like them."""
+    images = np.random.default_rng(1).integers(0, 256, (count, *size, channels), np.uint8)
+    return images, np.where(images[..., :1] > 127, np.uint8(255), np.uint8(0))
+
+
+def both(arrays, recipe, window, mask_size=None, scale=(0.0, 1.0), seed=1):
+    """A training step's parts as OpenCV makes them and as the device does, NumPy arrays."""
+    split, sizes = (np.arange(len(arrays.images)), np.arange(3)), (window, mask_size or window)
+    pairs = []
+    for number in range(2):
+        kinds = []
+        for kind in (Batches, DrawnBatches):
+            batches = make_batches(arrays, split, recipe, scale, seed, sizes, kind=kind)
+            if kind is DrawnBatches:
+                batches[0].attach(keras.Sequential(), batches[1])
+                batch = {k: ops.convert_to_tensor(v) for k, v in batches[number][0].items()}
+                kinds.append([ops.convert_to_numpy(p) for p in batches[number].cut(batch)])
+            else:
+                kinds.append(batches[number][0])
+        pairs.append(list(zip(*kinds, strict=True)))
+    return pairs
+
+
+def check(pairs, greys=1.0):
+    for images, truths, *weights in pairs:
+        assert images[0].shape == images[1].shape and truths[0].shape == truths[1].shape
+        assert np.abs(images[0] - images[1]).max() < greys
+        assert np.mean(truths[0] != truths[1]) < 0.001
+        for ours, other in weights:
+            seen = ours.shape == other.shape and (truths[0] == truths[1])[..., 0]
+            np.testing.assert_allclose(ours[seen], other[seen], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("augmentation", EACH, ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_same_windows_but_for_rounding(augmentation, channels):
+    """Of the image's size, smaller and larger ones, grey and RGB."""
+    arrays = Arrays(*noise((64, 80), channels), [], [], [])
+    for window in ((64, 80), (41, 32), (96, 100)):
+        check(both(arrays, replace(RECIPE, augmentation=augmentation), window))
+
+
+@pytest.mark.parametrize("augmentation", [EACH[1], EACH[11]], ids=str)
+@pytest.mark.parametrize(("has_classes", "ignores"), [(True, False), (True, True), (False, True)])
+def test_classes_and_pixels_that_do_not_count(augmentation, has_classes, ignores):
+    images, masks = noise((64, 64), 1)
+    if has_classes:
+        masks = images // 86
+    if ignores:
+        masks[:, 10:30, 20:50] = IGNORED if has_classes else IGNORED_GREY
+    arrays = Arrays(
+        images,
+        masks,
+        [],
+        [],
+        [],
+        classes=number_classes(3) if has_classes else (),
+        reading=Reading(ignore=(200,)) if ignores else Reading(),
+    )
+    pairs = both(arrays, replace(RECIPE, augmentation=augmentation), (48, 50), (30, 32))
+    check(pairs)
+    assert (pairs[0][1][1] == -1).any() == ignores
+
+
+@pytest.mark.parametrize("augmentation", [EACH[1], EACH[11]], ids=str)
+def test_border_weights_move_with_the_mask(augmentation):
+    arrays = Arrays(*noise((64, 64), 1), [], [], [])
+    recipe = replace(JOBS["membrane"].recipe, batch_size=4, augmentation=augmentation)
+    pairs = both(arrays, recipe, (60, 44), (28, 20))
+    assert len(pairs[0]) == 3
+    check(pairs)
+
+
+@pytest.mark.parametrize("standardize", [(100.0, 50.0), (None, None)])
+def test_images_are_standardized(standardize):
+    arrays = Arrays(*noise((64, 64), 3), [], [], [])
+    check(both(arrays, RECIPE, (48, 48), scale=standardize), greys=0.02)
+
+
+def small_training(kind, steps, shapes=((48, 48),) * 2):
+    """The history and the weights of a small network trained for two epochs."""
+    keras.utils.set_random_seed(3)
+    arrays = Arrays(*noise((64, 64), 1), [], [], [])
+    split, recipe = (np.arange(4), np.arange(4, 6)), replace(RECIPE, batch_size=2)
+    training, validation = make_batches(
+        arrays, split, replace(recipe, steps_per_epoch=steps), (127.0, 50.0), 1, shapes, kind=kind
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((*shapes[0], 1)),
+            keras.layers.Conv2D(4, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
+        ]
+    )
+    model.compile("adam", "binary_crossentropy")
+    build_variables(model)
+    training.attach(model, validation)
+    history = model.fit(
+        training, validation_data=validation, epochs=2, shuffle=False, verbose=0
+    ).history
+    return history, model.get_weights()
+
+
+def test_a_training_is_the_same_whichever_cuts_the_windows():
+    (first, weights), (other, other_weights) = (
+        small_training(kind, 4) for kind in (Batches, DrawnBatches)
+    )
+    assert sorted(first) == sorted(other) == ["loss", "val_loss"]
+    for name in first:
+        np.testing.assert_allclose(first[name], other[name], rtol=1e-3)
+    for one, two in itertools.zip_longest(weights, other_weights):
+        np.testing.assert_allclose(one, two, atol=2e-3)
+
+
+def test_arrays_that_are_too_large_stay_with_the_processor():
+    small = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
+    assert fits_device(small, RECIPE)
+    count = MOST_BYTES // (64 * 64 * 4) + 1
+    large = Arrays(np.broadcast_to(np.uint8(0), (count, 64, 64, 3)), [], [], [], [])
+    assert not fits_device(large, RECIPE)
+    assert fits_device(replace(large, images=large.images[: count // 2]), RECIPE)
+    weighted = JOBS["membrane"].recipe
+    assert not fits_device(replace(large, images=large.images[: count // 2 + 1]), weighted)
+
+
+def test_a_card_cuts_what_fits_on_it_and_several_devices_nothing(monkeypatch, capsys):
+    arrays = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
+    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is Batches
+    monkeypatch.setattr("unet.data.on_device.device_name", lambda: "NVIDIA T4, jax")
+    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is DrawnBatches
+    assert choose_batches(arrays, RECIPE, Devices(("0", "1"))) is Batches
+    assert not capsys.readouterr().out
+    monkeypatch.setattr("unet.data.on_device.MOST_BYTES", 32767)
+    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is Batches
+    assert "windows are cut by the processor: more than" in capsys.readouterr().out

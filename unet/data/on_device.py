@@ -1,0 +1,203 @@
+"""Windows cut where the network is trained: augment.cut_windows by keras.ops, inside the step.
+
+A graphics card trains faster than a processor moves pixels. So all images lie on the card, and a
+batch is the Draws of its windows.
+"""
+
+import cv2
+import numpy as np
+from keras import backend, ops
+
+from unet.data.augment import GRID, crop_middle, from_middle
+from unet.data.batches import Batches
+from unet.machine.disk import size_text
+from unet.machine.precision import PROCESSOR, device_name
+from unet.reading.values import IGNORED_GREY
+
+MOST_BYTES = 2**31  # of images, masks and weights on the device; more stay with the processor
+STEPS_PER_CALL = 8  # of TensorFlow; on the other backends Keras takes one at a time
+
+
+def choose_batches(arrays, recipe, devices):
+    """The class of the Batches for Devices: DrawnBatches on one graphics card that all rows of
+    Arrays fit on; where they do not, it says so.
+    """
+    if len(devices) > 1 or device_name().startswith(PROCESSOR):
+        return Batches
+    if fits_device(arrays, recipe):
+        return DrawnBatches
+    print(
+        f"windows are cut by the processor: more than {size_text(MOST_BYTES)} of images and masks "
+        "do not go to the card"
+    )
+    return Batches
+
+
+def fits_device(arrays, recipe):
+    """Whether all rows of Arrays, with their border weights where a recipe has them, may lie on
+    the device.
+    """
+    count, height, width, channels = arrays.images.shape
+    return count * height * width * (channels + 1 + 4 * recipe.is_weighted) <= MOST_BYTES
+
+
+class DrawnBatches(Batches):
+    """Batches of Draws in place of pixels: a dict of rows, int32 (B,), and of those fields that
+    are not None. `cut` makes of it, inside the step, what Batches have.
+    """
+
+    told = "; windows are cut there"
+    tensors = None  # {name: tensor} of all rows, as `attach` puts them on the device
+
+    @property
+    def steps_per_call(self):
+        return STEPS_PER_CALL if backend.backend() == "tensorflow" else 1
+
+    def __getitem__(self, step):
+        places = self.places(step)
+        drawn = self.draw(places)._asdict()
+        batch = {name: values for name, values in drawn.items() if values is not None}
+        batch["rows"] = self.order[places].astype(np.int32)
+        # JAX would copy what a compiled function does not get as an argument into its program.
+        return {**batch, **self.tensors} if backend.backend() == "jax" else batch
+
+    def cut(self, batch):
+        """Tensors (images, truth), and weights where there are any, as Batches have them, of a
+        dict that self[step] returned.
+        """
+        batch = {**self.tensors, **batch}
+        maps = window_maps(batch, self.window)
+        wrap = self.recipe.augmentation.wrap and self.seed is not None
+        pixels = ops.take(batch["pixels"], batch["rows"], axis=0)
+        moved = interpolate(pixels, maps, wrap)
+        images, truth = moved[..., :-1], ops.cast(moved[..., -1:] > 127.5, "float32")
+        masks, ignored = pixels[..., -1:], self.arrays.ignored
+        if self.arrays.classes:
+            truth = ops.cast(take(masks, *map(ops.round, maps), wrap), "float32")
+            unseen = truth == ignored if ignored is not None else None
+        elif ignored is not None:
+            greys = 255 * ops.cast(masks == IGNORED_GREY, "float32")
+            unseen = interpolate(greys, maps, wrap) > 127.5
+        if ignored is not None:
+            truth = ops.where(unseen, -1.0, truth)
+        images = standardize(vary_greys(images, batch), *self.scale)
+        truth = crop_middle(truth, self.mask_size)
+        if not self.weights:
+            return images, truth
+        weights = ops.take(batch["weights"], batch["rows"], axis=0)[..., None]
+        weights = crop_middle(interpolate(weights, maps, wrap), self.mask_size)
+        return images, truth, ops.where(truth < 0, 0.0, weights)[..., 0]
+
+    def attach(self, model, validation):
+        """Put all rows on the device, and have the steps of a compiled model cut their windows;
+        validation: DrawnBatches, too, or None.
+        """
+        arrays = self.arrays
+        tensors = {"pixels": np.concatenate([arrays.images[:], arrays.masks[:]], axis=-1)}
+        if self.weights:
+            rows = range(len(arrays.images))
+            tensors["weights"] = np.stack([self.weights.make(row) for row in rows])
+        tensors = {name: ops.convert_to_tensor(values) for name, values in tensors.items()}
+        for batches, name in ((self, "train_step"), (validation, "test_step")):
+            if batches is not None:
+                batches.tensors = tensors
+                setattr(model, name, _cutting(getattr(model, name), batches.cut))
+
+
+def _cutting(step, cut):
+    """A step of Keras, (batch) or on JAX (state, batch), that gets what `cut` makes of a batch."""
+    return lambda *arguments: step(*arguments[:-1], cut(arguments[-1]))
+
+
+def window_maps(batch, window):
+    """Where each pixel of the drawn windows lies in its image: x and y, float32 (B, H, W)."""
+    y, x = from_middle(window[0])[:, None], from_middle(window[1])
+    maps = []
+    for axis in range(2):
+        of_x, of_y, centre = (
+            values[:, None, None]
+            for values in (
+                batch["matrix"][:, axis, 0],
+                batch["matrix"][:, axis, 1],
+                batch["centre"][:, axis],
+            )
+        )
+        part = of_x * x + of_y * y + centre
+        if "grid" in batch:
+            part = part + _displacements(batch["grid"][:, axis], window)
+        maps.append(part)
+    return maps
+
+
+def _displacements(grid, window):
+    """Grids (B, GRID, GRID), bicubic between their points: (B, H, W). Sums of products, for a card
+    may round what a matrix product takes to ten bits.
+    """
+    points = range(GRID)
+    of_y, of_x = (
+        cv2.resize(np.eye(GRID, dtype=np.float32), (GRID, n), interpolation=cv2.INTER_CUBIC)
+        for n in window
+    )
+    lines = sum(grid[:, :, n, None] * of_x[:, n] for n in points)
+    return sum(lines[:, n, None] * of_y[:, n, None] for n in points)
+
+
+def interpolate(pixels, maps, wrap):
+    """Linear between the pixels (B, H, W, C) of images, float32 (B, H', W', C)."""
+    left, top = map(ops.floor, maps)
+    right_share, below_share = ((m - low)[..., None] for m, low in zip(maps, (left, top)))
+    moved = 0.0
+    for below in (0, 1):
+        for right in (0, 1):
+            share = (right_share if right else 1 - right_share) * (
+                below_share if below else 1 - below_share
+            )
+            part = take(pixels, left + right, top + below, wrap)
+            moved = moved + share * ops.cast(part, "float32")
+    return moved
+
+
+def take(pixels, x, y, wrap):
+    """The pixels of images (B, H, W, C) at whole columns and rows (B, H', W'): (B, H', W', C)."""
+    height, width, channels = pixels.shape[1:]
+    x, y = (_inside(ops.cast(m, "int32"), n, wrap) for m, n in ((x, width), (y, height)))
+    first = ops.arange(ops.shape(x)[0], dtype="int32")[:, None, None] * (height * width)
+    return ops.take(ops.reshape(pixels, (-1, channels)), first + y * width + x, axis=0)
+
+
+def _inside(places, size, wrap):
+    """Places beyond a border mirrored at it, or come in from the other side."""
+    if wrap or size == 1:
+        return ops.mod(places, size)
+    places = ops.mod(places, 2 * size - 2)
+    return ops.minimum(places, 2 * size - 2 - places)
+
+
+def vary_greys(images, batch):
+    """augment.vary_greys of tensors."""
+
+    def each(name):
+        return batch[name][:, None, None, None]
+
+    if "gain" in batch:
+        images = images * each("gain") + each("offset")
+    if "power" in batch:
+        images = 255 * (ops.clip(images, 0, 255) / 255) ** each("power")
+    if "channel_gain" in batch:
+        mean, std = _mean_and_std(images)
+        gain, offset = (batch[f"channel_{name}"][:, None, None] for name in ("gain", "offset"))
+        images = mean + (images - mean) * gain + std * offset
+    return images
+
+
+def standardize(images, mean, std):
+    """scale.standardize of tensors."""
+    if mean is None:
+        mean, std = _mean_and_std(images)
+        std = ops.where(std > 0, std, 1.0)
+    return (images - mean) / std
+
+
+def _mean_and_std(images):
+    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    return mean, ops.sqrt(ops.mean((images - mean) ** 2, axis=(1, 2, 3), keepdims=True))
