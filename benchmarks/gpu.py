@@ -28,9 +28,10 @@ from benchmarks.measure import (
     memory_rate,
     random_arrays,
 )
-from unet.data.batches import Batches
+from unet.data.on_device import choose_batches
 from unet.errors import one_line_errors
 from unet.jobs import JOBS
+from unet.machine.devices import ONE_DEVICE
 from unet.options import option, parse_options
 
 CASES = {
@@ -177,9 +178,12 @@ def measure_document(options):
     """Seconds of the nerve document's training after its first epoch, fed as train.py does."""
     count, job = 64 if options.tiny else 5635, JOBS["nerve"]
     arrays, sizes = random_arrays(job.network, count), (job.network.image_size,) * 2
-    batches = Batches(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
+    kind = choose_batches(arrays, job.recipe, ONE_DEVICE)
+    batches = kind(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
     steps = len(batches) * job.recipe.epochs
-    model = compiled_unet(job.network, job.recipe, options.precision, steps)
+    at_once = batches.steps_per_call
+    model = compiled_unet(job.network, job.recipe, options.precision, steps, at_once)
+    batches.attach(model, None)
     model.fit(batches, shuffle=False, verbose=0)
     start = time.perf_counter()
     epochs = 1 if options.tiny else job.recipe.epochs

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+from keras import ops
 
 from benchmarks import plain
 from benchmarks.measure import (
@@ -33,9 +35,10 @@ from benchmarks.measure import (
 )
 from model import get_unet
 from unet.data.arrays import FILES, FILES_HEADER
-from unet.data.batches import Batches
+from unet.data.batches import Batches, BorderWeights, prepare_feeding
+from unet.data.on_device import DrawnBatches
 from unet.errors import one_line_errors
-from unet.jobs import JOBS
+from unet.jobs import JOBS, RECIPES
 from unet.losses import dice_per_image
 from unet.machine.disk import create_array, csv_text
 from unet.machine.precision import find_precision
@@ -47,7 +50,7 @@ from unet.runs import Decision
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 
-PARTS = ("step", "predict", "data", "submission", "tiles", "start", "memory")
+PARTS = ("step", "feed", "predict", "data", "submission", "tiles", "start", "memory")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Options:
     tiny: bool = option(False, "small sizes, to see that this script works")
 
 
+FASTER = (1, 10, 100)
+FED = {False: ("noise", "nerve", "car", "cadastre", "membrane"), True: ("noise",)}
 BATCHES = {"nerve": 32, "car": 16, "cadastre": 16, "noise": 1}
 TORCH = {False: ("PyTorch", "compiled"), True: ("PyTorch",)}  # compiling takes a minute
 
@@ -172,6 +177,89 @@ def torch_ways(name, images, masks, steps, precision, ours, tiny):
 
         ways[way] = train
     return ways
+
+
+def measure_feed(options):
+    """Images a second of each job and recipe: cut by OpenCV on one and on two threads, and by the
+    device; milliseconds of a step; and the share of its time that a device so many times as fast
+    would wait for the better of one and two threads.
+    """
+    precision = find_precision()[0] if options.precision == "auto" else options.precision
+    print(f"\nFeeding, images a second, and a step in {precision}\n")
+    waits = [f"{times}× as fast waits" for times in FASTER]
+    print(head("job", "recipe", "1 thread", "2 threads", "device", "step, ms", *waits))
+    jobs = [(job, recipe) for recipe in RECIPES for job in FED[options.tiny]]
+    for name, recipe in jobs:
+        rates, step, batch_size = feed_rates(RECIPES[recipe][name], precision, options)
+        best = batch_size / max(rates[:2])
+        cells = [f"{rate:.0f}" for rate in rates] + [f"{1000 * step:.0f}"]
+        cells += [f"{max(0, 1 - step / times / best):.0%}" for times in FASTER]
+        print(f"| {name} | {recipe} | {' | '.join(cells)} |", flush=True)
+        keras.backend.clear_session()
+
+
+def feed_rates(job, precision, options):
+    """Images a second on one thread, on two and of the device, medians; seconds of a training
+    step; images in a batch.
+    """
+    recipe, shape, batch_size = job.recipe, job.image_size or (512, 512), job.recipe.batch_size
+    count, window = 4 * batch_size, recipe.window or shape
+    arrays = random_arrays(replace(job.network, image_size=shape), max(count, 16))
+    rows, sizes = (
+        np.arange(len(arrays.images)),
+        (window, tuple(map(job.network.output_length, window))),
+    )
+    given = arrays, rows, count, recipe, (100.0, 50.0), sizes, 1
+    weights = BorderWeights(arrays, rows) if recipe.is_weighted else None
+    batches, drawn = (kind(*given, weights=weights) for kind in (Batches, DrawnBatches))
+    prepare_feeding()
+    model = compiled_unet(replace(job.network, image_size=window), recipe, precision, 100)
+    drawn.attach(keras.Sequential(), None)
+    cut, rates = on_backend(drawn.cut), ([], [], [])
+    on_processor, on_device = batches.__getitem__, lambda step: cut(drawn[step])
+    ways = (on_processor, 1), (on_processor, 2), (on_device, 1)
+    for _ in range(options.repeats):
+        for rate, (make, threads) in zip(rates, ways):
+            rate.append(batch_size * batches_a_second(make, threads, 0.05 if options.tiny else 1))
+    step = alternate(
+        {"step": lambda batch=batches[0]: model.train_on_batch(*batch)}, options.repeats
+    )
+    return [statistics.median(rate) for rate in rates], statistics.median(step["step"]), batch_size
+
+
+def batches_a_second(make, threads, seconds):
+    """How many of four batches so many threads make in a second, tried for about so many."""
+    make(0)  # untimed
+    start, made = time.perf_counter(), [0] * threads
+
+    def work(number):
+        while time.perf_counter() < start + seconds:
+            make((number + made[number]) % 4)
+            made[number] += 1
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(made) / (time.perf_counter() - start)
+
+
+def on_backend(cut):
+    """A function of tensors as the backend compiles it inside a step, waited for."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(cut)
+        return lambda batch: compiled(batch)[0][0, 0, 0, 0].numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(cut)
+        return lambda batch: compiled(batch)[0].block_until_ready()
+    return lambda batch: float(
+        cut({k: ops.convert_to_tensor(v) for k, v in batch.items()})[0][0, 0, 0, 0]
+    )
 
 
 def measure_predict(options):

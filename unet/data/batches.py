@@ -191,13 +191,18 @@ class Batches(keras.utils.PyDataset):
         return truth
 
 
+def prepare_feeding():
+    """Have the threads that make batches share the processor with the training: once a process."""
+    keep_freed_memory()
+    cv2.setNumThreads(1)
+
+
 def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE, kind=None):
     """Batches for training and for validation (None where the split holds nothing out); scale: of
     the training images; sizes: of their windows and of the masks in those; kind: their class.
     """
     kind = kind or Batches
-    keep_freed_memory()
-    cv2.setNumThreads(1)  # the threads that make batches are enough, beside the training's own
+    prepare_feeding()
     rows, validation_rows = split
     size, count = recipe.batch_size, len(rows) * recipe.repeats
     if recipe.steps_per_epoch:
