@@ -109,7 +109,7 @@ class Options:
     precision: str | None = option(
         None,
         "of all layers but the last; auto: half precision where the hardware has instructions "
-        "for it (default: float32; of own auto)",
+        "for it (default: float32; of the modern recipe auto)",
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(

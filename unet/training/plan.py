@@ -54,8 +54,8 @@ def choose(options, arrays):
 
 
 def choose_precision(options):
-    """The Keras dtype policy of --precision; auto, which own has by itself, says why."""
-    wanted = options.precision or ("auto" if options.job == "own" else "float32")
+    """The Keras dtype policy of --precision; auto, the modern recipe's default, says why."""
+    wanted = options.precision or ("auto" if options.recipe == "modern" else "float32")
     if wanted != "auto":
         return wanted
     precision, reason = find_precision()
