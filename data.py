@@ -24,6 +24,7 @@ forms = lazy("unet.data.form")
 readings = lazy("unet.reading.values")
 preparation = lazy("unet.data.prepare")
 arrays = lazy("unet.data.arrays")
+split = lazy("unet.data.split")
 survey = lazy("unet.data.survey")
 sheet = lazy("unet.pictures.sheet")
 
@@ -222,10 +223,8 @@ def prepare(options):
     check_options(options)
     name = runs.run_name(options.job, options.name)
     if options.job == "noise":
-        drawn = {key: getattr(options, key) for key in ("shape", "fill", "placement", "seed")}
-        preparation.prepare_noise(
-            name, options.image_size, options.channels, options.num_images, **drawn
-        )
+        keys = "image_size", "channels", "num_images", "shape", "fill", "placement", "seed"
+        preparation.prepare_noise(name, **{key: getattr(options, key) for key in keys})
         return runs.Paths(name).arrays
     names = [field.name for field in fields(frames.Source)]
     source = frames.Source(**{name: getattr(options, name) for name in names})
@@ -265,7 +264,8 @@ def main(options, is_raw_given=False):
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)
-    print(f"{folder}/: {shape[0]} images with masks and {num_test} test images, {shape[1:]}")
+    unit = "tiles" if split.are_tiled(written.files) else "images"
+    print(f"{folder}/: {shape[0]} {unit} with masks and {num_test} test images, {shape[1:]}")
     report = survey.read_report(folder.name)
     print(*report["lines"], sheet.write_sheet(written, report), sep="\n")
     print(f"next: {runs.command('train.py', folder.name, options.job)}")
