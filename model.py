@@ -164,11 +164,11 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
     return fit.compile_unet(model, recipe)
 
 
-def load_run(name, weights=None, average=True, threshold=None):
+def load_run(name, weights=None, average=True, threshold=None, precision=None):
     """The trained run of some name, as unet.prediction.run.load_run has it, from weights/ in the
     present folder.
     """
-    return trained.load_run(name, build_unet, weights, average, threshold)
+    return trained.load_run(name, build_unet, weights, average, threshold, precision)
 
 
 def main(options):
@@ -177,7 +177,7 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        run = load_run(options.run, average=options.average, threshold=options.decision)
+        run = load_run(options.run, None, options.average, options.decision, "float32")
         export.export_run(run, path, format, options.image_size)
     elif options.draw is not None:
         drawing.write_drawing(get_unet(options.run), options.draw)

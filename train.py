@@ -217,7 +217,10 @@ def predict_after(session, record):
         record.write()
     if is_to_score or len(arrays.test_images):
         with session.devices.alone.scope():
-            run = load_run(session.name)
+            run, precision = load_run(session.name, precision="float32"), session.options.precision
+            if is_to_score and precision != "float32":
+                half = load_run(session.name, precision=precision)
+                run, record.precision = decide.choose_precision(run, half, arrays, precision)
             if is_to_score:
                 decide.decide(record, run, arrays, recipe.decide)
             if len(arrays.test_images):

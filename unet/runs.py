@@ -20,6 +20,7 @@ from unet.machine.disk import write_text
 FORMAT = 2  # of weights/*.json; 1 had no decision
 LARGEST_RECORD = 2**28  # bytes of such a file
 # What only a network's own record has, and what only that of a cross-validation has.
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 OF_NETWORK = ("network", "mean", "std", "array_size", "is_resized", "validation", "best", "seed")
 OF_NETWORK += ("commit", "versions")
 OF_FOLDS = ("folds", "dice", "spread")
@@ -189,6 +190,7 @@ class Record:
     is_colored: bool = False  # masks in the files were in these colours
     reading: dict | None = None  # of data.reading.Reading; None: noted by an earlier version
     decision: Decision = Decision()
+    precision: str = "float32"  # of the predictions that the decision is for, a Keras dtype policy
     constant_dice: float | None = None  # of one mask for all held-out images; None: not scored
     # of a network
     network: UNetConfig | None = None
@@ -287,6 +289,7 @@ def parse_record(fields, name):
     check_name(record.arrays)
     _check(isinstance(record.options, dict), "options")
     _check(0 <= record.decision.threshold <= 1 and record.decision.min_area >= 0, "decision")
+    _check(record.precision in POLICIES, "precision")
     constant = record.constant_dice
     _check(isinstance(constant, float | None), "constant_dice")
     _check(constant is None or 0 <= constant <= 1, "constant_dice")

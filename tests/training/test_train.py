@@ -398,6 +398,35 @@ def scored_run(monkeypatch, probability, capsys, **options):
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("most", "kept"), [(1.0, "mixed_bfloat16"), (0.0, "float32")])
+def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_has_it(
+    arrays, capsys, monkeypatch, most, kept
+):
+    monkeypatch.setattr("unet.training.decide.MOST_CHANGE", most)
+    small_run(["recipe.decide=true"], epochs=1, precision="mixed_bfloat16")
+    found = re.search(
+        r"predictions in (\w+): at 0.5 the held-out images have a Dice of ([\d.]+) in "
+        r"mixed_bfloat16, ([\d.]+) in float32, and ([\d.]+)% of the pixels differ",
+        capsys.readouterr().out,
+    )
+    assert found[1] == kept == read_record("nerve").precision
+    masks = []
+    for precision, dice in (("mixed_bfloat16", found[2]), ("float32", found[3])):
+        run = load_run("nerve", precision=precision)
+        assert run.networks[0].model.layers[1].compute_dtype == precision.removeprefix("mixed_")
+        run = replace(run, decision=Decision())
+        results = list(PreparedImages(run))
+        assert np.mean([score(r)[0][0] for r in results]) == pytest.approx(float(dice), abs=6e-5)
+        masks.append(np.stack([result.prediction for result in results]))
+    changed = 100 * np.mean(masks[0] != masks[1])
+    assert changed == pytest.approx(float(found[4]), abs=6e-4)
+    for has in ("mixed_bfloat16", "float32"):
+        monkeypatch.setattr("unet.prediction.run.find_precision", lambda has=has: (has, "told so"))
+        expected = "bfloat16" if has == kept == "mixed_bfloat16" else "float32"
+        assert load_run("nerve").networks[0].model.layers[1].compute_dtype == expected
+    assert keras.config.dtype_policy().name == "float32"
+
+
 @pytest.mark.parametrize("options", [{"folds": 3}, {"set": ["recipe.decide=true"]}])
 def test_a_network_that_is_no_better_than_a_constant_mask_has_not_learnt(
     arrays, monkeypatch, capsys, options

@@ -1,5 +1,6 @@
 """What a network runs on: the device, and the precision that it has instructions for."""
 
+import contextlib
 from pathlib import Path
 
 from unet.lazy import lazy
@@ -33,6 +34,17 @@ def find_precision():
         if instruction in words:
             return "mixed_bfloat16", f"the processor has {instruction}"
     return "float32", "the processor has no bfloat16 instructions"
+
+
+@contextlib.contextmanager
+def in_precision(policy):
+    """Context in which layers are built with a Keras dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def graphics_capability():

@@ -7,6 +7,7 @@ import keras
 
 from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
+from unet.machine.precision import find_precision, in_precision
 from unet.reading.classes import SegmentClass
 from unet.reading.values import FULL, parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record
@@ -86,16 +87,20 @@ class Run:
         return f"run {self.record.train_command} again"
 
 
-def load_run(name, build_unet, weights=None, average=True, threshold=None):
+def load_run(name, build_unet, weights=None, average=True, threshold=None, precision=None):
     """The Run of some name, for images of any size; raises InputError where it was not trained
     yet.
 
     build_unet: model.build_unet, for no room imports a script. weights: an HDF5 file in place of
     the run's own; average: over the turns and flips that were among the training's augmentations;
-    threshold: of the decision, in place of the one that the training chose.
+    threshold: of the decision, in place of the one that the training chose; precision: a Keras
+    dtype policy of the layers, None for the one that the decision was chosen in, where this
+    hardware has instructions for it, else float32.
     """
     record = read_record(name)
     decision = record.decide(threshold)
+    if precision is None:
+        precision = record.precision if record.precision == find_precision()[0] else "float32"
     if weights and not Path(weights).is_file():
         raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
     if record.folds and weights:
@@ -103,10 +108,11 @@ def load_run(name, build_unet, weights=None, average=True, threshold=None):
             f"--weights {weights}: {Paths(name).record} is of {len(record.folds)} folds with "
             f"weights of their own; run {record.train_command} without --folds first"
         )
-    networks = tuple(
-        load_network(network, build_unet, weights or Paths(network).weights)
-        for network in record.network_names
-    )
+    with in_precision(precision):
+        networks = tuple(
+            load_network(network, build_unet, weights or Paths(network).weights)
+            for network in record.network_names
+        )
     symmetry = networks[0].record.symmetry if average else "none"
     return Run(networks, decision, symmetry)
 

@@ -51,7 +51,8 @@ def predict_with_hosts(name, build_unet, arrays, devices, hosts, process_id):
     with stop_with_hosts(hosts, process_id):
         shared = find_devices(devices, hosts, process_id)
         with shared.alone.scope():
-            run = trained.load_run(name, build_unet)
+            # Hosts may differ in their instructions, but not in their pixels.
+            run = trained.load_run(name, build_unet, precision="float32" if hosts else None)
             if hosts:
                 shared.check_same(what_hosts_share(run, arrays))
             predict.predict_test(run, arrays, Paths(name).probabilities, shared)
