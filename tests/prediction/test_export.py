@@ -15,7 +15,7 @@ from conftest import ROOT, refusal, run_well, slow
 from model import get_unet, load_run
 from unet.errors import InputError
 from unet.machine.disk import replace_folder
-from unet.prediction import export, segment
+from unet.prediction import export, programs, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
 from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
@@ -29,10 +29,16 @@ HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
 LONG = "grey", "enlarged"  # cases that others contain
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
+READERS = {  # of a format
+    "onnx": ("OpenCV", "ONNX Runtime"),
+    "litert": ("LiteRT",),
+    "tf_saved_model": ("TensorFlow",),
+}
 
 NETWORK = dict(image_size=(None, None), filters=(6, 8), bottleneck=10, dropout=())
 SHALLOW = dict(NETWORK, bottleneck=0, decoder_filters=())
 SHALLOWER = dict(NETWORK, filters=(6,))
+CLASSES = dict(SHALLOWER, classes=4)
 SCALE = {"mean": 100.0, "std": 50.0}
 OWN_SCALE = {"mean": None, "std": None}
 CASES = {  # job, network, scale, size of the images, array_size where resized, folds, symmetry
@@ -42,6 +48,7 @@ CASES = {  # job, network, scale, size of the images, array_size where resized, 
     "enlarged": ("nerve", NETWORK, SCALE, (20, 27), (32, 48), 1, "none"),
     "unpadded": ("membrane", NETWORK, SCALE, (45, 38), None, 1, "none"),
     "folds": ("nerve", SHALLOWER, OWN_SCALE, (41, 30), None, 2, "none"),
+    "classes": ("cadastre", CLASSES, SCALE, (29, 34), None, 2, "mirror"),
 }
 EVERY = [
     *(
@@ -49,12 +56,14 @@ EVERY = [
         for case in CASES
     ),
     *(  # of these TensorFlow is all they need
-        pytest.param(case, format, id=f"{case}-{format}-by-tensorflow")
-        for format, cases in {
-            "litert": ("own scale, turned", "bilinear, shrunk", "unpadded"),
-            "tf_saved_model": ("unpadded",),
+        pytest.param(
+            case, format, id=f"{case}-{format}-by-tensorflow", marks=() if case in short else slow
+        )
+        for format, short in {
+            "litert": ("own scale, turned", "bilinear, shrunk", "unpadded", "classes"),
+            "tf_saved_model": ("unpadded", "classes"),
         }.items()
-        for case in cases
+        for case in CASES
     ),
 ]
 
@@ -96,16 +105,20 @@ def spread_logits(model):
     head.bias.assign(-mean / std)
 
 
-def run_elsewhere(path, format, images):
+def run_elsewhere(path, program, images):
     """(mask, probability) of images by a program that knows nothing of this project."""
-    if format == "onnx":
+    if program == "OpenCV":
+        net = cv2.dnn.readNetFromONNX(path)
+        net.setInput(images, "image")
+        return net.forward(["mask", "probability"])
+    if program == "ONNX Runtime":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path)
         return session.run(["mask", "probability"], {"image": images})
     import tensorflow as tf
 
-    if format == "litert":
+    if program == "LiteRT":
         result = tf.lite.Interpreter(path).get_signature_runner()(image=images)
         return result["mask"], result["probability"]
     saved = tf.saved_model.load(path)
@@ -120,27 +133,102 @@ def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place
     networks = tuple(replace(n, record=replace(n.record, reading=reading)) for n in run.networks)
     run = replace(run, networks=networks)
     export_run(run, PATHS[format], format)
-    _, probability = run_elsewhere(PATHS[format], format, images)
     expected = np.stack([predict_file(run, image) for image in images])
     assert expected.shape[1:3] == images.shape[1:3]
-    # OpenCV enlarges with weights of 11 bits
-    np.testing.assert_allclose(probability, expected, atol=0.02)
+    for program in READERS[format]:
+        _, probability = run_elsewhere(PATHS[format], program, images)
+        # OpenCV enlarges with weights of 11 bits
+        np.testing.assert_allclose(probability, expected, atol=0.02)
 
 
 @pytest.mark.parametrize(("case", "format"), EVERY)
-def test_raw_pixels_become_the_mask_of_this_project(place, case, format):
+def test_raw_pixels_become_the_mask_of_this_project(place, capsys, case, format):
     run, images = make_run(case)
     export_run(run, PATHS[format], format)
-    mask, probability = run_elsewhere(PATHS[format], format, images)
-    expected = np.stack([predict_file(run, image) for image in images])
-    assert mask.dtype == np.uint8 and probability.dtype == np.float32
+    lines = capsys.readouterr().out.splitlines()
+    assert ("import cv2" in lines) == (format == "onnx")  # which needs the least to install
     # OpenCV enlarges with weights of 11 bits, and so rounds some pixels to another grey level.
-    tolerance, differing = (0.02, 0.005) if case == "enlarged" else (1e-4, 0.001)
-    np.testing.assert_allclose(probability, expected, atol=tolerance)
-    masks = np.stack([run.decision.mask(p) for p in expected])[..., None]
-    assert sorted(m.any() for m in masks) == [False, True]
-    assert mask.shape == masks.shape
-    assert np.mean(mask != 255 * masks) <= differing
+    tolerance = 0.02 if case == "enlarged" else 1e-4
+    for part in (images, np.ascontiguousarray(images[:, 3:, :-5])):
+        expected = np.stack([predict_file(run, image) for image in part])
+        masks = np.stack([run.decision.mask(p) for p in expected])[..., None]
+        if expected.shape[-1] == 1:
+            if part is images:
+                assert sorted(m.any() for m in masks) == [False, True]
+            masks = np.uint8(255) * masks
+            margin = np.abs(expected - run.decision.threshold)
+        else:
+            assert len(np.unique(masks)) > 2
+            margin = np.diff(np.sort(expected)[..., -2:])
+        for program in READERS[format]:
+            mask, probability = run_elsewhere(PATHS[format], program, part)
+            assert mask.dtype == np.uint8 and probability.dtype == np.float32
+            np.testing.assert_allclose(probability, expected, atol=tolerance)
+            assert mask.shape == masks.shape
+            assert np.mean(margin > tolerance) > 0.9
+            np.testing.assert_array_equal(np.where(margin > tolerance, mask, masks), masks)
+
+
+@needs_onnx
+def test_the_lines_for_opencv_run(place, capsys):
+    run, images = make_run("grey")
+    export_run(run, "run.onnx", "onnx")
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert lines[0] == "import cv2"
+    names = {"images": images}
+    exec("\n".join(lines), names)
+    mask, probability = run_elsewhere("run.onnx", "ONNX Runtime", images)
+    np.testing.assert_array_equal(names["mask"], mask)
+    np.testing.assert_allclose(names["probability"], probability, atol=1e-5)
+
+
+@needs_onnx
+@pytest.mark.parametrize("trouble", ["an error", "another mask"])
+def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatch, trouble):
+    run, _ = make_run("folds")
+    run_with = programs.run_with
+
+    def run_without(program, path, sets):
+        results = run_with(program, path, sets)
+        if program != "OpenCV":
+            return results
+        if trouble == "an error":
+            raise cv2.error("no such operation")
+        return [(255 - mask, probability) for mask, probability in results]
+
+    monkeypatch.setattr(programs, "run_with", run_without)
+    export_run(run, "run.onnx", "onnx")
+    lines = capsys.readouterr().out.splitlines()
+    assert "import onnxruntime" in lines and "import cv2" not in lines
+
+
+@pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
+def test_a_file_that_cannot_be_run_is_refused(place, capfd, monkeypatch, format):
+    """As those of Keras's argmax, with operations that the converters do not know."""
+    run, _ = make_run("classes")
+    Path(PATHS[format]).write_text("old")
+    monkeypatch.setattr(segment, "first_maximum", lambda p: keras.ops.argmax(p, -1, keepdims=True))
+    with pytest.raises(InputError, match=f"--export {PATHS[format]}: .* take another format"):
+        export_run(run, PATHS[format], format)
+    assert capfd.readouterr() == ("", "")  # the converters' own words
+    assert Path(PATHS[format]).read_text() == "old"
+    assert [path.name for path in place.iterdir()] == [PATHS[format]]
+
+
+def test_a_file_of_other_masks_is_refused(place, monkeypatch):
+    run, _ = make_run("grey")
+    other = exportable(replace(run, decision=Decision(0.1)))
+    convert = export.convert
+    monkeypatch.setattr(export, "convert", lambda model, *rest: convert(other, *rest))
+    with pytest.raises(InputError, match="other masks or probabilities"):
+        export_run(run, "run", "tf_saved_model")
+    assert list(place.iterdir()) == []
+
+
+def test_of_classes_equally_probable_the_first_is_taken_as_numpy_does():
+    probability = np.random.default_rng(0).integers(0, 4, (2, 9, 7, 5)).astype(np.float32)
+    mask = np.asarray(segment.first_maximum(probability))
+    np.testing.assert_array_equal(mask[..., 0], probability.argmax(axis=-1))
 
 
 @needs_onnx
@@ -241,7 +329,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(place, monkeypat
     Path("run.onnx").write_text("old")
     monkeypatch.setattr(export, "convert", lambda *arguments: 1 / 0)
     for format, path in PATHS.items():
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(InputError, match="division by zero"):
             export_run(run, path, format)
     assert Path("run.onnx").read_text() == "old"
     assert [path.name for path in place.iterdir()] == ["run.onnx"]

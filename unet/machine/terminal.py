@@ -1,14 +1,16 @@
 """Many files or images at once: threads, a progress bar, and libraries that say nothing."""
 
 import collections
+import contextlib
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 
-def quiet(items):
-    """Yield the items, without the lines that OpenCV's libraries print as they decode them."""
+@contextlib.contextmanager
+def silence():
+    """Context in which libraries print nothing to the error stream; Python itself does."""
     sys.stderr.flush()
     python, number = sys.stderr, os.dup(2)
     with open(os.devnull, "w") as nowhere, open(number, "w", buffering=1) as stderr:
@@ -16,10 +18,16 @@ def quiet(items):
         if python is sys.__stderr__:
             sys.stderr = stderr
         try:
-            yield from items
+            yield
         finally:
             sys.stderr = python
             os.dup2(number, 2)
+
+
+def quiet(items):
+    """Yield the items, without the lines that OpenCV's libraries print as they decode them."""
+    with silence():
+        yield from items
 
 
 def map_in_threads(function, items):

@@ -10,25 +10,13 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from unet.errors import InputError
+from unet.errors import InputError, error_text
 from unet.machine.disk import replace_file, replace_folder, size_text
+from unet.machine.terminal import silence
+from unet.prediction.programs import PROGRAMS, USE, choose_program
 from unet.prediction.segment import CLASSES, Segment, has_levels
 
 SAVED = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}  # in a SavedModel's folder
-USE = {
-    "onnx": """\
-import onnxruntime
-session = onnxruntime.InferenceSession({path!r})
-mask, probability = session.run(["mask", "probability"], {{"image": images}})""",
-    "litert": """\
-from ai_edge_litert.interpreter import Interpreter
-run = Interpreter({path!r}).get_signature_runner()
-result = run(image=images)  # result["mask"], result["probability"]""",
-    "tf_saved_model": """\
-import tensorflow
-saved = tensorflow.saved_model.load({path!r})
-result = saved.serve(images)  # result["mask"], result["probability"]""",
-}
 
 
 def exportable(run, image_size=None):
@@ -45,19 +33,32 @@ def exportable(run, image_size=None):
 
 
 def export_run(run, path, format, image_size=None):
-    """Write a trained Run to a file or folder of a format, a key of USE, and print how to use it.
+    """Write a trained Run to a file or folder of a format, a key of PROGRAMS, and print how to use
+    it.
 
     path: as check_target has it; image_size: (H, W) in pixels, the only one that it will take, or
-    None for any.
+    None for any. Raises InputError, and leaves what stood at path, where the file cannot be
+    written, or cannot be run, or gives other masks.
     """
     path, start = Path(path), time.perf_counter()
     model = exportable(run, image_size)
+    levels = (run.reading.black_level, run.reading.white_level) if has_levels(run) else (0, 256)
     with replace_folder(path) if format == "tf_saved_model" else replace_file(path) as temporary:
-        convert(model, temporary, format)
+        try:
+            with silence():
+                convert(model, temporary, format)
+                program = choose_program(model, temporary, format, image_size, levels)
+        except OSError:
+            raise
+        except Exception as error:  # every converter and program has kinds of its own
+            raise InputError(
+                f"--export {path}: {PROGRAMS[format]} does not make of this network's file what "
+                f"test.py makes of an image ({error_text(error)[:160]}); take another format"
+            ) from error
     seconds = time.perf_counter() - start
     rule = "" if run.classes else f", {run.decision.describe()}"
     print(f"{path}: {size_text(size_of(path))} in {seconds:.0f} s{rule}")
-    print_use(model, path, format, image_size)
+    print_use(model, path, program, image_size)
 
 
 def check_target(path, format):
@@ -70,7 +71,7 @@ def check_target(path, format):
             f"--export {path}: goes through TensorFlow, Keras runs on {keras.backend.backend()}; "
             "set KERAS_BACKEND=tensorflow, the weights are the same"
         )
-    if format == "onnx" and not find_spec("tf2onnx"):
+    if format == "onnx" and not (find_spec("tf2onnx") and find_spec("onnxruntime")):
         raise InputError(
             f"--export {path}: ONNX needs packages that are not installed; "
             "run pip install -r requirements-export.txt"
@@ -122,12 +123,14 @@ def size_of(path):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def print_use(model, path, format, image_size):
-    """Names, types and shapes of what goes in and comes out, and three lines that run it."""
+def print_use(model, path, program, image_size):
+    """Names, types and shapes of what goes in and comes out, and the lines that run it with a
+    program, a key of USE.
+    """
     height, width = image_size or ("H", "W")
     tensors = {"image": model.inputs[0], **model.output}
     for name, tensor in tensors.items():
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         arrow = "takes" if name == "image" else "gives"
         print(f"  {arrow} {name}: {dtype} (B, {height}, {width}, {tensor.shape[CLASSES]})")
-    print(USE[format].format(path=str(path)))
+    print(USE[program].format(path=str(path)))

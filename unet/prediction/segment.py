@@ -62,17 +62,28 @@ class Segment(keras.layers.Layer):
 
     def mask(self, probability, height, width):
         if probability.shape[CLASSES] > 1:
-            return ops.cast(ops.argmax(probability, axis=CLASSES, keepdims=True), "uint8")
+            return first_maximum(probability)
         mask = probability > self.decision.threshold
-        area = ops.sum(ops.cast(mask, "int32"), axis=(1, 2, 3), keepdims=True)
+        area = ops.sum(ops.cast(mask, "float32"), axis=2, keepdims=True)
+        area = ops.sum(area, axis=1, keepdims=True)
         least = self.decision.min_area * ops.cast(height * width, "float32")
-        is_kept = ops.cast(area, "float32") >= least
+        is_kept = area >= least
         return ops.cast(ops.where(ops.logical_and(mask, is_kept), 255, 0), "uint8")
 
 
 def has_levels(run):
     """Whether a run takes values of more than 8 bit, whose black and white it knows."""
     return bool(run.record.reading) and run.record.reading.get("white_level") is not None
+
+
+def first_maximum(probability):
+    """numpy's argmax over the classes of (B, H, W, K), uint8 (B, H, W, 1); that of Keras 3.15 asks
+    TensorFlow for operations that ONNX and LiteRT do not have.
+    """
+    best = ops.max(probability, CLASSES, keepdims=True)
+    numbers = ops.arange(probability.shape[CLASSES], dtype="float32")
+    numbers = ops.where(probability >= best, numbers, 255.0)
+    return ops.cast(ops.min(numbers, CLASSES, keepdims=True), "uint8")
 
 
 def standardize(pixels, mean=None, std=None):
@@ -93,11 +104,11 @@ def predict(network, images, symmetries):
         group = [(turns, flip) for turns, flip in symmetries if (turns % 2 == 0) == is_upright]
         if not group:
             continue
-        turned = [turn(ops.flip(images, 2) if flip else images, turns) for turns, flip in group]
+        turned = [turn(reverse(images, 2) if flip else images, turns) for turns, flip in group]
         whole = predict_any_size(network, ops.concatenate(turned, BATCH))
         for (turns, flip), part in zip(group, ops.split(whole, len(group), BATCH)):
             part = turn(part, -turns)
-            total = total + (ops.flip(part, 2) if flip else part)
+            total = total + (reverse(part, 2) if flip else part)
     return total / len(symmetries)
 
 
@@ -108,8 +119,14 @@ def turn(images, turns):
     if turns % 2:
         images = ops.transpose(images, (0, 2, 1, 3))
     for axis in ((), (1,), (1, 2), (2,))[turns % 4]:
-        images = ops.flip(images, axis)
+        images = reverse(images, axis)
     return images
+
+
+def reverse(images, axis):
+    """Images with an axis in reverse order."""
+    length = ops.shape(images)[axis]
+    return ops.take(images, length - 1 - ops.arange(length, dtype="int32"), axis)
 
 
 def predict_any_size(network, images):
@@ -132,7 +149,8 @@ def mirrored(length, border, fitting):
     numpy's reflect, also where there are fewer rows than are added.
     """
     period = ops.maximum(2 * (length - 1), 1)  # one row: that one everywhere
-    rows = ops.abs(ops.arange(fitting, dtype="int32") - border) % period
+    before = border * (period - 1)  # minus border, but for periods: ONNX has no such remainder
+    rows = (ops.arange(fitting, dtype="int32") + before) % period
     return ops.minimum(rows, period - rows)
 
 
