@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 
+from unet.streams import error_stream
+
 BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that the project runs on
 
 
@@ -115,11 +117,10 @@ def one_line_errors():
     exit status 2, a training that computed no number into status 1, SIGINT and SIGTERM into 130
     and 143.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and its hints about retracing
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its hints about retracing
     status = 2
     try:
-        with stop_signals():
+        with error_stream(), stop_signals():
             yield
     except InputError as error:
         message = str(error)
@@ -162,7 +163,7 @@ def stop_signals():
 def _stop(number, frame):
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, b"\nstopped\n")
+            os.write(sys.stderr.fileno(), b"\nstopped\n")
             os._exit(128 + number)
         frame = frame.f_back
     raise Stopped(number)

@@ -285,7 +285,7 @@ def test_a_signal_while_modules_are_imported_ends_a_script_in_one_line(place, sc
             process.send_signal(number)
             errors = process.communicate(timeout=30)[1]
         assert process.returncode == 128 + number, errors
-        lines = [line for line in errors.splitlines() if line and "0000 00:" not in line]
+        lines = [line for line in errors.splitlines() if line]
         assert lines[-1].startswith("stopped"), errors
         assert "Traceback" not in errors
 
@@ -374,7 +374,7 @@ def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(trainer, place)
     rate = ["--recipe", "document", "--learning-rate", "1e5", "--loss", "binary_cross_entropy"]
     rate += ["--set", "recipe.optimizer=sgd", "network.batch_normalization=false"]
     assert trainer(place / "run", *FOLDERS, *rate) == 1
-    lines = (place / "run/log").read_text().splitlines()  # TensorFlow may add some of its own
+    lines = (place / "run/log").read_text().splitlines()
     assert len([line for line in lines if line.startswith("error: ")]) == 1
     pattern = r"error: nerve: .* in epoch \d+, step \d+, at a rate of 100000; nothing was written"
     assert any(re.match(pattern, line) for line in lines), lines

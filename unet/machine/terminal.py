@@ -7,21 +7,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from unet.streams import divert
+
 
 @contextlib.contextmanager
 def silence():
     """Context in which libraries print nothing to the error stream; Python itself does."""
-    sys.stderr.flush()
-    python, number = sys.stderr, os.dup(2)
-    with open(os.devnull, "w") as nowhere, open(number, "w", buffering=1) as stderr:
-        os.dup2(nowhere.fileno(), 2)
-        if python is sys.__stderr__:
-            sys.stderr = stderr
-        try:
-            yield
-        finally:
-            sys.stderr = python
-            os.dup2(number, 2)
+    with open(os.devnull, "w") as nowhere, divert(nowhere):
+        yield
 
 
 def quiet(items):
