@@ -115,6 +115,7 @@ def run(script, *arguments):
     its output as text.
     """
     environment = dict(os.environ)
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # JAX, imported by the tests, sets it
     command = [str(ROOT / script)]
     if script.startswith("-m "):  # from any folder, the project's being on the path
         environment["PYTHONPATH"] = str(ROOT)

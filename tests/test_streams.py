@@ -97,6 +97,5 @@ def test_a_script_runs_with_its_error_stream_closed(start, place):
     "backend", [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
 )
 def test_a_backend_says_nothing_of_itself(place, monkeypatch, backend):
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", backend)
     assert run("model.py", "noise").stderr == ""

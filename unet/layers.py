@@ -7,6 +7,11 @@ from keras import layers
 from unet.errors import InputError
 from unet.machine.devices import num_replicas
 
+# keras.json, which another project may have left in the home folder, may say otherwise.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+
 
 @keras.saving.register_keras_serializable("unet")
 class UNet(keras.Model):

@@ -614,3 +614,22 @@ def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
     capsys.readouterr()
     check_masks(load_arrays("cadastre"), {"cadastre": ([0, 1], [2])})
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("floatx", ["float16", pytest.param("float64", marks=slow)])
+def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):
+    """As older versions of Keras left them in the home folder."""
+    data.prepare(data.Options(image_size=(64, 64), num_images=2))
+    settings = {"floatx": floatx, "epsilon": 0.1, "image_data_format": "channels_first"}
+    small = "--set", "network.filters=4,8", "network.bottleneck=8", "network.decoder_filters="
+    left = []
+    for name in ("new", "old"):
+        monkeypatch.setenv("KERAS_HOME", str(place / name))
+        arguments = "--epochs", 1, "--steps-per-epoch", 3, "--loss", "binary_cross_entropy"
+        run_well("train.py", "noise", *arguments, *small)
+        printed = run_well("test.py", "noise", "--num-images", 0)
+        epoch, seconds, *losses = Path("weights/noise.csv").read_text().split("\n")[1].split(",")
+        left.append((losses, printed))
+        (place / "old").mkdir(exist_ok=True)
+        (place / "old/keras.json").write_text(json.dumps(settings))
+    assert left[0] == left[1]
