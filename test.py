@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from model import load_run
 from unet.errors import InputError, check_backend, check_name, one_line_errors
 from unet.lazy import lazy
+from unet.machine.cards import tell_unseen_card
 from unet.options import decision_option, option, parse_options, run_option
 
 runs = lazy("unet.runs")
@@ -157,6 +158,7 @@ def main(options):
     how = {"average": options.average, "threshold": options.decision}
     run = load_run(options.run, options.weights, **how)
     other = load_run(options.compare, **how) if options.compare else None
+    tell_unseen_card()
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
             compare(run, other, options)

@@ -118,6 +118,10 @@ def one_line_errors():
     and 143.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its hints about retracing
+    # Its hint at a card without CUDA, which unet.machine.cards gives with what to install.
+    logging.getLogger("jax._src.xla_bridge").addFilter(
+        lambda record: "NVIDIA GPU may be" not in record.getMessage()
+    )
     status = 2
     try:
         with error_stream(), stop_signals():

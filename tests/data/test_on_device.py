@@ -165,7 +165,7 @@ def test_arrays_that_are_too_large_stay_with_the_processor():
 def test_a_card_cuts_what_fits_on_it_and_several_devices_nothing(monkeypatch, capsys):
     arrays = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
     assert choose_batches(arrays, RECIPE, ONE_DEVICE) is Batches
-    monkeypatch.setattr("unet.data.on_device.device_name", lambda: "NVIDIA T4, jax")
+    monkeypatch.setattr("unet.data.on_device.card_name", lambda: "NVIDIA T4")
     assert choose_batches(arrays, RECIPE, ONE_DEVICE) is DrawnBatches
     assert choose_batches(arrays, RECIPE, Devices(("0", "1"))) is Batches
     assert not capsys.readouterr().out

@@ -11,7 +11,7 @@ from keras import backend, ops
 from unet.data.augment import GRID, crop_middle, from_middle
 from unet.data.batches import Batches
 from unet.machine.disk import size_text
-from unet.machine.precision import PROCESSOR, device_name
+from unet.machine.precision import card_name
 from unet.reading.values import IGNORED_GREY
 
 MOST_BYTES = 2**31  # of images, masks and weights on the device; more stay with the processor
@@ -22,7 +22,7 @@ def choose_batches(arrays, recipe, devices):
     """The class of the Batches for Devices: DrawnBatches on one graphics card that all rows of
     Arrays fit on; where they do not, it says so.
     """
-    if len(devices) > 1 or device_name().startswith(PROCESSOR):
+    if len(devices) > 1 or not card_name():
         return Batches
     if fits_device(arrays, recipe):
         return DrawnBatches

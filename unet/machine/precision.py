@@ -9,7 +9,6 @@ keras = lazy("keras")
 
 CPU_INFO = "/proc/cpuinfo"
 CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
-PROCESSOR = "the processor"  # what a device is called that is no graphics card
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")  # instructions of Intel and AMD, of Arm
 
 
@@ -71,20 +70,23 @@ def graphics_capability():
 
 def device_name():
     """What one device is called, for a reader, and the backend."""
+    return f"{card_name() or 'the processor'}, {keras.backend.backend()}"
+
+
+def card_name():
+    """What the first graphics card that Keras's backend uses is called; None without one."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
         cards = tf.config.list_physical_devices("GPU")
         details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
-        name = details.get("device_name", "a graphics card") if cards else PROCESSOR
-    elif backend == "jax":
+        return details.get("device_name", "a graphics card") if cards else None
+    if backend == "jax":
         import jax
 
         device = jax.local_devices()[0]
-        name = PROCESSOR if device.platform == "cpu" else device.device_kind
-    else:
-        import torch
+        return None if device.platform == "cpu" else device.device_kind
+    import torch
 
-        name = torch.cuda.get_device_name() if torch.cuda.is_available() else PROCESSOR
-    return f"{name}, {backend}"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -9,6 +9,7 @@ import numpy as np
 from unet.data.arrays import TEST_IMAGES, Rows
 from unet.errors import InputError
 from unet.lazy import lazy
+from unet.machine.cards import tell_unseen_card
 from unet.machine.devices import find_devices
 from unet.machine.hosts import stop_with_hosts
 from unet.runs import Paths
@@ -50,6 +51,7 @@ def predict_with_hosts(name, build_unet, arrays, devices, hosts, process_id):
     """
     with stop_with_hosts(hosts, process_id):
         shared = find_devices(devices, hosts, process_id)
+        tell_unseen_card()
         with shared.alone.scope():
             # Hosts may differ in their instructions, but not in their pixels.
             run = trained.load_run(name, build_unet, precision="float32" if hosts else None)
@@ -80,6 +82,7 @@ def held_out_probabilities(name, build_unet, arrays, hosts):
             "without --hosts"
         )
     run = trained.load_run(name, build_unet)
+    tell_unseen_card()
     rows = [row for rows in trained.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
     probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))

@@ -15,6 +15,7 @@ import keras
 from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.jobs.settings import Job
+from unet.machine.cards import tell_unseen_card
 from unet.machine.devices import Devices, find_devices
 from unet.machine.disk import lock
 from unet.machine.hosts import stop_with_hosts
@@ -90,6 +91,7 @@ def start(options, job, arrays, splits):
     with contextlib.ExitStack() as held:
         with stop_with_hosts(hosts, process_id):
             devices = find_devices(options.devices, hosts, process_id)
+            tell_unseen_card()
             if hosts:
                 devices.check_same(what_hosts_share(options, arrays))
             is_first = devices.process_id == 0
