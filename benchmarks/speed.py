@@ -41,7 +41,7 @@ from unet.errors import one_line_errors
 from unet.jobs import JOBS, RECIPES
 from unet.losses import dice_per_image
 from unet.machine.disk import create_array, csv_text
-from unet.machine.precision import find_precision
+from unet.machine.precision import find_precision, in_precision
 from unet.options import option, parse_options
 from unet.prediction.predict import TILE, predict_arrays, predict_image
 from unet.prediction.run import Network, Run
@@ -63,7 +63,7 @@ class Options:
         least=1,
     )
     precision: str = option(
-        "auto", "of the training step", choices=("auto", "float32", "mixed_bfloat16")
+        "auto", "of training and predicting, ours", choices=("auto", "float32", "mixed_bfloat16")
     )
     tiny: bool = option(False, "small sizes, to see that this script works")
 
@@ -105,13 +105,16 @@ def _memory(field):
     raise RuntimeError(f"no {field} in /proc/self/status")
 
 
+def choose_precision(options):
+    """The Keras dtype policy of --precision, and for auto the reason for it."""
+    return find_precision() if options.precision == "auto" else (options.precision, "")
+
+
 def measure_step(options):
     """Seconds of a training step of the document networks: ours with the making of its batch,
     plain Keras in float32 and PyTorch from arrays in memory; share of the matrix rate.
     """
-    precision, reason = (
-        find_precision() if options.precision == "auto" else (options.precision, "")
-    )
+    precision, reason = choose_precision(options)
     print(f"\nTraining step, ours and PyTorch's in {precision} {reason}\n")
     print(head("network", "ours, s", "plain Keras, float32", *TORCH[options.tiny], "ours, share"))
     for name, batch_size in [("nerve", 2)] if options.tiny else BATCHES.items():
@@ -184,7 +187,7 @@ def measure_feed(options):
     device; milliseconds of a step; and the share of its time that a device so many times as fast
     would wait for the better of one and two threads.
     """
-    precision = find_precision()[0] if options.precision == "auto" else options.precision
+    precision, _ = choose_precision(options)
     print(f"\nFeeding, images a second, and a step in {precision}\n")
     waits = [f"{times}× as fast waits" for times in FASTER]
     print(head("job", "recipe", "1 thread", "2 threads", "device", "step, ms", *waits))
@@ -264,7 +267,8 @@ def on_backend(cut):
 
 def measure_predict(options):
     """Seconds to predict and score 100 images: as test.py does it, and image after image."""
-    print("\nPredicting and scoring 100 images\n")
+    precision, reason = choose_precision(options)
+    print(f"\nPredicting and scoring 100 images, ours in {precision} {reason}\n")
     print(head("network", "ours, s", "plain: `predict` of one image at a time"))
     for name in ("nerve",) if options.tiny else ("nerve", "noise", "car"):
         network = JOBS[name].network
@@ -272,7 +276,9 @@ def measure_predict(options):
         rng = np.random.default_rng(1)
         images = rng.integers(0, 256, (count, *network.image_size, network.channels), np.uint8)
         truths = rng.random((count, *network.image_size, 1)) > 0.5
-        run = Run((Network(get_unet(name), scale_record(0.0, 255.0)),), Decision())
+        with in_precision(precision):
+            network = Network(get_unet(name), scale_record(0.0, 255.0))
+        run = Run((network,), Decision())
         model = plain.unet(name)
 
         def ours(run=run, images=images, truths=truths):
