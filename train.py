@@ -36,6 +36,7 @@ curves = lazy("unet.pictures.curves")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
 sessions = lazy("unet.training.session")
+steps = lazy("unet.training.steps")
 fit = lazy("unet.training.fit")
 callbacks = lazy("unet.training.callbacks")
 decide = lazy("unet.training.decide")
@@ -181,7 +182,7 @@ def train_network(session, progress):
     training, validation = batches.make_batches(
         arrays, rows, recipe, mean_std, options.seed, sizes, devices, kind
     )
-    with devices.scope():
+    with devices.scope(), steps.memory_errors(network, recipe.batch_size, files):
         model = build_unet(network, name=options.job)
         if options.weights and not progress.record:
             weights.load_weights(model, options.weights)
@@ -191,6 +192,7 @@ def train_network(session, progress):
         model.short_batches = batches.short_batches(training, validation)
         files.set_model(model)
         files.restore()
+        steps.check_memory(model, recipe.batch_size, devices)
         if session.is_first:
             files.check_room()
         watching = session.callbacks(files, training, validation, sizes, network)
