@@ -200,7 +200,7 @@ def train_network(session, progress):
         with files.signals.caught() if not options.hosts else contextlib.nullcontext():
             fit.fit(model, training, validation, recipe.epochs, watching, progress)
         files.signals.stop_if_asked()  # after the last epoch's files
-    keras.config.set_dtype_policy("float32")  # what test.py predicts in
+    keras.config.set_dtype_policy("float32")
     if session.is_first:
         pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
         print(files.describe_best())
@@ -219,11 +219,9 @@ def predict_after(session, record):
         record.write()
     if is_to_score or len(arrays.test_images):
         with session.devices.alone.scope():
-            run, precision = load_run(session.name, precision="float32"), session.options.precision
-            if is_to_score and precision != "float32":
-                half = load_run(session.name, precision=precision)
-                run, record.precision = decide.choose_precision(run, half, arrays, precision)
+            run = load_run(session.name, precision="float32")
             if is_to_score:
+                run = decide.choose_precision(record, run, load_run, arrays)
                 decide.decide(record, run, arrays, recipe.decide)
             if len(arrays.test_images):
                 sessions.predict_test_images(run, arrays)

@@ -10,20 +10,23 @@ from unet.runs import Decision, Paths
 MOST_CHANGE = 0.0005  # of the held-out Dice, for predictions in half precision
 
 
-def choose_precision(run, half, arrays, precision):
-    """Of a Run in float32 and the same in half precision, a Keras dtype policy, the one that
-    predicts: the latter where the held-out Dice at 0.5 changes by less than MOST_CHANGE. Prints
-    what it comes to; returns it and its precision.
+def choose_precision(record, run, load_run, arrays):
+    """The Run that predicts, which a Record notes: in the half precision that it was trained in
+    where the held-out Dice at 0.5 changes by less than MOST_CHANGE, else the one given, which is
+    in float32. Prints what it comes to. load_run: model.load_run.
     """
+    precision = record.options["precision"]
+    if precision == "float32":
+        return run
+    half = load_run(run.name, precision=precision)
     num_classes, plain = max(2, run.num_maps), Decision()
-    runs = run, half
 
     def count(truth, probabilities):
         masks = [plain.mask(probability).astype(np.uint8) for probability in probabilities]
         confusions = [count_confusion(truth, mask, num_classes) for mask in masks]
         return *confusions, np.count_nonzero(masks[0] != masks[1]), truth.size
 
-    pairs = zip(*(predict_held_out(one, arrays) for one in runs))
+    pairs = zip(*(predict_held_out(one, arrays) for one in (run, half)))
     both = ((row, (first, second)) for (row, first), (_, second) in pairs)
     _, *confusions, changed, total = count_images(run, arrays, count, both)
     dice = [mean_dices(*zip(*map(class_counts, of_run))).mean() for of_run in confusions]
@@ -33,7 +36,8 @@ def choose_precision(run, half, arrays, precision):
         f"Dice of {dice[1]:.4f} in {precision}, {dice[0]:.4f} in float32, and "
         f"{changed.sum() / total.sum():.3%} of the pixels differ"
     )
-    return (half, precision) if is_half else (run, "float32")
+    record.precision = precision if is_half else "float32"
+    return half if is_half else run
 
 
 def decide(record, run, arrays, is_to_choose):
