@@ -19,8 +19,8 @@ from unet.machine.disk import write_text
 
 FORMAT = 2  # of weights/*.json; 1 had no decision
 LARGEST_RECORD = 2**28  # bytes of such a file
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras's, of layers
 # What only a network's own record has, and what only that of a cross-validation has.
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 OF_NETWORK = ("network", "mean", "std", "array_size", "is_resized", "validation", "best", "seed")
 OF_NETWORK += ("commit", "versions")
 OF_FOLDS = ("folds", "dice", "spread")

@@ -19,21 +19,25 @@ from unet.reading.values import IGNORED, IGNORED_GREY, Reading
 from unet.training.fit import build_variables
 
 RECIPE = replace(RECIPES["modern"]["nerve"].recipe, batch_size=4, steps_per_epoch=2)
-EACH = [  # every field alone, all together, and what jobs have
-    Augmentation(),
-    Augmentation(symmetry="turns"),
-    Augmentation(shift=0.5),
-    Augmentation(shift=0.5, wrap=True),
-    Augmentation(rotation=180),
-    Augmentation(scale=0.5),
-    Augmentation(elastic=10),
-    Augmentation(contrast=0.2),
-    Augmentation(brightness=0.2),
-    Augmentation(gamma=0.3),
-    Augmentation(color=0.3),
-    Augmentation("turns", 0.3, True, 180, 0.5, 5, 0.2, 0.2, 0.3, 0.2),
-    *(job.recipe.augmentation for recipe in RECIPES.values() for job in recipe.values()),
-]
+TURNS = Augmentation(symmetry="turns")
+EVERYTHING = Augmentation("turns", 0.3, True, 180, 0.5, 5, 0.2, 0.2, 0.3, 0.2)
+EACH = dict.fromkeys(
+    [  # every field alone, all together, and what jobs have
+        Augmentation(),
+        TURNS,
+        Augmentation(shift=0.5),
+        Augmentation(shift=0.5, wrap=True),
+        Augmentation(rotation=180),
+        Augmentation(scale=0.5),
+        Augmentation(elastic=10),
+        Augmentation(contrast=0.2),
+        Augmentation(brightness=0.2),
+        Augmentation(gamma=0.3),
+        Augmentation(color=0.3),
+        EVERYTHING,
+        *(job.recipe.augmentation for recipe in RECIPES.values() for job in recipe.values()),
+    ]
+)
 
 
 def noise(size, channels, count=6):
@@ -70,8 +74,9 @@ def check(pairs, greys=1.0):
             np.testing.assert_allclose(ours[seen], other[seen], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("augmentation", EACH, ids=str)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("augmentation", "channels"), [*((each, 3) for each in EACH), (EVERYTHING, 1)], ids=str
+)
 def test_the_same_windows_but_for_rounding(augmentation, channels):
     """Of the image's size, smaller and larger ones, grey and RGB."""
     arrays = Arrays(*noise((64, 80), channels), [], [], [])
@@ -79,7 +84,7 @@ def test_the_same_windows_but_for_rounding(augmentation, channels):
         check(both(arrays, replace(RECIPE, augmentation=augmentation), window))
 
 
-@pytest.mark.parametrize("augmentation", [EACH[1], EACH[11]], ids=str)
+@pytest.mark.parametrize("augmentation", [TURNS, EVERYTHING], ids=str)
 @pytest.mark.parametrize(("has_classes", "ignores"), [(True, False), (True, True), (False, True)])
 def test_classes_and_pixels_that_do_not_count(augmentation, has_classes, ignores):
     images, masks = noise((64, 64), 1)
@@ -101,7 +106,7 @@ def test_classes_and_pixels_that_do_not_count(augmentation, has_classes, ignores
     assert (pairs[0][1][1] == -1).any() == ignores
 
 
-@pytest.mark.parametrize("augmentation", [EACH[1], EACH[11]], ids=str)
+@pytest.mark.parametrize("augmentation", [TURNS, EVERYTHING], ids=str)
 def test_border_weights_move_with_the_mask(augmentation):
     arrays = Arrays(*noise((64, 64), 1), [], [], [])
     recipe = replace(JOBS["membrane"].recipe, batch_size=4, augmentation=augmentation)
@@ -149,6 +154,21 @@ def test_a_training_is_the_same_whichever_cuts_the_windows():
         np.testing.assert_allclose(first[name], other[name], rtol=1e-3)
     for one, two in itertools.zip_longest(weights, other_weights):
         np.testing.assert_allclose(one, two, atol=2e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="a device of PyTorch's")
+@pytest.mark.parametrize("augmentation", [TURNS, EVERYTHING], ids=str)
+def test_nothing_that_a_step_needs_stays_off_the_device(augmentation):
+    """On a device of its own, as a card is: PyTorch moves nothing there by itself."""
+    arrays = Arrays(*noise((64, 64), 3), [], [], [])
+    recipe = replace(RECIPE, augmentation=augmentation)
+    with keras.device("meta"):
+        split, sizes = (np.arange(6), []), ((48, 50), (48, 50))
+        batches, _ = make_batches(arrays, split, recipe, (0, 1), 1, sizes, kind=DrawnBatches)
+        batches.attach(keras.Sequential(), None)
+        batch = {name: ops.convert_to_tensor(part) for name, part in batches[0].items()}
+        for part in batches.cut(batch):
+            assert part.device.type == "meta" and part.shape[:3] == (4, 48, 50)
 
 
 def test_arrays_that_are_too_large_stay_with_the_processor(monkeypatch):

@@ -37,6 +37,7 @@ def choose_batches(arrays, recipe, devices):
 
 
 def most_bytes():
+    """Bytes of images, masks and weights that may go to the device."""
     free = free_memory()
     return MOST_BYTES if free is None else int(SHARE * free)
 
@@ -119,7 +120,8 @@ def _cutting(step, cut):
 
 def window_maps(batch, window):
     """Where each pixel of the drawn windows lies in its image: x and y, float32 (B, H, W)."""
-    y, x = from_middle(window[0])[:, None], from_middle(window[1])
+    y, x = (ops.convert_to_tensor(from_middle(length)) for length in window)
+    y = y[:, None]
     maps = []
     for axis in range(2):
         of_x, of_y, centre = (
@@ -141,13 +143,13 @@ def _displacements(grid, window):
     """Grids (B, GRID, GRID), bicubic between their points: (B, H, W). Sums of products, for a card
     may round what a matrix product takes to ten bits.
     """
-    points = range(GRID)
+    points = np.eye(GRID, dtype=np.float32)
     of_y, of_x = (
-        cv2.resize(np.eye(GRID, dtype=np.float32), (GRID, n), interpolation=cv2.INTER_CUBIC)
+        ops.convert_to_tensor(cv2.resize(points, (GRID, n), interpolation=cv2.INTER_CUBIC))
         for n in window
     )
-    lines = sum(grid[:, :, n, None] * of_x[:, n] for n in points)
-    return sum(lines[:, n, None] * of_y[:, n, None] for n in points)
+    lines = sum(grid[:, :, n, None] * of_x[:, n] for n in range(GRID))
+    return sum(lines[:, n, None] * of_y[:, n, None] for n in range(GRID))
 
 
 def interpolate(pixels, maps, wrap):
@@ -166,7 +168,9 @@ def interpolate(pixels, maps, wrap):
 
 
 def take(pixels, x, y, wrap):
-    """The pixels of images (B, H, W, C) at whole columns and rows (B, H', W'): (B, H', W', C)."""
+    """The pixels of images (B, H, W, C) at whole columns and rows (B, H', W'), also beyond the
+    border: (B, H', W', C).
+    """
     height, width, channels = pixels.shape[1:]
     x, y = (_inside(ops.cast(m, "int32"), n, wrap) for m, n in ((x, width), (y, height)))
     first = ops.arange(ops.shape(x)[0], dtype="int32")[:, None, None] * (height * width)

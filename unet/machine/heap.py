@@ -17,7 +17,7 @@ def keep_freed_memory():
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        # Some versions take at most half a thread's own heap, 2**25, for the last one.
-        mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, 2**25)
+        if not mallopt(M_MMAP_THRESHOLD, LARGEST):  # older versions take no more than this
+            mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, LARGEST)
         mallopt(M_TOP_PAD, KEPT)

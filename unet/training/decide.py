@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from unet.machine.precision import find_precision
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import class_counts, count_confusion, mean_dices
 from unet.prediction.scoring import count_images, mean_masks, measure_classes, measure_held_out
@@ -16,7 +17,7 @@ def choose_precision(record, run, load_run, arrays):
     in float32. Prints what it comes to. load_run: model.load_run.
     """
     precision = record.options["precision"]
-    if precision == "float32":
+    if precision == "float32" or precision != find_precision()[0]:  # as load_run has it
         return run
     half = load_run(run.name, precision=precision)
     num_classes, plain = max(2, run.num_maps), Decision()
@@ -32,9 +33,9 @@ def choose_precision(record, run, load_run, arrays):
     dice = [mean_dices(*zip(*map(class_counts, of_run))).mean() for of_run in confusions]
     is_half = abs(dice[0] - dice[1]) < MOST_CHANGE
     print(
-        f"predictions in {precision if is_half else 'float32'}: at 0.5 the held-out images have a "
-        f"Dice of {dice[1]:.4f} in {precision}, {dice[0]:.4f} in float32, and "
-        f"{changed.sum() / total.sum():.3%} of the pixels differ"
+        f"predictions in {precision if is_half else 'float32, for the two differ'}: at 0.5 the "
+        f"held-out images have a Dice of {dice[1]:.4f} in {precision}, {dice[0]:.4f} in float32, "
+        f"and {changed.sum() / total.sum():.3%} of the pixels differ"
     )
     record.precision = precision if is_half else "float32"
     return half if is_half else run

@@ -32,9 +32,10 @@ class ProgressLines(keras.callbacks.Callback):
             self.start, self.untimed = now, done
             return
         seconds = (now - self.start) / (done - self.untimed)
-        if not self.is_told and now - self.start > 3:
+        num_left = total * (epochs - self.epoch) - step
+        if not self.is_told and now - self.start > 3 and num_left:
             self.is_told = True
-            epoch, left = seconds * total, seconds * (total * (epochs - self.epoch) - step)
+            epoch, left = seconds * total, seconds * num_left
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
             print(
                 f"{clear}an epoch of {total} steps takes about {duration(epoch)} without its "

@@ -5,7 +5,7 @@ import math
 
 from unet.errors import InputError
 from unet.machine.memory import free_memory, is_out_of_memory
-from unet.machine.precision import device_name
+from unet.machine.precision import card_name, device_name
 
 # Shares of the bytes of all layers' outputs, which a step keeps till it has gone back through
 # them. On a processor steps from nerve's 32 images of 64x96 to car's 12 of 256x384 took 0.82 to
@@ -28,10 +28,11 @@ def check_memory(model, batch_size, devices):
     """
     free, of_image = free_memory(), image_bytes(model)
     weights = 4 * model.count_params()
-    need = LEAST * of_image * math.ceil(batch_size / len(devices)) + weights
+    num_cards = len(devices) if card_name() else 1  # processors share their memory
+    need = LEAST * of_image * math.ceil(batch_size / num_cards) + weights
     if free is None or need <= free:
         return
-    likely = len(devices) * int((free - weights) / (LIKELY * of_image))
+    likely = num_cards * int((free - weights) / (LIKELY * of_image))
     raise InputError(
         f"{describe_step(model.unet_config, batch_size)} at least {need / 1e9:.1f} GB, and "
         f"{free / 1e9:.1f} GB are free on {device_name()}; {remedy(model.unet_config, likely)}"
@@ -48,7 +49,7 @@ def memory_errors(network, batch_size, files):
     except Exception as error:
         if isinstance(error, InputError) or not is_out_of_memory(error):
             raise
-        goes_on = f"; {files.describe_resume()}" if files.kept.record else ""
+        goes_on = f"; with more memory {files.describe_resume()}" if files.kept.record else ""
         raise InputError(
             f"{describe_step(network, batch_size)} more memory than there is on {device_name()} "
             f"({type(error).__name__}); {remedy(network, batch_size // 2)}{goes_on}"
