@@ -57,13 +57,14 @@ def memory_errors(network, batch_size, files):
 
 
 def describe_step(network, batch_size):
+    """What an error says of a step of so many images through the network of a UNetConfig."""
     height, width = network.image_size
     filters = ",".join(map(str, network.filters))
     return f"a step of {batch_size} images of {height}x{width} by {filters} filters takes"
 
 
 def remedy(network, batch_size):
-    """What to do for less memory: a batch, where a smaller one than of one image is left."""
+    """What an error says to do for less memory; of a batch of 0 images nothing is said."""
     batch = f"--batch-size {batch_size}, or " if batch_size > 0 else ""
     filters = ",".join(str(max(1, number // 2)) for number in network.filters)
     return (
