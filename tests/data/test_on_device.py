@@ -17,6 +17,7 @@ from unet.machine.devices import ONE_DEVICE, Devices
 from unet.reading.classes import number_classes
 from unet.reading.values import IGNORED, IGNORED_GREY, Reading
 from unet.training.fit import build_variables
+from unet.training.lines import steps_done
 
 RECIPE = replace(RECIPES["modern"]["nerve"].recipe, batch_size=4, steps_per_epoch=2)
 TURNS = Augmentation(symmetry="turns")
@@ -121,8 +122,10 @@ def test_images_are_standardized(standardize):
     check(both(arrays, RECIPE, (48, 48), scale=standardize), greys=0.02)
 
 
-def small_training(kind, steps, shapes=((48, 48),) * 2):
-    """The history and the weights of a small network trained for two epochs."""
+def small_training(kind, steps, at_once=1, shapes=((48, 48),) * 2):
+    """The history, the weights and what is told of steps, of a small network trained for two
+    epochs of so many steps, some at once.
+    """
     keras.utils.set_random_seed(3)
     arrays = Arrays(*noise((64, 64), 1), [], [], [])
     split, recipe = (np.arange(4), np.arange(4, 6)), replace(RECIPE, batch_size=2)
@@ -136,17 +139,26 @@ def small_training(kind, steps, shapes=((48, 48),) * 2):
             keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
         ]
     )
-    model.compile("adam", "binary_crossentropy")
+    model.compile("adam", "binary_crossentropy", steps_per_execution=at_once)
     build_variables(model)
     training.attach(model, validation)
+    told = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: told.append(steps_done(batch, {"steps": steps}))
+    )
     history = model.fit(
-        training, validation_data=validation, epochs=2, shuffle=False, verbose=0
+        training,
+        validation_data=validation,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callback],
     ).history
-    return history, model.get_weights()
+    return history, model.get_weights(), told
 
 
 def test_a_training_is_the_same_whichever_cuts_the_windows():
-    (first, weights), (other, other_weights) = (
+    (first, weights, _), (other, other_weights, _) = (
         small_training(kind, 4) for kind in (Batches, DrawnBatches)
     )
     assert sorted(first) == sorted(other) == ["loss", "val_loss"]
@@ -154,6 +166,18 @@ def test_a_training_is_the_same_whichever_cuts_the_windows():
         np.testing.assert_allclose(first[name], other[name], rtol=1e-3)
     for one, two in itertools.zip_longest(weights, other_weights):
         np.testing.assert_allclose(one, two, atol=2e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others take one at a time")
+def test_several_steps_at_once_are_the_same_training():
+    """Of ten, eight and then the two that are left: those beyond the epoch are none."""
+    first, weights, told = small_training(DrawnBatches, 10)
+    other, other_weights, at_once = small_training(DrawnBatches, 10, at_once=8)
+    assert (told, at_once) == ([*range(1, 11)] * 2, [8, 10] * 2)
+    for name in first:
+        np.testing.assert_allclose(first[name], other[name], rtol=1e-6)
+    for one, two in zip(weights, other_weights, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="a device of PyTorch's")
