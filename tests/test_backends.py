@@ -84,7 +84,8 @@ def test_a_job_runs_from_images_to_a_submission(backend, place, monkeypatch):
     make_nerve(place / "raw")
     run_well("data.py", "nerve", "--raw", "raw")
     small = "--set", "network.filters=8,8,16,16", "network.bottleneck=16"
-    run_well("train.py", "nerve", "--recipe", "modern", "--epochs", 2, "--batch-size", 4, *small)
+    options = "--epochs", 2, "--batch-size", 4, "--precision", "float32"
+    run_well("train.py", "nerve", "--recipe", "modern", *options, *small)
     assert f'"backend": "{backend}"' in Path("weights/nerve.json").read_text()
     assert "Dice " in run_well("test.py", "nerve", "--num-images", 1)
     assert "3 rows" in run_well("submission.py", "nerve")

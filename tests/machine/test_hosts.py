@@ -44,6 +44,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # No Adam, which makes whole steps of what is but rounding.
 TRAIN = ["train.py", "nerve", "--recipe", "modern", "--epochs", "2", "--learning-rate", "3e-3"]
+TRAIN += ["--precision", "float32"]
 TRAIN += ["--no-split-by-subject", "--set", "network.filters=4,8", "network.bottleneck=8"]
 TRAIN += ["recipe.optimizer=sgd", "recipe.cosine=false"]
 

@@ -54,10 +54,17 @@ def choose(options, arrays):
 
 
 def choose_precision(options):
-    """The Keras dtype policy of --precision; auto, the modern recipe's default, says why."""
-    wanted = options.precision or ("auto" if options.recipe == "modern" else "float32")
+    """The Keras dtype policy of --precision; auto, the modern recipe's default, says why. Raises
+    InputError where hosts, of which none may look at its devices yet, are to choose.
+    """
+    is_auto = options.recipe == "modern" and not options.hosts
+    wanted = options.precision or ("auto" if is_auto else "float32")
     if wanted != "auto":
         return wanted
+    if options.hosts:
+        raise InputError(
+            "--precision auto: hosts have to train in the same; pass float32 or mixed_bfloat16"
+        )
     precision, reason = find_precision()
     print(f"precision: {precision}, for {reason}")
     return precision
