@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
 LONG = "grey", "enlarged"  # cases that others contain
+longest = pytest.mark.skipif(os.environ.get("SLOW") != "all", reason="SLOW=all runs it, too")
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
 READERS = {  # of a format
     "onnx": ("OpenCV", "ONNX Runtime"),
@@ -57,7 +58,10 @@ EVERY = [
     ),
     *(  # of these TensorFlow is all they need
         pytest.param(
-            case, format, id=f"{case}-{format}-by-tensorflow", marks=() if case in short else slow
+            case,
+            format,
+            id=f"{case}-{format}-by-tensorflow",
+            marks=() if case in short else longest,
         )
         for format, short in {
             "litert": ("own scale, turned", "bilinear, shrunk", "unpadded", "classes"),
