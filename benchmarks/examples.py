@@ -157,6 +157,7 @@ def train_example(job, example, seed):
         train.Options(
             job=job,
             recipe="modern",
+            precision="float32",
             seed=seed,
             epochs=example.epochs,
             steps_per_epoch=example.steps,

@@ -10,7 +10,7 @@ from keras import ops
 
 from unet.data.arrays import Arrays
 from unet.data.batches import Batches, make_batches
-from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, fits_device
+from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, fits_device, standardize
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE, Devices
@@ -120,6 +120,12 @@ def test_border_weights_move_with_the_mask(augmentation):
 def test_images_are_standardized(standardize):
     arrays = Arrays(*noise((64, 64), 3), [], [], [])
     check(both(arrays, RECIPE, (48, 48), scale=standardize), greys=0.02)
+
+
+def test_an_image_of_one_grey_level_becomes_0():
+    for level in range(256):
+        images = ops.full((2, 64, 80, 3), float(level))
+        assert np.abs(ops.convert_to_numpy(standardize(images))).max() < 1e-3
 
 
 def small_training(kind, steps, at_once=1, shapes=((48, 48),) * 2):

@@ -76,6 +76,15 @@ def test_what_fits_is_not_refused(monkeypatch, recipe, job, size, batch, taken):
         steps.check_memory(model, batch, Devices())
 
 
+def test_a_host_has_its_part_of_a_batch_and_its_processors_share_one_memory(monkeypatch):
+    model = build_unet(RECIPES["document"]["noise"].network)
+    need = steps.LEAST * steps.image_bytes(model) * 8 + 4 * model.count_params()
+    monkeypatch.setattr(steps, "free_memory", lambda: 1.1 * need)
+    steps.check_memory(model, 16, Devices(("0", "1"), 2, 0))
+    with pytest.raises(ValueError, match="a step of 16 images"):
+        steps.check_memory(model, 16, Devices(("0", "1")))
+
+
 def test_memory_that_is_gone_in_the_second_epoch_costs_nothing(noise, place, monkeypatch):
     train.train_predict(noise)
     whole = train.load_run("noise").networks[0].model.get_weights()

@@ -403,7 +403,8 @@ def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_
     arrays, capsys, monkeypatch, most, kept
 ):
     monkeypatch.setattr("unet.training.decide.MOST_CHANGE", most)
-    monkeypatch.setattr("unet.training.decide.find_precision", lambda: ("mixed_bfloat16", "so"))
+    has_bfloat16 = "mixed_bfloat16", "told so"
+    monkeypatch.setattr("unet.machine.precision.find_precision", lambda: has_bfloat16)
     small_run(["recipe.decide=true"], epochs=1, precision="mixed_bfloat16")
     found = re.search(
         r"predictions in (\w+)(?:, for the two differ)?: at 0.5 the held-out images have a Dice "
@@ -422,7 +423,7 @@ def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_
     changed = 100 * np.mean(masks[0] != masks[1])
     assert changed == pytest.approx(float(found[4]), abs=6e-4)
     for has in ("mixed_bfloat16", "float32"):
-        monkeypatch.setattr("unet.prediction.run.find_precision", lambda has=has: (has, "told so"))
+        monkeypatch.setattr("unet.machine.precision.find_precision", lambda has=has: (has, ""))
         expected = "bfloat16" if has == kept == "mixed_bfloat16" else "float32"
         assert load_run("nerve").networks[0].model.layers[1].compute_dtype == expected
     assert keras.config.dtype_policy().name == "float32"

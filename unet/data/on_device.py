@@ -202,11 +202,14 @@ def vary_greys(images, batch):
     return images
 
 
-def standardize(images, mean, std):
-    """scale.standardize of tensors."""
+def standardize(images, mean=None, std=None):
+    """scale.standardize of tensors (B, H, W, C). That an image is flat is told by its extent: the
+    std of one may be a rounding error on JAX.
+    """
     if mean is None:
-        mean, std = _mean_and_std(images)
-        std = ops.where(std > 0, std, 1.0)
+        mean, std = (f(images, axis=(1, 2, 3), keepdims=True) for f in (ops.mean, ops.std))
+        extent = ops.subtract(*(f(images, (1, 2, 3), keepdims=True) for f in (ops.max, ops.min)))
+        std = ops.where(extent > 0, std, 1.0)
     return (images - mean) / std
 
 

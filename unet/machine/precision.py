@@ -35,6 +35,11 @@ def find_precision():
     return "float32", "the processor has no bfloat16 instructions"
 
 
+def usable_precision(policy):
+    """A Keras dtype policy where this hardware has instructions for it, else "float32"."""
+    return policy if policy == "float32" or policy == find_precision()[0] else "float32"
+
+
 @contextlib.contextmanager
 def in_precision(policy):
     """Context in which layers are built with a Keras dtype policy."""

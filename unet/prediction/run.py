@@ -7,7 +7,7 @@ import keras
 
 from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
-from unet.machine.precision import find_precision, in_precision
+from unet.machine.precision import in_precision, usable_precision
 from unet.reading.classes import SegmentClass
 from unet.reading.values import FULL, parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record
@@ -99,8 +99,7 @@ def load_run(name, build_unet, weights=None, average=True, threshold=None, preci
     """
     record = read_record(name)
     decision = record.decide(threshold)
-    if precision is None:
-        precision = record.precision if record.precision == find_precision()[0] else "float32"
+    precision = precision or usable_precision(record.precision)
     if weights and not Path(weights).is_file():
         raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
     if record.folds and weights:

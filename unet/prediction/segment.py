@@ -5,6 +5,7 @@ image size, in operations that ONNX, LiteRT and SavedModel can express.
 import keras
 from keras import ops
 
+from unet.data.on_device import standardize
 from unet.jobs.settings import SYMMETRIES
 
 BATCH, CLASSES = 0, 3  # axes of images and probabilities
@@ -84,15 +85,6 @@ def first_maximum(probability):
     numbers = ops.arange(probability.shape[CLASSES], dtype="float32")
     numbers = ops.where(probability >= best, numbers, 255.0)
     return ops.cast(ops.min(numbers, CLASSES, keepdims=True), "uint8")
-
-
-def standardize(pixels, mean=None, std=None):
-    """data.scale.standardize of images (B, H, W, C), without and with a scale of the training."""
-    if mean is None:
-        mean, std = (f(pixels, axis=(1, 2, 3), keepdims=True) for f in (ops.mean, ops.std))
-        extent = ops.subtract(*(f(pixels, (1, 2, 3), keepdims=True) for f in (ops.max, ops.min)))
-        std = ops.where(extent > 0, std, 1.0)
-    return (pixels - mean) / std
 
 
 def predict(network, images, symmetries):

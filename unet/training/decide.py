@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unet.machine.precision import find_precision
+from unet.machine.precision import usable_precision
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import class_counts, count_confusion, mean_dices
 from unet.prediction.scoring import count_images, mean_masks, measure_classes, measure_held_out
@@ -16,8 +16,8 @@ def choose_precision(record, run, load_run, arrays):
     where the held-out Dice at 0.5 changes by less than MOST_CHANGE, else the one given, which is
     in float32. Prints what it comes to. load_run: model.load_run.
     """
-    precision = record.options["precision"]
-    if precision == "float32" or precision != find_precision()[0]:  # as load_run has it
+    precision = usable_precision(record.options["precision"])
+    if precision == "float32":
         return run
     half = load_run(run.name, precision=precision)
     num_classes, plain = max(2, run.num_maps), Decision()
@@ -27,7 +27,7 @@ def choose_precision(record, run, load_run, arrays):
         confusions = [count_confusion(truth, mask, num_classes) for mask in masks]
         return *confusions, np.count_nonzero(masks[0] != masks[1]), truth.size
 
-    pairs = zip(*(predict_held_out(one, arrays) for one in (run, half)))
+    pairs = zip(*(predict_held_out(each, arrays) for each in (run, half)))
     both = ((row, (first, second)) for (row, first), (_, second) in pairs)
     _, *confusions, changed, total = count_images(run, arrays, count, both)
     dice = [mean_dices(*zip(*map(class_counts, of_run))).mean() for of_run in confusions]

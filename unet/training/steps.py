@@ -28,11 +28,12 @@ def check_memory(model, batch_size, devices):
     """
     free, of_image = free_memory(), image_bytes(model)
     weights = 4 * model.count_params()
-    num_cards = len(devices) if card_name() else 1  # processors share their memory
-    need = LEAST * of_image * math.ceil(batch_size / num_cards) + weights
+    # Each card has a memory of its own; the processors of a host share one.
+    num_parts = len(devices) if card_name() else devices.num_processes
+    need = LEAST * of_image * math.ceil(batch_size / num_parts) + weights
     if free is None or need <= free:
         return
-    likely = num_cards * int((free - weights) / (LIKELY * of_image))
+    likely = num_parts * int((free - weights) / (LIKELY * of_image))
     raise InputError(
         f"{describe_step(model.unet_config, batch_size)} at least {need / 1e9:.1f} GB, and "
         f"{free / 1e9:.1f} GB are free on {device_name()}; {remedy(model.unet_config, likely)}"
