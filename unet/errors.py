@@ -14,6 +14,16 @@ import threading
 from unet.streams import error_stream
 
 BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that the project runs on
+# In the texts of TensorFlow, XLA, PyTorch, CUDA and C++, in small letters.
+SIGNS = (
+    "resource_exhausted",
+    "out of memory",
+    "out_of_memory",
+    "oom when",
+    "allocate memory",
+    "alloc_failed",
+    "bad_alloc",
+)
 
 
 class InputError(ValueError):
@@ -94,6 +104,12 @@ def error_text(error):
     return " ".join(str(error).split())
 
 
+def is_out_of_memory(error):
+    """Whether an error of a backend, or Python's own, says that there is not enough memory."""
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
+
+
 def import_text(error):
     """What an ImportError says to a user: a package that is not there, or cannot be loaded."""
     if not isinstance(error, ModuleNotFoundError):
@@ -113,9 +129,9 @@ def import_text(error):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turn a user's mistake inside the block, and a package that is missing, into one line and
-    exit status 2, a training that computed no number into status 1, SIGINT and SIGTERM into 130
-    and 143.
+    """Turn a user's mistake inside the block, a package that is missing, or memory, into one line
+    and exit status 2, a training that computed no number into status 1, SIGINT and SIGTERM into
+    130 and 143.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its hints about retracing
     # Its hint at a card without CUDA, which unet.machine.cards gives with what to install.
@@ -136,6 +152,13 @@ def one_line_errors():
         message = import_text(error)
     except FloatingPointError as error:
         message, status = str(error), 1
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = (
+            f"not enough memory ({type(error).__name__}: {error_text(error)[:200]}); end other "
+            "programs, or take smaller images: data.py's --tile-size or --image-size"
+        )
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
         sys.exit(getattr(stop, "status", 130))

@@ -68,7 +68,11 @@ def test_a_card_that_is_seen_or_hidden_needs_no_word(machine, capsys, monkeypatc
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert told(capsys) == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert told(capsys) != ""
+    with monkeypatch.context() as on_jax:
+        on_jax.setattr(keras.backend, "backend", lambda: "jax")
+        assert told(capsys) == ""
     monkeypatch.setattr(cards, "card_name", lambda: "NVIDIA GeForce GTX 1060 6GB")
     assert told(capsys) == ""
 

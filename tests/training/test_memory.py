@@ -15,6 +15,7 @@ from conftest import ROOT, refusal
 import data
 import train
 from model import build_unet
+from unet.errors import is_out_of_memory, one_line_errors
 from unet.jobs import RECIPES
 from unet.machine import memory
 from unet.machine.devices import Devices
@@ -138,20 +139,33 @@ def test_what_a_backend_raises_is_one_line(noise, place, monkeypatch, backend):
     assert not list(Path("weights").glob("noise.*"))  # nothing to go on from
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 34359738368 bytes."),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
-        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
-        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
-        OSError(12, "Cannot allocate memory"),
-    ],
-)
+ERRORS = [
+    MemoryError("Unable to allocate 3.5 GiB for an array with shape (1, 2)"),
+    RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 34359738368 bytes."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+    RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    OSError(12, "Cannot allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_an_error_of_memory_is_known(error):
-    assert memory.is_out_of_memory(error)
-    assert not memory.is_out_of_memory(RuntimeError("shapes (1, 2) and (3, 4) do not match"))
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("shapes (1, 2) and (3, 4) do not match"))
+
+
+@pytest.mark.parametrize("error", ERRORS[:-1])
+def test_memory_that_is_gone_outside_a_step_is_one_line(error, capsys):
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise error
+    assert ended.value.code == 2
+    name = type(error).__name__
+    assert re.fullmatch(
+        f"error: not enough memory \\({name}: .*\\); end other programs, or take smaller images: "
+        "data.py's --tile-size or --image-size\n",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.fixture

@@ -23,12 +23,14 @@ REMEDIES = {
 
 def tell_unseen_card():
     """Print a line where an NVIDIA card is in this machine and Keras's backend does not see it,
-    with what to install. Where CUDA_VISIBLE_DEVICES hides it nothing is said.
+    with what to install. Where CUDA_VISIBLE_DEVICES or JAX_PLATFORMS hides it nothing is said.
     """
     is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
     if is_hidden or not has_card() or card_name():
         return
     backend = keras.backend.backend()
+    if backend == "jax" and os.environ.get("JAX_PLATFORMS", "cuda") == "cpu":
+        return
     remedy = REMEDIES[backend]
     if backend != "torch" and os.name == "nt":
         remedy = f"on Windows PyTorch alone can: {REMEDIES['torch']}, and set KERAS_BACKEND=torch"

@@ -22,22 +22,6 @@ CGROUP_FILES = (
         ("total_inactive_file", "total_active_file"),
     ),
 )
-# In the texts of TensorFlow, XLA, PyTorch, CUDA and C++, in small letters.
-SIGNS = (
-    "resource_exhausted",
-    "out of memory",
-    "out_of_memory",
-    "oom when",
-    "allocate memory",
-    "alloc_failed",
-    "bad_alloc",
-)
-
-
-def is_out_of_memory(error):
-    """Whether an error of a backend, or Python's own, says that there is not enough memory."""
-    text = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
 
 
 def free_memory():

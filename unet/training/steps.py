@@ -3,8 +3,8 @@
 import contextlib
 import math
 
-from unet.errors import InputError
-from unet.machine.memory import free_memory, is_out_of_memory
+from unet.errors import InputError, is_out_of_memory
+from unet.machine.memory import free_memory
 from unet.machine.precision import card_name, device_name
 
 # Shares of the bytes of all layers' outputs, which a step keeps till it has gone back through
