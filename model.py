@@ -22,6 +22,7 @@ drawing = lazy("unet.pictures.drawing")
 trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
+decide = lazy("unet.training.decide")
 
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
@@ -177,6 +178,7 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
+        decide.decide_if_open(options.run, load_run, options.decision)
         run = load_run(options.run, None, options.average, options.decision, "float32")
         export.export_run(run, path, format, options.image_size)
     elif options.draw is not None:

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import build_unet
+from model import build_unet, load_run
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -33,6 +33,7 @@ terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
 pixels = lazy("unet.reading.pixels")
 submit = lazy("unet.prediction.submit")
+decide = lazy("unet.training.decide")
 
 __all__ = ["run_length_dec", "run_length_enc", "submission"]
 
@@ -70,7 +71,9 @@ def submission(name="nerve", options=Options(), truth=None):
     Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
     by image name. Raises InputError.
     """
-    record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
+    paths = runs.Paths(name)
+    decide.decide_if_open(name, load_run, options.decision, options.hosts)
+    record = runs.read_record(name)  # before any folder is made
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "

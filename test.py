@@ -19,6 +19,7 @@ masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
 comparison = lazy("unet.prediction.compare")
+decide = lazy("unet.training.decide")
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ def compare(run, other, options):
 def main(options):
     check_options(options)
     check_backend()
+    for name in filter(None, (options.run, options.compare)):
+        decide.decide_if_open(name, load_run, options.decision)
     # Before any folder is made
     how = {"average": options.average, "threshold": options.decision}
     run = load_run(options.run, options.weights, **how)

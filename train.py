@@ -29,7 +29,6 @@ runs = lazy("unet.runs")
 weights = lazy("unet.weights")
 pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
-scale = lazy("unet.data.scale")
 batches = lazy("unet.data.batches")
 on_device = lazy("unet.data.on_device")
 curves = lazy("unet.pictures.curves")
@@ -37,6 +36,7 @@ resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
 sessions = lazy("unet.training.session")
 steps = lazy("unet.training.steps")
+budget = lazy("unet.training.budget")
 fit = lazy("unet.training.fit")
 callbacks = lazy("unet.training.callbacks")
 decide = lazy("unet.training.decide")
@@ -91,6 +91,18 @@ class Options:
     )
     epochs: int | None = option(
         None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
+    )
+    patience: int | None = option(
+        None,
+        "end once so many epochs have brought no lower loss, the validation's where there is one "
+        "(default: never)",
+        least=1,
+    )
+    minutes: float | None = option(
+        None,
+        "plan --epochs and --steps-per-epoch so that all of it ends in about so many minutes, by "
+        "the time that a step takes here",
+        least=0.01,
     )
     steps_per_epoch: int | None = option(
         None,
@@ -154,6 +166,7 @@ def train_predict(options=Options(job="nerve")):
     plan.check_masks(arrays, splits)
     with sessions.start(options, job, arrays, splits) as session:
         with session.together():
+            session = budget.fit_in(session, build_unet, build_training)
             for progress in session.networks():
                 record = train_network(session, progress)
         if not session.is_first:
@@ -170,41 +183,54 @@ def train_network(session, progress):
     """
     options, arrays, devices = session.options, session.arrays, session.devices
     recipe, rows = session.job.recipe, session.splits[progress.name]
-    mean_std = scale.find_scale(arrays.images, rows[0], recipe.standardize)
-    network, window = plan.size_network(options.job, session.job, arrays)
-    sizes = window, tuple(map(network.output_length, window))
-    record = plan.describe_run(progress, options, recipe, network, arrays, rows[1], mean_std)
+    record = plan.describe_run(session, progress)
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
-
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(options.precision)
-    kind = on_device.choose_batches(arrays, recipe, devices)
-    training, validation = batches.make_batches(
-        arrays, rows, recipe, mean_std, options.seed, sizes, devices, kind
-    )
-    with devices.scope(), steps.memory_errors(network, recipe.batch_size, files):
-        model = build_unet(network, name=options.job)
+    with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
+        model, training, validation = build_training(session, record)
         if options.weights and not progress.record:
             weights.load_weights(model, options.weights)
-        num_steps, ignores = recipe.epochs * len(training), arrays.ignored is not None
-        fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
-        training.attach(model, validation)
-        model.short_batches = batches.short_batches(training, validation)
         files.set_model(model)
         files.restore()
         steps.check_memory(model, recipe.batch_size, devices)
         if session.is_first:
             files.check_room()
-        watching = session.callbacks(files, training, validation, sizes, network)
+        watching = session.callbacks(files, training, validation)
         plan.describe_plan(progress, rows, arrays, model, recipe, training, devices)
         with files.signals.caught() if not options.hosts else contextlib.nullcontext():
-            fit.fit(model, training, validation, recipe.epochs, watching, progress)
+            fit.fit(model, training, validation, recipe, watching, progress)
         files.signals.stop_if_asked()  # after the last epoch's files
     keras.config.set_dtype_policy("float32")
     if session.is_first:
         pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
         print(files.describe_best())
+        files.record.write()  # other ends than before, where no epoch was better
     return files.record
+
+
+def build_training(session, record):
+    """The compiled network of a Record before its first step, and its Batches for training and for
+    validation.
+    """
+    options, arrays, recipe = session.options, session.arrays, session.job.recipe
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.precision)
+    window = record.network.image_size
+    training, validation = batches.make_batches(
+        arrays,
+        session.splits[record.name],
+        recipe,
+        (record.mean, record.std),
+        options.seed,
+        (window, tuple(map(record.network.output_length, window))),
+        session.devices,
+        on_device.choose_batches(arrays, recipe, session.devices),
+    )
+    model = build_unet(record.network, name=options.job)
+    num_steps, ignores = recipe.epochs * len(training), arrays.ignored is not None
+    fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
+    training.attach(model, validation)
+    model.short_batches = batches.short_batches(training, validation)
+    return model, training, validation
 
 
 def predict_after(session, record):
@@ -212,8 +238,7 @@ def predict_after(session, record):
     test images. record: of the network that was trained last.
     """
     arrays, recipe, has_folds = session.arrays, session.job.recipe, session.options.folds
-    is_modern = recipe.decide or session.options.recipe == "modern"  # no document scores so
-    is_to_score = has_folds or (is_modern and record.validation)
+    is_to_score = has_folds or (record.validation and plan.is_scored(session.options, recipe))
     if has_folds:
         record = record.of_folds(session.name, list(session.splits))
         record.write()
@@ -225,7 +250,7 @@ def predict_after(session, record):
                 decide.decide(record, run, arrays, recipe.decide)
             if len(arrays.test_images):
                 sessions.predict_test_images(run, arrays)
-    runs.Paths(session.name).checkpoint.unlink(missing_ok=True)
+    session.finish()
 
 
 def read_options(given):

@@ -1,5 +1,6 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
+import csv
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -177,3 +179,44 @@ class Forks:
     def __exit__(self, *error):
         self.process.kill()
         self.process.wait()
+
+
+def what_a_run_left(folder, name):
+    """Weights, last weights, history without seconds, and the best epoch."""
+    left = []
+    for kind in ("", ".last"):
+        with h5py.File(folder / f"weights/{name}{kind}.weights.h5") as file:
+            found = {}
+            file.visititems(
+                lambda path, item, found=found: (
+                    found.update({path: item[()].tobytes()})
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+            left.append(found)
+    with open(folder / f"weights/{name}.csv") as file:
+        left.append([{**row, "seconds": None} for row in csv.DictReader(file)])
+    record = json.loads((folder / f"weights/{name}.json").read_text())
+    left.append({**record["best"], "seconds": None})
+    left.append(record["decision"])
+    return left
+
+
+@pytest.fixture
+def small(place):
+    """Train a small nerve network on four images, in this process."""
+    import data
+    import train
+
+    make_folders(place, count=4, size=(64, 80), channels=1)
+    data.prepare(data.Options(job="nerve", images="images", masks="masks"))
+
+    def small(*changes, **options):
+        changes += ("network.filters=4,6", "network.bottleneck=8", "network.dropout=0,0,0.2")
+        defaults = dict(job="nerve", epochs=2, batch_size=2, learning_rate=1e-3)
+        if not options.get("folds"):  # nerve's document holds nothing out
+            defaults["validation_split"] = 0.2
+        train.train_predict(train.Options(**{**defaults, **options}, set=changes))
+
+    return small

@@ -5,7 +5,9 @@ pictures < prediction < training.
 """
 
 import os
+import time
 
+BEGAN = time.monotonic()  # this process, but for Python itself
 LARGEST_IMAGE = 2**28  # pixels; a file of a few bytes may say that it has more
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))  # read by OpenCV on import
 # A card's memory is taken as it is needed, not whole: other processes, and the desktop, have some.

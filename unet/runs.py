@@ -97,6 +97,11 @@ class Paths:
         return Path("weights", f"{self.run}.checkpoint.old.h5")
 
     @property
+    def finished_checkpoint(self):
+        """Of a training that ended and can go on, until the next one of that name."""
+        return Path("weights", f"{self.run}.finished.h5")
+
+    @property
     def weights_lock(self):
         return Path("weights", f".{self.run}.lock")
 

@@ -1,7 +1,6 @@
 """A training that died goes on and ends as one that did not."""
 
 import contextlib
-import csv
 import dataclasses
 import json
 import os
@@ -16,10 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, make_folders, refusal, slow
+from conftest import ROOT, Forks, make_folders, refusal, slow, what_a_run_left
 
 import data
 import train
@@ -45,28 +43,6 @@ FOLDERS = f"nerve --recipe modern --epochs 4 --batch-size 2 {NETWORK}".split() +
 def trainer():
     with Forks("train") as train:
         yield lambda *arguments, **death: train(*arguments, **death)["status"]
-
-
-def what_a_run_left(folder, name):
-    """Weights, last weights, history without seconds, and the best epoch."""
-    left = []
-    for kind in ("", ".last"):
-        with h5py.File(folder / f"weights/{name}{kind}.weights.h5") as file:
-            found = {}
-            file.visititems(
-                lambda path, item, found=found: (
-                    found.update({path: item[()].tobytes()})
-                    if isinstance(item, h5py.Dataset)
-                    else None
-                )
-            )
-            left.append(found)
-    with open(folder / f"weights/{name}.csv") as file:
-        left.append([{**row, "seconds": None} for row in csv.DictReader(file)])
-    record = json.loads((folder / f"weights/{name}.json").read_text())
-    left.append({**record["best"], "seconds": None})
-    left.append(record["decision"])
-    return left
 
 
 RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
@@ -117,22 +93,6 @@ def prepare(folder, arguments):
             data.prepare(data.Options(image_size=(64, 64)))
         else:
             data.prepare(data.Options(job="nerve", images="images", masks="masks"))
-
-
-@pytest.fixture
-def small(place):
-    """Train a small nerve network on four images, in this process."""
-    make_folders(place, count=4, size=(64, 80), channels=1)
-    data.prepare(data.Options(job="nerve", images="images", masks="masks"))
-
-    def small(**options):
-        changes = ("network.filters=4,6", "network.bottleneck=8", "network.dropout=0,0,0.2")
-        defaults = dict(job="nerve", epochs=2, batch_size=2, learning_rate=1e-3)
-        if not options.get("folds"):  # nerve's document holds nothing out
-            defaults["validation_split"] = 0.2
-        train.train_predict(train.Options(**{**defaults, **options}, set=changes))
-
-    return small
 
 
 def stop_in(monkeypatch, number):
@@ -315,9 +275,9 @@ class TestOptions:
         assert train.read_options(given).epochs == 9
 
     def test_are_refused_by_name_where_they_differ(self, interrupted):
-        given = {"job": "nerve", "resume": True, "epochs": 8, "loss": "dice", "seed": 1}
+        given = {"job": "nerve", "resume": True, "batch_size": 8, "loss": "dice", "seed": 1}
         with pytest.raises(
-            ValueError, match=r"--epochs 8 \(it has 9\), --loss dice \(it has None"
+            ValueError, match=r"--batch-size 8 \(it has None\), --loss dice \(it has None"
         ):
             train.read_options(given)
 

@@ -172,6 +172,7 @@ class Recipe:
     batch_size: int
     epochs: int
     momentum: float = 0.0  # of SGD
+    patience: int | None = None  # epochs without a lower loss after which training ends
     steps_per_epoch: int | None = None
     validation_steps: int | None = None  # at most; None: every validation image once
     repeats: int = 1  # how often each training image comes in one epoch
@@ -188,7 +189,14 @@ class Recipe:
     decide: bool = False  # choose threshold and smallest area on held-out images; False: 0.5, 0
 
     def __post_init__(self):
-        for name in ("batch_size", "epochs", "repeats", "steps_per_epoch", "validation_steps"):
+        for name in (
+            "batch_size",
+            "epochs",
+            "repeats",
+            "patience",
+            "steps_per_epoch",
+            "validation_steps",
+        ):
             check_range(f"recipe.{name}", getattr(self, name), 1)
         for length in self.window or ():
             check_range("recipe.window", length, 1)

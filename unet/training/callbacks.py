@@ -17,7 +17,15 @@ from unet.jobs.settings import Recipe
 from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
 from unet.runs import Paths, command, parse_record, read_record
-from unet.training.checkpoint import DAMAGES, damaged, put_aside, read_variables, write_checkpoint
+from unet.training.checkpoint import (
+    DAMAGES,
+    damaged,
+    find_checkpoint,
+    put_aside,
+    read_variables,
+    write_checkpoint,
+)
+from unet.training.ends import ENDS, stagnates
 from unet.training.lines import steps_done
 from unet.training.signals import StopSignals
 from unet.weights import WEIGHTS_FORMAT, replace_hdf5
@@ -46,8 +54,8 @@ class RunFiles(keras.callbacks.Callback):
                 begun = parse_record(progress.record, progress.name)
             except DAMAGES as error:
                 raise damaged(self.paths.checkpoint, error) from error
-            check_same_recipe(begun, record)
-            self.record = begun
+            self.record = with_ends(begun, record)
+            check_same_recipe(self.record, record)
         self.signals = StopSignals(self.describe_resume)
         self.epoch, self.first_step = progress.epoch, progress.step
         self.start = self.saved = time.monotonic()
@@ -77,7 +85,7 @@ class RunFiles(keras.callbacks.Callback):
         self.model.optimizer.build(self.model.trainable_variables)
         variables = changing_variables(self.model, self.progress.step)
         shapes = [variable.shape for variable in variables]
-        values = read_variables(self.paths.checkpoint, shapes)
+        values = read_variables(find_checkpoint(self.paths.run), shapes)
         for variable, value in zip(variables, values):
             variable.assign(value)
         self.metrics = values[len(changing_variables(self.model)) :]
@@ -213,6 +221,35 @@ class RunFiles(keras.callbacks.Callback):
         """How to go on after a stop."""
         train = command("train.py", self.paths.run, self.record.job)
         return f"{train} --resume goes on after {self.kept.describe()}"
+
+
+class Patience(keras.callbacks.Callback):
+    """Ends a training that stagnates: one of a history of epochs, a dict each; patience: None for
+    none.
+    """
+
+    def __init__(self, history, patience):
+        super().__init__()
+        self.history, self.patience = list(history), patience
+
+    @property
+    def is_over(self):
+        return stagnates(self.history, self.patience)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append(logs)
+        if self.is_over:
+            self.model.stop_training = True
+
+
+def with_ends(begun, record):
+    """The Record of an interrupted training, with the ends that options give it now."""
+    if all(begun.options.get(name) == record.options.get(name) for name in ENDS):
+        return begun
+    recipe = {**begun.recipe, **{name: record.recipe[name] for name in ENDS}}
+    options = {**begun.options, **{name: record.options[name] for name in ENDS}}
+    command = f"{begun.command} && {record.command}"
+    return replace(begun, recipe=recipe, options=options, command=command)
 
 
 def check_same_recipe(begun, record):

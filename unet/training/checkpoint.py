@@ -44,6 +44,14 @@ class Progress:
         return f"{self.name}, {self.epoch} epochs{inside}"
 
 
+def find_checkpoint(name):
+    """The checkpoint that --resume goes on from: of a run's interrupted training, else of the one
+    that ended.
+    """
+    paths = Paths(name)
+    return paths.checkpoint if paths.checkpoint.exists() else paths.finished_checkpoint
+
+
 def has_steps(path):
     """Whether a training could go on from a checkpoint, or it cannot be read."""
     try:
@@ -55,8 +63,9 @@ def has_steps(path):
 
 def put_aside(path, progress):
     """Rename a checkpoint that has steps, before that of another training's Progress takes its
-    place; one of an earlier fold of the same training stays.
+    place; one of an earlier fold of the same training stays. That of a training that ended goes.
     """
+    Paths(progress.name).finished_checkpoint.unlink(missing_ok=True)
     if not has_steps(path):
         return
     old = Paths(progress.name).old_checkpoint

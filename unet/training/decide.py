@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from unet.data.arrays import load_arrays
+from unet.errors import InputError
+from unet.machine.disk import lock
 from unet.machine.precision import usable_precision
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import class_counts, count_confusion, mean_dices
 from unet.prediction.scoring import count_images, mean_masks, measure_classes, measure_held_out
-from unet.runs import Decision, Paths
+from unet.runs import Decision, Paths, command, read_record
 
 MOST_CHANGE = 0.0005  # of the held-out Dice, for predictions in half precision
 
@@ -72,6 +75,30 @@ def decide(record, run, arrays, is_to_choose):
     if record.folds:
         score_folds(record, measured.fold, dice)
     record.write()
+
+
+def decide_if_open(name, load_run, given=None, hosts=None):
+    """Have a run whose training was stopped before it chose threshold and smallest area choose
+    them now, on what it held out, and note them in weights/NAME.json. Says so, and where that
+    cannot be why; raises InputError where hosts, of which none may compute yet, want it.
+
+    load_run: model.load_run; given: the threshold that counts in place of them, None for none.
+    """
+    record, path = read_record(name), Paths(name).record
+    is_wanted = (record.recipe or {}).get("decide") and (record.folds or record.validation)
+    is_chosen = record.constant_dice is not None or record.decision != Decision()
+    if given is not None or is_chosen or not is_wanted:
+        return
+    about = f"{path}: its training was stopped before it chose a threshold"
+    if hosts:
+        raise InputError(f"{about}; run {command('test.py', name)} first, or pass --decision")
+    try:
+        with lock(Paths(name).weights_lock):
+            arrays = load_arrays(record.arrays, record.job)
+            print(f"{about}; it chooses now", flush=True)
+            decide(record, load_run(name), arrays, True)
+    except InputError as error:
+        print(f"{about}, and none can be chosen ({error}): 0.5 counts; --decision P has another")
 
 
 def score_folds(record, folds, dice):

@@ -7,6 +7,7 @@ import numpy as np
 
 from unet.losses import LOSSES, METRICS, accuracy, ignoring
 from unet.machine.devices import num_devices
+from unet.training.callbacks import Patience
 
 
 def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):
@@ -53,15 +54,16 @@ def build_variables(model):
     model.reset_metrics()
 
 
-def fit(model, training, validation, num_epochs, callbacks, progress):
-    """Keras's fit, from a Progress on. It takes the number of steps from its first epoch, so what
-    is left of one is a fit of its own.
+def fit(model, training, validation, recipe, callbacks, progress):
+    """Keras's fit, from a Progress on, to the end that a recipe has. It takes the number of steps
+    from its first epoch, so what is left of one is a fit of its own.
     """
-    epoch, step = progress.epoch, progress.step
+    epoch, step, num_epochs = progress.epoch, progress.step, recipe.epochs
+    patience = Patience(progress.history, recipe.patience)
     stop = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: setattr(model, "stop_training", True)
     )
-    while epoch < num_epochs:
+    while epoch < num_epochs and not patience.is_over:
         training.go_to(epoch, step)
         try:
             model.fit(
@@ -69,7 +71,7 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
                 validation_data=validation,
                 initial_epoch=epoch,
                 epochs=num_epochs,
-                callbacks=[*callbacks, stop] if step else callbacks,
+                callbacks=[patience, *callbacks, *([stop] if step else ())],
                 shuffle=False,  # of batches, which already have a new order of images
                 verbose=0,
             )
@@ -78,3 +80,5 @@ def fit(model, training, validation, num_epochs, callbacks, progress):
                 print(file=sys.stderr)  # the progress bar has not ended its line
             raise
         epoch, step = epoch + 1 if step else num_epochs, 0
+    if patience.is_over:
+        print(f"the loss has had no new low for {recipe.patience} epochs: training ends here")

@@ -91,7 +91,7 @@ class Monitor(keras.callbacks.Callback):
         probabilities = probabilities[..., -self.num_maps :]
         self.warn(epoch, probabilities)
         start = time.monotonic()
-        is_last = epoch + 1 == self.params["epochs"]
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         if not is_last and self.cost > DRAWING_SHARE * (start - self.drawn):
             return
         if self.num_maps > 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from unet.data.scale import find_scale
 from unet.data.split import are_tiled
 from unet.data.survey import read_report
 from unet.errors import InputError
@@ -41,6 +42,13 @@ def choose(options, arrays):
         raise InputError(
             f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
         )
+    if options.minutes and not options.resume:
+        for name in ("epochs", "hosts"):
+            if getattr(options, name):
+                raise InputError(
+                    f"--minutes plans the epochs of one machine, so {flag(name)} does not go with "
+                    "it; pass one of the two"
+                )
     options = replace(options, recipe=choose_recipe(options.job, options.recipe))
     base, reasons = RECIPES[options.recipe][options.job], {}
     if options.job == "own":
@@ -187,8 +195,17 @@ def has_foreground(arrays, row):
     return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
-def describe_run(progress, options, recipe, network, arrays, validation_rows, scale):
-    """The Record of a network that is about to be trained."""
+def is_scored(options, recipe):
+    """Whether a training ends with a score of what it held out: no document's does."""
+    return bool(options.folds or recipe.decide or options.recipe == "modern")
+
+
+def describe_run(session, progress):
+    """The Record of a Session's network that is about to be trained."""
+    options, arrays, recipe = session.options, session.arrays, session.job.recipe
+    training_rows, validation_rows = session.splits[progress.name]
+    mean, std = find_scale(arrays.images, training_rows, recipe.standardize)
+    network, _ = size_network(options.job, session.job, arrays)
     backend = keras.backend.backend()
     return Record(
         name=progress.name,
@@ -203,8 +220,8 @@ def describe_run(progress, options, recipe, network, arrays, validation_rows, sc
         is_colored=arrays.is_colored,
         reading=dataclasses.asdict(arrays.reading),
         network=network,
-        mean=scale[0],
-        std=scale[1],
+        mean=mean,
+        std=std,
         array_size=arrays.images.shape[1:3],
         is_resized=arrays.is_resized,
         validation=[arrays.files[row]["id"] for row in validation_rows],

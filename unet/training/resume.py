@@ -9,7 +9,8 @@ from unet.data.prepare import prepare_noise
 from unet.errors import InputError, Stopped
 from unet.options import flag
 from unet.runs import Paths, command, read_record, run_name
-from unet.training.checkpoint import read_progress
+from unet.training.checkpoint import find_checkpoint, read_progress
+from unet.training.ends import ENDS, check_ends, describe_more, has_ended
 
 # Options that may change when a training goes on: they say where it runs, not what it does.
 FREE = ("resume", "devices", "hosts", "process_id", "tensorboard")
@@ -17,35 +18,50 @@ FREE = ("resume", "devices", "hosts", "process_id", "tensorboard")
 
 def options_to_resume(given, known):
     """The options, {name: value}, of the training that --resume goes on with, and those of FREE
-    that are given; where none was interrupted those given. Exits where that training is finished;
-    raises InputError where other options differ.
+    and ENDS that are given; where there is none those given. Exits where that training is
+    finished; raises InputError where other options differ.
 
     given: {name: value} on the command line; known: names of all options.
     """
     name = run_name(given["job"], given.get("name"))
-    paths = Paths(name)
-    progress = read_progress(paths.checkpoint)
+    paths, path = Paths(name), find_checkpoint(name)
+    progress = read_progress(path)
     if progress:
         if not set(progress.options) <= set(known):
-            raise InputError(f"{paths.checkpoint}: its options are damaged; leave --resume out")
-        return interrupted_options(given, progress.options, paths.checkpoint)
-    if not paths.record.exists():
+            raise InputError(f"{path}: its options are damaged; leave --resume out")
+        options = options_that_go_on(given, progress.options, path)
+        if progress.record:
+            check_ends(given, progress.record, progress)
+        if path == paths.checkpoint or not is_at_its_end(progress, options):
+            return options
+    elif not paths.record.exists():
         print(f"weights/: no training of {name} was interrupted; a new one starts")
         return {**given, "resume": False}
-    stored = read_record(name).options or given
-    interrupted_options(given, stored, paths.record)
-    print(f"{paths.record}: this training is finished; next: python test.py {name}")
+    else:
+        record = read_record(name)
+        options_that_go_on(given, record.options or given, paths.record)
+        check_ends(given, vars(record))
+    more = ""
+    if progress:
+        more = f"; {describe_more(name, given['job'], progress.record['recipe'])}"
+    print(f"{paths.record}: this training is finished; next: python test.py {name}{more}")
     sys.exit(0)
 
 
-def interrupted_options(given, stored, path):
-    """The options, a dict, of the training that `path` keeps, with those of FREE that are given
-    now; raises InputError naming the others that are given and differ.
+def is_at_its_end(progress, options):
+    """Whether a finished training has nothing to do with these options, {name: value}."""
+    epochs, patience = (options.get(name) or progress.record["recipe"].get(name) for name in ENDS)
+    return has_ended(progress, epochs, patience)
+
+
+def options_that_go_on(given, stored, path):
+    """The options, a dict, of the training that `path` keeps, with those of FREE and ENDS that are
+    given now; raises InputError naming the others that are given and differ.
     """
     differ = [
         f"{flag(name)} {words(value)} (it has {words(stored.get(name))})"
         for name, value in given.items()
-        if name not in FREE
+        if name not in (*FREE, *ENDS)
         and json.loads(json.dumps(value)) != stored.get(name)
         and (name, value) != ("precision", "auto")  # it was chosen when the training began
     ]
@@ -55,7 +71,7 @@ def interrupted_options(given, stored, path):
             "start anew without --resume"
         )
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    return {**stored, **{name: value for name, value in given.items() if name in FREE}}
+    return {**stored, **{name: v for name, v in given.items() if name in (*FREE, *ENDS)}}
 
 
 def words(value):
@@ -66,7 +82,7 @@ def find_source(name, job, given, resume):
     """The folder in output/ that a training reads: that of an interrupted one, the given one, of
     --arrays, or what find_arrays says now. Raises InputError where --arrays names no arrays.
     """
-    progress = read_progress(Paths(name).checkpoint) if resume else None
+    progress = read_progress(find_checkpoint(name)) if resume else None
     if progress and progress.arrays:
         return progress.arrays
     if given and not has_arrays(given):

@@ -17,11 +17,18 @@ from unet.errors import InputError
 from unet.jobs.settings import Job
 from unet.machine.cards import tell_unseen_card
 from unet.machine.devices import Devices, find_devices
-from unet.machine.disk import lock
+from unet.machine.disk import lock, size_text
 from unet.machine.hosts import stop_with_hosts
 from unet.prediction.predict import predict_test
 from unet.runs import Paths, command, run_name
-from unet.training.checkpoint import Progress, has_steps, read_progress, write_checkpoint
+from unet.training.checkpoint import (
+    Progress,
+    find_checkpoint,
+    has_steps,
+    read_progress,
+    write_checkpoint,
+)
+from unet.training.ends import ENDS, describe_more
 from unet.training.lines import ProgressLines
 from unet.training.monitor import Monitor, choose_samples
 
@@ -65,20 +72,36 @@ class Session:
             yield progress
             keras.backend.clear_session()
 
-    def callbacks(self, files, training, validation, sizes, network):
+    def callbacks(self, files, training, validation):
         """What happens between a network's steps and epochs: only the first process writes."""
         callbacks = []
         if self.is_first:
             callbacks += [files, ProgressLines(training)]
         if self.devices.num_processes == 1:  # one alone cannot predict with what all of them hold
             shown = validation or training
+            sizes = training.window, training.mask_size
             samples = choose_samples(self.arrays, shown.rows, sizes, shown.scale)
             recipe, classes = self.job.recipe, self.arrays.classes
-            callbacks.append(Monitor(files, samples, recipe, network, classes))
+            callbacks.append(Monitor(files, samples, recipe, files.record.network, classes))
         if self.options.tensorboard and self.is_first:
             logs = Paths(self.name).tensorboard / time.strftime("%Y%m%d-%H%M%S")
             callbacks.append(keras.callbacks.TensorBoard(logs / files.name, write_graph=False))
         return callbacks
+
+    def finish(self):
+        """Keep the checkpoint of a training that can go on, and say so; remove that of another."""
+        paths, recipe = Paths(self.name), self.job.recipe
+        progress = read_progress(paths.checkpoint)
+        if self.options.folds or not progress:
+            paths.checkpoint.unlink(missing_ok=True)
+            return
+        if recipe.cosine and progress.epoch == recipe.epochs:
+            paths.checkpoint.unlink()
+            return
+        os.replace(paths.checkpoint, paths.finished_checkpoint)
+        size = size_text(paths.finished_checkpoint.stat().st_size)
+        more = describe_more(self.name, self.options.job, vars(recipe))
+        print(f"{paths.finished_checkpoint} ({size}) stays until the next training: {more}")
 
 
 @contextlib.contextmanager
@@ -131,7 +154,7 @@ def interrupted_progress(options, arrays, names, data):
     """The Progress of the interrupted training, of these networks, images and backend; raises
     InputError where it is of others.
     """
-    path = Paths(run_name(options.job, options.name)).checkpoint
+    path = find_checkpoint(run_name(options.job, options.name))
     progress, backend = read_progress(path), keras.backend.backend()
     if progress is None:
         raise InputError(f"{path}: gone since this training was told to go on with it")
@@ -146,7 +169,8 @@ def interrupted_progress(options, arrays, names, data):
             f"{command('data.py', arrays.name, options.job)} as before, or start anew without "
             "--resume"
         )
-    return progress
+    ends = {name: getattr(options, name) for name in ENDS}
+    return replace(progress, options={**progress.options, **ends})
 
 
 def what_hosts_share(options, arrays):
@@ -158,7 +182,7 @@ def what_hosts_share(options, arrays):
     if options.weights and Path(options.weights).is_file():
         share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
     if options.resume:
-        path = Paths(run_name(options.job, options.name)).checkpoint
+        path = find_checkpoint(run_name(options.job, options.name))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
     return {**share, f"{Paths(arrays.name).arrays}": what_is_trained_on(arrays)}
 

@@ -41,16 +41,18 @@ def check_memory(model, batch_size, devices):
 
 
 @contextlib.contextmanager
-def memory_errors(network, batch_size, files):
+def memory_errors(network, batch_size, files=None):
     """Context in which what a backend raises where there is not enough memory becomes an
-    InputError, with how the training of RunFiles goes on.
+    InputError, with how the training of RunFiles goes on, where there are some.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, InputError) or not is_out_of_memory(error):
             raise
-        goes_on = f"; with more memory {files.describe_resume()}" if files.kept.record else ""
+        goes_on = ""
+        if files and files.kept.record:
+            goes_on = f"; with more memory {files.describe_resume()}"
         raise InputError(
             f"{describe_step(network, batch_size)} more memory than there is on {device_name()} "
             f"({type(error).__name__}); {remedy(network, batch_size // 2)}{goes_on}"

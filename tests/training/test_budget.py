@@ -1,0 +1,92 @@
+"""A training that ends in the minutes that it is given."""
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import refusal, slow, what_a_run_left
+
+import train
+from unet.data.batches import Batches
+from unet.runs import read_record
+from unet.training import budget
+from unet.training.budget import DRAWING, Times
+
+
+@pytest.mark.parametrize("seconds", [120, 300, 3600, 8 * 3600])
+@pytest.mark.parametrize("step", [0.002, 0.1, 2.5])
+@pytest.mark.parametrize("validation", [0, 1, 5])
+@pytest.mark.parametrize("num_steps", [3, 100, 1409])
+@pytest.mark.parametrize("num_networks", [1, 5])
+def test_planned_epochs_fill_the_time(seconds, step, validation, num_steps, num_networks):
+    times = Times(start=4, step=step, validation=validation, end=6)
+    epochs, steps = times.plan(seconds, num_steps, num_networks)
+    of_network = 4 + epochs * (steps * step * DRAWING + validation)
+    took = 6 + num_networks * of_network
+    assert took <= seconds
+    rest = num_networks * epochs * step * DRAWING  # less than a step of each epoch
+    assert took + rest > seconds - 1e-6
+
+
+def test_no_time_for_a_step_is_refused():
+    times = Times(start=40, step=2, validation=3, end=15)
+    with pytest.raises(ValueError, match="start and end alone take 60 s, 59 s are left; pass mor"):
+        times.plan(59, 100)
+    assert times.plan(61, 100) == (1, 1)
+
+
+@pytest.mark.parametrize("option", [("--epochs", 3), ("--hosts", "127.0.0.1:1,127.0.0.1:2")])
+def test_minutes_plan_what_is_not_given(small, place, option):
+    line = refusal("train.py", "nerve", "--minutes", 5, *option)
+    assert f"so {option[0]} does not go with it" in line
+
+
+@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), pytest.param(0.5, 2, marks=slow)])
+def test_a_training_with_slow_steps_ends_in_its_minutes(
+    small, place, monkeypatch, capsys, delay, folds
+):
+    """As one with the epochs and steps that were planned; the time of each batch is simulated."""
+    make = Batches.__getitem__
+
+    def make_slowly(batches, step):
+        time.sleep(2 * delay)  # two threads make batches
+        return make(batches, step)
+
+    monkeypatch.setattr(Batches, "__getitem__", make_slowly)
+    begun = time.monotonic()
+    monkeypatch.setattr(budget, "BEGAN", begun)
+    small(epochs=None, minutes=0.75, folds=folds)
+    assert time.monotonic() - begun == pytest.approx(45, rel=0.1)
+    options = read_record("nerve").options
+    plan = {name: options[name] for name in ("epochs", "steps_per_epoch")}
+    assert (
+        f"{plan['epochs']} epochs of {plan['steps_per_epoch']} steps end in 0.75 minutes"
+        in capsys.readouterr().out
+    )
+    name = "nerve.fold2" if folds else "nerve"
+    left = what_a_run_left(place, name)
+    monkeypatch.setattr(Batches, "__getitem__", make)
+    small(**plan, folds=folds)
+    assert what_a_run_left(place, name)[:4] == left[:4]
+
+
+def test_a_training_that_goes_on_keeps_its_plan(small, monkeypatch):
+    calls = []
+
+    def plan(times, seconds, num_steps, num_networks):
+        calls.append(num_steps)
+        return 3, 2
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Times, "plan", plan)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.predict_after", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(epochs=None, minutes=0.1)
+    options = train.read_options({"job": "nerve", "resume": True, "minutes": 0.1})
+    assert (options.epochs, options.steps_per_epoch) == (3, 2)
+    train.train_predict(options)
+    assert len(calls) == 1
+    assert len(Path("weights/nerve.csv").read_text().splitlines()) == 4

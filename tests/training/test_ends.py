@@ -1,0 +1,207 @@
+"""When a training ends: later, earlier, and what was stopped before."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import what_a_run_left
+
+import model
+import submission
+import train
+from unet.machine.disk import lock
+from unet.runs import Decision, Paths, read_record
+from unet.training import ends
+from unet.training.decide import decide_if_open
+
+STILL = {"learning_rate": 1e-12}  # a loss that has no new low after its first
+
+
+def go_on(**given):
+    """train.py nerve --resume, with the options that are given."""
+    options = train.read_options({"job": "nerve", "resume": True, **given})
+    train.train_predict(options)
+
+
+def epochs():
+    return len(Path("weights/nerve.csv").read_text().splitlines()) - 1
+
+
+def stop(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_finished_training_goes_on_as_one_of_more_epochs(small, place, capsys):
+    small(epochs=4)
+    expected = what_a_run_left(place, "nerve")
+    shutil.rmtree(place / "weights")
+    small(epochs=2)
+    size = Path("weights/nerve.finished.h5").stat().st_size
+    assert (
+        f"weights/nerve.finished.h5 ({size / 1e3:.1f} kB) stays until the next training: python "
+        "train.py nerve --resume --epochs N goes on\n"
+    ) in capsys.readouterr().out
+    go_on(epochs=4)
+    assert what_a_run_left(place, "nerve") == expected
+    record = read_record("nerve")
+    assert record.recipe["epochs"] == record.options["epochs"] == 4
+    assert " && " in record.command
+    with pytest.raises(SystemExit) as ended:
+        train.read_options({"job": "nerve", "resume": True})
+    assert ended.value.code == 0
+    assert "; python train.py nerve --resume --epochs N goes on\n" in capsys.readouterr().out
+    small(epochs=1, validation_split=0)
+    assert epochs() == 1
+    assert not list(Path("weights").glob("*.checkpoint*"))
+
+
+def test_a_new_training_takes_the_place_of_a_finished_one(small, monkeypatch):
+    small(epochs=1)
+    finished = Paths("nerve").finished_checkpoint
+    kept = finished.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("unet.training.fit.fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(epochs=2)
+    assert finished.read_bytes() == kept  # the other one has no step of its own
+    with monkeypatch.context() as patch:
+        patch.setattr("train.predict_after", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(epochs=2)
+    assert not finished.exists()
+    go_on()
+    assert epochs() == 2
+
+
+def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("train.predict_after", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(epochs=2)
+    with pytest.raises(ValueError, match=r"--epochs 1: weights/nerve.checkpoint.h5 is in epoch 2"):
+        go_on(epochs=1)
+    go_on(epochs=3)
+    assert epochs() == 3
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, monkeypatch, is_stopped):
+    if is_stopped:
+        monkeypatch.setattr("train.predict_after", stop)
+    with pytest.raises(KeyboardInterrupt) if is_stopped else pytest.MonkeyPatch.context():
+        small("recipe.cosine=true")
+    assert not Paths("nerve").finished_checkpoint.exists()
+    with pytest.raises(ValueError, match="--epochs 6: the rate of weights/nerve.* falls ") as told:
+        go_on(epochs=6)
+    assert str(told.value).endswith(
+        "train from its weights under another name: python train.py nerve --name NAME --arrays "
+        "nerve --weights weights/nerve.last.weights.h5 --epochs 6"
+    )
+    assert ("use it as it is, python test.py nerve, or " in str(told.value)) == is_stopped
+
+
+def test_folds_and_lost_checkpoints_end_as_they_did(small):
+    small(epochs=1)
+    Paths("nerve").finished_checkpoint.unlink()
+    with pytest.raises(ValueError, match="--epochs 2: weights/nerve.finished.h5 is gone; train f"):
+        go_on(epochs=2)
+    small(epochs=1, folds=2)
+    assert not Paths("nerve").finished_checkpoint.exists()
+    with pytest.raises(ValueError, match="--epochs 2: weights/nerve.json is of folds"):
+        go_on(epochs=2)
+
+
+def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys):
+    small("recipe.cosine=true", epochs=9, patience=2, **STILL)
+    assert epochs() == 3
+    assert "no new low for 2 epochs: training ends here" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        go_on()
+    go_on(patience=3)
+    assert epochs() == 4
+    assert read_record("nerve").recipe["patience"] == 3
+
+
+def test_a_training_that_died_after_its_patience_trains_no_more(small, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("train.predict_after", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(epochs=9, patience=1, **STILL)
+    go_on()
+    assert epochs() == 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "stagnates"),
+    [
+        ([3, 2, 1], 1, False),
+        ([3, 1, 2], 1, True),
+        ([3, 1, 1, 1], 3, False),  # as low is not lower
+        ([3, 1, 1, 1], 2, True),
+        ([3, 1, 2, 2], None, False),
+        ([], 1, False),
+    ],
+)
+def test_stagnation_is_counted_from_the_lowest_loss(losses, patience, stagnates):
+    assert (
+        ends.stagnates([{"loss": 0, "val_loss": loss} for loss in losses], patience) is stagnates
+    )
+    assert ends.stagnates([{"loss": loss} for loss in losses], patience) is stagnates
+
+
+class TestThresholdOfAStoppedTraining:
+    """Of a recipe that chooses one at its end."""
+
+    @pytest.fixture
+    def expected(self, small, monkeypatch):
+        small("recipe.decide=true")
+        whole = read_record("nerve")
+        with monkeypatch.context() as patch:
+            patch.setattr("train.predict_after", stop)
+            with pytest.raises(KeyboardInterrupt):
+                small("recipe.decide=true")
+        assert read_record("nerve").constant_dice is None
+        return whole
+
+    def test_is_chosen_once_and_noted(self, expected, capsys):
+        decide_if_open("nerve", model.load_run)
+        told = capsys.readouterr().out
+        assert told.startswith(
+            "weights/nerve.json: its training was stopped before it chose a threshold; it chooses "
+            "now\nheld out: Dice "
+        )
+        record = read_record("nerve")
+        assert (record.decision, record.constant_dice) == (
+            expected.decision,
+            expected.constant_dice,
+        )
+        decide_if_open("nerve", model.load_run)
+        assert capsys.readouterr().out == ""
+        go_on()
+        assert read_record("nerve").decision == expected.decision
+
+    def test_is_05_where_it_cannot_be_chosen(self, expected, capsys):
+        with lock(Paths("nerve").weights_lock):
+            decide_if_open("nerve", model.load_run)
+        assert "is at work there; wait for it, or stop it): 0.5 counts" in capsys.readouterr().out
+        shutil.rmtree("output/nerve")
+        decide_if_open("nerve", model.load_run)
+        assert "and none can be chosen (output/nerve" in capsys.readouterr().out
+        assert read_record("nerve").decision == Decision()
+        decide_if_open("nerve", model.load_run, given=0.4)
+        assert capsys.readouterr().out == ""
+
+    def test_is_wanted_by_hosts_before_they_meet(self, expected):
+        with pytest.raises(ValueError, match="run python test.py nerve first, or pass --decision"):
+            decide_if_open("nerve", model.load_run, hosts="a:1,b:1")
+
+    def test_is_told_by_every_script(self, expected, capsys):
+        submission.submission("nerve")
+        assert "it chooses now" in capsys.readouterr().out
+        path = Paths("nerve").record
+        fields = json.loads(path.read_text())
+        path.write_text(json.dumps({**fields, "constant_dice": None, "decision": {}}))
+        model.main(model.Options(run="nerve", export="nerve.onnx"))
+        assert "it chooses now" in capsys.readouterr().out
+        assert read_record("nerve").decision == expected.decision
