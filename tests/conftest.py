@@ -21,13 +21,16 @@ ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
+longest = pytest.mark.longest  # and takes so long that it runs before a release alone
 
 
 def pytest_collection_modifyitems(items):
-    if "SLOW" not in os.environ:
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
+    wanted = os.environ.get("SLOW", "")
+    for item in items:
+        if item.get_closest_marker("longest") and wanted != "all":
+            item.add_marker(pytest.mark.skip(reason="takes longest; SLOW=all runs it"))
+        elif item.get_closest_marker("slow") and not wanted:
+            item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
 
 
 def sample_window(

@@ -10,6 +10,7 @@ import gc
 import io
 import json
 import os
+import resource
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -190,7 +191,10 @@ def main(options):
         Path("seeds", str(number)).write_bytes(seed)
     target = dict(zip(TARGETS, (rle, csv_files, record, stack)))[options.target]
     flags = [f"-max_total_time={max(1, round(options.minutes * 60))}", "-print_final_stats=1"]
-    flags += ["-max_len=20000", "-timeout=5", "-rss_limit_mb=2000", "-verbosity=0"]
+    begun = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    )  # Linux: of what forked, too
+    flags += ["-max_len=20000", "-timeout=5", f"-rss_limit_mb={begun + 2000}", "-verbosity=0"]
     atheris.Setup(["fuzz", *flags, "found", "seeds"], target)
     atheris.Fuzz()
 

@@ -17,7 +17,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, draw_pair, make_folders, slow
+from conftest import ROOT, Forks, draw_pair, longest, make_folders, slow
 from PIL import Image
 
 import data
@@ -206,10 +206,14 @@ class Refusals:
         print(f"{what}: {self.count} damaged inputs answered")
 
 
-SLOWLY = [pytest.param(cases, marks=slow) for cases in (cut_short, bits_turned_over)]
-
-
-@pytest.mark.parametrize("cases", [*SLOWLY, other_contents])
+@pytest.mark.parametrize(
+    "cases",
+    [
+        other_contents,
+        pytest.param(cut_short, marks=slow),
+        pytest.param(bits_turned_over, marks=longest),
+    ],
+)
 def test_images_and_masks(script, there, tmp_path, cases):
     refuse = Refusals(script, there, tmp_path, *COMMAND)
     for name, part, kind, content in cases():

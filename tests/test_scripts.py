@@ -14,6 +14,7 @@ import pytest
 from conftest import (
     ROOT,
     draw_pair,
+    longest,
     make_car,
     make_folders,
     make_nerve,
@@ -80,9 +81,9 @@ RUNS = {
 }
 
 
-def jobs(*quick):
-    """Every job, but with SLOW=1 alone those that are not quick."""
-    return [pytest.param(job, marks=() if job in quick else slow) for job in RUNS]
+def jobs(*quick, others=slow):
+    """Every job, but those that are not quick with SLOW alone."""
+    return [pytest.param(job, marks=() if job in quick else others) for job in RUNS]
 
 
 @pytest.mark.parametrize("job", jobs("noise", "nerve"))
@@ -422,7 +423,7 @@ def test_a_bool_option_can_be_turned_off():
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
 
 
-@pytest.mark.parametrize("job", jobs("noise", "cadastre"))
+@pytest.mark.parametrize("job", jobs("noise", "cadastre", others=longest))
 def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
     import data
     import train

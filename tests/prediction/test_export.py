@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, refusal, run_well, slow
+from conftest import ROOT, longest, refusal, run_well, slow
 
 from model import get_unet, load_run
 from unet.errors import InputError
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
 LONG = "grey", "enlarged"  # cases that others contain
-longest = pytest.mark.skipif(os.environ.get("SLOW") != "all", reason="SLOW=all runs it, too")
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
 READERS = {  # of a format
     "onnx": ("OpenCV", "ONNX Runtime"),

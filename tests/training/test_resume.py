@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, make_folders, refusal, slow, what_a_run_left
+from conftest import ROOT, Forks, longest, make_folders, refusal, slow, what_a_run_left
 
 import data
 import train
@@ -45,7 +45,7 @@ def trainer():
         yield lambda *arguments, **death: train(*arguments, **death)["status"]
 
 
-RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
+RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=longest)]
 
 
 @pytest.mark.parametrize("arguments", RUNS)
@@ -286,7 +286,7 @@ class TestOptions:
         assert "no training of car was interrupted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=longest)])
 def test_a_signal_ends_the_step_and_a_second_run_is_refused(place, number):
     data.prepare(data.Options(image_size=(64, 64)))
     command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import draw_pair, make_folders, make_nerve, refusal, run_well, save, slow
+from conftest import draw_pair, longest, make_folders, make_nerve, refusal, run_well, save, slow
 
 import data
 import train
@@ -618,7 +618,7 @@ def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("floatx", ["float16", pytest.param("float64", marks=slow)])
+@pytest.mark.parametrize("floatx", ["float16", pytest.param("float64", marks=longest)])
 def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):
     """As older versions of Keras left them in the home folder."""
     data.prepare(data.Options(image_size=(64, 64), num_images=2))
