@@ -9,9 +9,8 @@ from dataclasses import dataclass, fields, replace
 from model import build_unet, load_run
 from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
-from unet.jobs.settings import FITTING_LOSSES
 from unet.lazy import lazy
-from unet.losses import dice_coef, dice_coef_loss
+from unet.losses import LOSSES, dice_coef, dice_coef_loss, fitting_losses
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
     check_tensorboard,
@@ -115,9 +114,9 @@ class Options:
     )
     loss: str | None = option(
         None,
-        "what training lowers; weighted_cross_entropy is for membrane, the two after it for "
-        "data.py --classes (default: the recipe's)",
-        choices=tuple(loss for losses in FITTING_LOSSES.values() for loss in losses),
+        f"what training lowers; {' and '.join(fitting_losses(2))} is for membrane, "
+        f"{' and '.join(fitting_losses(3))} for data.py --classes (default: the recipe's)",
+        choices=tuple(LOSSES),
     )
     precision: str | None = option(
         None,

@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 from unet import losses
-from unet.jobs.settings import FITTING_LOSSES
 
 
 def masks(kind, size=(24, 20)):
@@ -35,6 +34,12 @@ def numpy_iou(a, b, smooth=1.0):
     return ((a * b).sum() + smooth) / ((a + b - a * b).sum() + smooth)
 
 
+def numpy_tversky(a, b, alpha, beta, smooth=1.0):
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    false, missed = b.sum() - (a * b).sum(), a.sum() - (a * b).sum()
+    return ((a * b).sum() + smooth) / ((a * b).sum() + alpha * false + beta * missed + smooth)
+
+
 def numpy_cross_entropy(truth, p):
     tiny = np.float32(1e-7)
     p = np.clip(p, tiny, 1 - tiny).astype(np.float64)
@@ -47,6 +52,7 @@ ORACLES = {
     losses.dice_loss: lambda a, b: 1 - numpy_dice(a, b),
     losses.iou_coef: numpy_iou,
     losses.iou_loss: lambda a, b: 1 - numpy_iou(a, b),
+    losses.tversky_loss: lambda a, b: 1 - numpy_tversky(a, b, 0.3, 0.7),
     losses.binary_cross_entropy: numpy_cross_entropy,
     losses.bce_dice_loss: lambda a, b: numpy_cross_entropy(a, b) + 1 - numpy_dice(a, b),
     losses.bce_image_dice_loss: lambda a, b: (
@@ -120,6 +126,29 @@ def test_scores_of_two_classes_take_the_last_as_foreground():
     )
 
 
+def test_of_tversky_alpha_weighs_false_pixels_and_beta_missed_ones():
+    half = masks("empty", (8, 8))[0]
+    half[:, :4] = 1
+    more, less = half.copy(), half.copy()
+    more[:, 4] = 1  # 3 images of 8 false pixels
+    less[:, 3] = 0
+    loss = lambda *pair: float(losses.tversky_loss(*pair, alpha=0.2, beta=0.9))  # noqa: E731
+    assert loss(half, half) == 0
+    assert loss(half, more) == pytest.approx(0.2 * 24 / (96 + 0.2 * 24 + 1), rel=1e-5)
+    assert loss(half, less) == pytest.approx(0.9 * 24 / (72 + 0.9 * 24 + 1), rel=1e-5)
+
+
+def test_tversky_of_equal_halves_is_the_dice_loss():
+    pair = masks("random")
+    tversky = losses.tversky_loss(*pair, alpha=0.5, beta=0.5, smooth=0.5)
+    assert float(tversky) == pytest.approx(float(losses.dice_loss(*pair)), rel=1e-5)
+
+
+def test_empty_against_empty_is_no_loss_of_tversky():
+    empty = np.zeros((2, 8, 8, 1), np.float32)
+    assert float(losses.tversky_loss(empty, empty)) == 0
+
+
 def test_softmax_cross_entropy_is_minus_log_of_the_true_class():
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, (2, 6, 5, 1))
@@ -138,7 +167,7 @@ def test_a_weight_map_weights_each_pixel_of_the_training_loss():
     model = keras.Sequential(
         [keras.Input((6, 5, 1)), keras.layers.Conv2D(2, 1, activation="softmax")]
     )
-    model.compile("sgd", losses.LOSSES["weighted_cross_entropy"])
+    model.compile("sgd", losses.make_loss("weighted_cross_entropy"))
     p = model.predict(images, verbose=0)
     per_pixel = -np.log(np.take_along_axis(p, classes.astype(int), axis=-1)[..., 0])
     loss = model.evaluate(images, classes, sample_weight=weights, verbose=0)
@@ -148,7 +177,7 @@ def test_a_weight_map_weights_each_pixel_of_the_training_loss():
 # ---- pixels that do not count
 
 IGNORED_COLUMNS = 5  # at the right of every image, so that the others are images, too
-CHANNELS = {name: channels for channels, names in FITTING_LOSSES.items() for name in names}
+CHANNELS = {name: loss.channels for name, loss in losses.LOSSES.items()}
 
 
 def pixel_logits(channels, seed=0):
@@ -194,7 +223,7 @@ def weights_for(name, shape):
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradient(name):
     logits, classes = pixel_logits(CHANNELS[name])
-    loss, weights = losses.ignoring(losses.LOSSES[name]), weights_for(name, (2, 6, 9))
+    loss, weights = losses.ignoring(losses.make_loss(name)), weights_for(name, (2, 6, 9))
     value, change = train_step(loss, logits, with_ignored(classes), weights)
     assert not change[:, :, -IGNORED_COLUMNS:].any()
     assert crop(change).any()
@@ -209,7 +238,7 @@ def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradien
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_count(name):
     logits, classes = pixel_logits(CHANNELS[name])
-    loss, weights = losses.LOSSES[name], weights_for(name, (2, 6, 9))
+    loss, weights = losses.make_loss(name), weights_for(name, (2, 6, 9))
     value, change = train_step(losses.ignoring(loss), logits, with_ignored(classes), weights)
     small, cropped = crop(logits), None if weights is None else crop(weights)
     expected, expected_change = train_step(loss, small, crop(classes), cropped)
@@ -220,7 +249,7 @@ def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_c
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_a_batch_of_which_nothing_counts_has_a_finite_loss_and_no_gradient(name):
     logits, classes = pixel_logits(CHANNELS[name])
-    value, change = train_step(losses.ignoring(losses.LOSSES[name]), logits, 0 * classes - 1)
+    value, change = train_step(losses.ignoring(losses.make_loss(name)), logits, 0 * classes - 1)
     assert value == (-1 if name == "negative_dice" else 0)
     assert not change.any()
 

@@ -8,6 +8,8 @@ then which they are.
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import NamedTuple
 
 from unet.jobs.settings import THRESHOLD
 from unet.lazy import lazy
@@ -140,6 +142,22 @@ def iou_loss(y_true, y_pred):
     return 1 - iou_coef(y_true, y_pred)
 
 
+def tversky_loss(y_true, y_pred, alpha=0.3, beta=0.7, smooth=1.0):
+    """1 - the Tversky index over a whole batch, in [0, 1): alpha weighs false foreground, beta
+    what is missed, by default more. Salehi et al. 2017, arXiv:1706.05721, there without smooth.
+
+        1 - (i + smooth) / (i + alpha * false + beta * missed + smooth), i = sum(y_true * y_pred),
+        false = sum((1 - y_true) * y_pred), missed = sum(y_true * (1 - y_pred))
+
+    Shapes as dice_coef. Empty against empty is 0. alpha = beta = smooth = 0.5 is dice_loss.
+    """
+    y_true, y_pred = _float32(y_true, y_pred)
+    intersection = _sum(y_true * y_pred)
+    false, missed = _sum((1 - y_true) * y_pred), _sum(y_true * (1 - y_pred))
+    weighted = alpha * false + beta * missed
+    return 1 - (intersection + smooth) / (intersection + weighted + smooth)
+
+
 def dice_per_image(y_true, y_pred, threshold=THRESHOLD):
     """Dice of each image's foreground, for reports: (B,) in [0, 1].
 
@@ -227,16 +245,25 @@ def shared(loss):
     return share
 
 
+class Loss(NamedTuple):
+    """A row of LOSSES."""
+
+    function: Callable  # of (y_true, y_pred) and, where it has such arguments, of counted
+    channels: int  # that its network puts out; 1: foreground or not, 2: membrane's, 3: classes
+    is_map: bool = False  # of pixels, which Keras averages; False: one number for a whole batch
+
+
 LOSSES = {
-    "dice": shared(dice_loss),
-    "negative_dice": shared(dice_coef_loss),
-    "binary_cross_entropy": shared(binary_cross_entropy),
-    "bce_dice": shared(bce_dice_loss),
-    "bce_image_dice": shared(bce_image_dice_loss),
-    "iou": shared(iou_loss),
-    "weighted_cross_entropy": softmax_cross_entropy,
-    "cross_entropy": shared(cross_entropy),
-    "cross_entropy_dice": shared(cross_entropy_dice_loss),
+    "dice": Loss(dice_loss, 1),
+    "negative_dice": Loss(dice_coef_loss, 1),
+    "binary_cross_entropy": Loss(binary_cross_entropy, 1),
+    "bce_dice": Loss(bce_dice_loss, 1),
+    "bce_image_dice": Loss(bce_image_dice_loss, 1),
+    "iou": Loss(iou_loss, 1),
+    "tversky": Loss(tversky_loss, 1),
+    "weighted_cross_entropy": Loss(softmax_cross_entropy, 2, is_map=True),
+    "cross_entropy": Loss(cross_entropy, 3),
+    "cross_entropy_dice": Loss(cross_entropy_dice_loss, 3),
 }
 METRICS = {
     "dice_coef": dice_coef,
@@ -244,3 +271,16 @@ METRICS = {
     "dice_per_image": dice_per_image,
     "class_dice_per_image": class_dice_per_image,
 }
+
+
+def fitting_losses(channels):
+    """Names of the losses that fit a network of so many output channels; more than two: classes of
+    one's own.
+    """
+    return [name for name, loss in LOSSES.items() if loss.channels == min(channels, 3)]
+
+
+def make_loss(name):
+    """The loss of a row of LOSSES as a model is compiled with it, on any number of devices."""
+    loss = LOSSES[name]
+    return loss.function if loss.is_map else shared(loss.function)

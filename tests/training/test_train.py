@@ -18,7 +18,7 @@ from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES, choose_recipe
 from unet.jobs.settings import Augmentation
-from unet.losses import LOSSES
+from unet.losses import LOSSES, Loss
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import validation_rows
@@ -140,7 +140,8 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(arrays):
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, place, monkeypatch):
     small_run()
     before = (place / "weights/nerve.weights.h5").read_bytes()
-    monkeypatch.setitem(LOSSES, "dice", lambda y_true, y_pred: keras.ops.log(-y_pred - 1))
+    nan = Loss(lambda y_true, y_pred: keras.ops.log(-y_pred - 1), 1)
+    monkeypatch.setitem(LOSSES, "dice", nan)
     message = "the loss is nan in epoch 1, step 1, at a rate of 0.001; nothing was written; pass"
     with pytest.raises(FloatingPointError, match=message):
         small_run(loss="dice")
@@ -339,7 +340,7 @@ class TestFolds:
     def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
         small_run(folds=2, epochs=1)
         before = read_record("nerve")
-        nan = lambda y_true, y_pred: keras.ops.log(-y_pred - 1)  # noqa: E731
+        nan = Loss(lambda y_true, y_pred: keras.ops.log(-y_pred - 1), 1)
         monkeypatch.setitem(LOSSES, "dice", nan)
         with pytest.raises(FloatingPointError, match="loss is nan in epoch 1"):
             small_run(folds=3, loss="dice")

@@ -210,14 +210,6 @@ class Recipe:
         return self.loss == "weighted_cross_entropy"
 
 
-# The losses that fit a network of so many output channels; more than two: classes of one's own.
-FITTING_LOSSES = {
-    1: ("dice", "negative_dice", "binary_cross_entropy", "bce_dice", "bce_image_dice", "iou"),
-    2: ("weighted_cross_entropy",),
-    3: ("cross_entropy", "cross_entropy_dice"),
-}
-
-
 @dataclass(frozen=True)
 class Submission:
     """How a competition wants its masks."""

@@ -18,8 +18,8 @@ from unet.data.split import are_tiled
 from unet.data.survey import read_report
 from unet.errors import InputError
 from unet.jobs import RECIPES, choose_recipe, own
-from unet.jobs.settings import FITTING_LOSSES, SYMMETRIES
-from unet.losses import LOSSES
+from unet.jobs.settings import SYMMETRIES
+from unet.losses import LOSSES, fitting_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
 from unet.reading.values import IGNORED
@@ -145,7 +145,7 @@ def check_job(name, job, classes):
             f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "
             "--classes says"
         )
-    fitting = FITTING_LOSSES[min(channels, 3)]
+    fitting = fitting_losses(channels)
     if recipe.loss not in fitting:
         raise InputError(
             f"--loss {recipe.loss} does not fit the {channels} output channels of {name}; "
