@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields, replace
 from model import build_unet, load_run
 from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
+from unet.jobs.settings import check_class_weights
 from unet.lazy import lazy
-from unet.losses import LOSSES, dice_coef, dice_coef_loss, fitting_losses
+from unet.losses import LOSSES, dice_coef, dice_coef_loss, fitting_losses, weighing_losses
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
     check_tensorboard,
+    comma_numbers,
     devices_option,
     hosts_option,
     job_option,
@@ -117,6 +119,14 @@ class Options:
         f"what training lowers; {' and '.join(fitting_losses(2))} is for membrane, "
         f"{' and '.join(fitting_losses(3))} for data.py --classes (default: the recipe's)",
         choices=tuple(LOSSES),
+    )
+    class_weights: tuple[float, ...] | None = option(
+        None,
+        "a number of 0 or more for each class, background first, that its pixels weigh in the "
+        f"cross-entropy of {', '.join(weighing_losses())} (default: all alike)",
+        metavar="W,W,...",
+        check=check_class_weights,
+        parse=comma_numbers,
     )
     precision: str | None = option(
         None,

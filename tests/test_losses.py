@@ -3,9 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from conftest import refusal
 from keras import ops
 
 from unet import losses
+from unet.errors import InputError
+from unet.jobs import RECIPES
+from unet.reading.classes import number_classes
+from unet.training.plan import change_job
 
 
 def masks(kind, size=(24, 20)):
@@ -178,6 +183,13 @@ def test_a_weight_map_weights_each_pixel_of_the_training_loss():
 
 IGNORED_COLUMNS = 5  # at the right of every image, so that the others are images, too
 CHANNELS = {name: loss.channels for name, loss in losses.LOSSES.items()}
+WEIGHING = losses.weighing_losses()
+CLASS_WEIGHTS = {1: (0.3, 4.0), 3: (0.1, 1.0, 5.0)}  # by channels
+EVERY = pytest.mark.parametrize(
+    ("name", "class_weights"),
+    [(name, None) for name in losses.LOSSES]
+    + [(name, CLASS_WEIGHTS[CHANNELS[name]]) for name in WEIGHING],
+)
 
 
 def pixel_logits(channels, seed=0):
@@ -220,10 +232,15 @@ def weights_for(name, shape):
     return weights if name == "weighted_cross_entropy" else None
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradient(name):
+@EVERY
+def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradient(
+    name, class_weights
+):
     logits, classes = pixel_logits(CHANNELS[name])
-    loss, weights = losses.ignoring(losses.make_loss(name)), weights_for(name, (2, 6, 9))
+    loss, weights = (
+        losses.ignoring(losses.make_loss(name, class_weights)),
+        weights_for(name, (2, 6, 9)),
+    )
     value, change = train_step(loss, logits, with_ignored(classes), weights)
     assert not change[:, :, -IGNORED_COLUMNS:].any()
     assert crop(change).any()
@@ -235,10 +252,12 @@ def test_predictions_at_pixels_that_do_not_count_change_neither_loss_nor_gradien
         np.testing.assert_array_equal(change_again, change)
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_count(name):
+@EVERY
+def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_count(
+    name, class_weights
+):
     logits, classes = pixel_logits(CHANNELS[name])
-    loss, weights = losses.make_loss(name), weights_for(name, (2, 6, 9))
+    loss, weights = losses.make_loss(name, class_weights), weights_for(name, (2, 6, 9))
     value, change = train_step(losses.ignoring(loss), logits, with_ignored(classes), weights)
     small, cropped = crop(logits), None if weights is None else crop(weights)
     expected, expected_change = train_step(loss, small, crop(classes), cropped)
@@ -246,10 +265,12 @@ def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_c
     np.testing.assert_allclose(crop(change), expected_change, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_batch_of_which_nothing_counts_has_a_finite_loss_and_no_gradient(name):
+@EVERY
+def test_a_batch_of_which_nothing_counts_has_a_finite_loss_and_no_gradient(name, class_weights):
     logits, classes = pixel_logits(CHANNELS[name])
-    value, change = train_step(losses.ignoring(losses.make_loss(name)), logits, 0 * classes - 1)
+    value, change = train_step(
+        losses.ignoring(losses.make_loss(name, class_weights)), logits, 0 * classes - 1
+    )
     assert value == (-1 if name == "negative_dice" else 0)
     assert not change.any()
 
@@ -293,3 +314,151 @@ def test_an_image_of_which_nothing_counts_scores_1():
         classes[1] = -1
         scores = ops.convert_to_numpy(losses.ignoring(metric)(classes, p))
         assert scores[0] < scores[1] == 1
+
+
+# ---- class weights
+
+
+def even_probabilities(channels):
+    """Probabilities (2, 6, 9, C) of which none is near 0 or 1, and classes (2, 6, 9, 1)."""
+    rng = np.random.default_rng(3)
+    p = rng.uniform(0.1, 0.9, (2, 6, 9, channels)).astype(np.float32)
+    classes = rng.integers(0, max(channels, 2), (2, 6, 9, 1)).astype(np.float32)
+    return (p / p.sum(-1, keepdims=True) if channels > 1 else p), classes
+
+
+def weighed_by_hand(p, classes, class_weights):
+    """sum(w * ce) / sum(w), pixel by pixel."""
+    total = weight = 0.0
+    for place in np.ndindex(classes.shape[:3]):
+        number = int(classes[place][0])
+        odds = p[place].astype(np.float64)
+        of_class = odds[number] if len(odds) > 1 else (1 - odds[0], odds[0])[number]
+        total -= class_weights[number] * np.log(of_class)
+        weight += class_weights[number]
+    return total / weight
+
+
+def dice_part(name, p, classes):
+    """What the loss of some name has beside its cross-entropy."""
+    if name == "bce_dice":
+        return 1 - numpy_dice(classes, p)
+    if name == "bce_image_dice":
+        return 1 - np.mean([numpy_dice(a, b) for a, b in zip(classes, p)])
+    if name == "cross_entropy_dice":
+        pairs = [((classes[..., 0] == n) * 1.0, p[..., n]) for n in range(1, p.shape[-1])]
+        return 1 - np.mean([numpy_dice(a, b) for a, b in pairs])
+    return 0
+
+
+def value_of(loss, classes, p):
+    return float(ops.convert_to_numpy(loss(classes, p)))
+
+
+def test_the_losses_with_a_cross_entropy_of_their_own_weigh_classes():
+    entropies = {name for name in losses.LOSSES if "cross_entropy" in name or "bce" in name}
+    assert set(WEIGHING) == entropies - {"weighted_cross_entropy"}
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+def test_class_weights_weigh_each_pixels_cross_entropy_but_no_dice(name):
+    p, classes = even_probabilities(CHANNELS[name])
+    class_weights = CLASS_WEIGHTS[CHANNELS[name]]
+    loss = losses.make_loss(name, class_weights)
+    expected = weighed_by_hand(p, classes, class_weights) + dice_part(name, p, classes)
+    assert value_of(loss, classes, p) == pytest.approx(expected, rel=1e-5)
+    some, few = crop(p), crop(classes)
+    expected = weighed_by_hand(some, few, class_weights) + dice_part(name, some, few)
+    counted = value_of(losses.ignoring(loss), with_ignored(classes), p)
+    assert counted == pytest.approx(expected, rel=1e-5)
+    assert losses.make_loss(name, class_weights).__name__ == losses.make_loss(name).__name__
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+def test_equal_class_weights_are_none(name):
+    logits, classes = pixel_logits(CHANNELS[name])
+    value, change = train_step(losses.make_loss(name), logits, classes)
+    equal = (2.0,) * max(2, CHANNELS[name])
+    same, same_change = train_step(losses.make_loss(name, equal), logits, classes)
+    assert same == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(same_change, change, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+def test_the_scale_of_class_weights_does_not_matter(name):
+    p, classes = even_probabilities(CHANNELS[name])
+    class_weights = CLASS_WEIGHTS[CHANNELS[name]]
+    expected = value_of(losses.make_loss(name, class_weights), classes, p)
+    for scale in (1e-60, 1e60):  # beyond float32
+        scaled = [weight * scale for weight in class_weights]
+        value = value_of(losses.make_loss(name, scaled), classes, p)
+        assert value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["binary_cross_entropy", "cross_entropy"])
+def test_pixels_of_a_class_that_weighs_nothing_have_no_gradient(name):
+    logits, classes = pixel_logits(CHANNELS[name])
+    loss = losses.make_loss(name, (0.0, 1.0, 1.0)[: max(2, CHANNELS[name])])
+    change = train_step(loss, logits, classes)[1]
+    background = classes[..., 0] == 0
+    assert not change[background].any()
+    assert change[~background].any()
+    value, change = train_step(loss, logits, 0 * classes)  # a batch of nothing else
+    assert value == 0
+    assert not change.any()
+
+
+def changed(job, loss=None, class_weights=None, classes=(), recipe="modern", assignments=()):
+    given = {"loss": loss, "class_weights": class_weights}
+    return change_job(job, RECIPES[recipe][job], assignments, given, classes).recipe
+
+
+def test_class_weights_are_an_option_and_a_field_of_the_recipe():
+    recipe = changed("own", class_weights=(0.1, 1.0, 5.0), classes=number_classes(3))
+    assert recipe.class_weights == (0.1, 1.0, 5.0)
+    assignment = "recipe.class_weights=0.1,1,5"
+    assert changed("own", classes=number_classes(3), assignments=[assignment]) == recipe
+    for nothing in ("", "none"):
+        assignments = [f"recipe.class_weights={nothing}"]
+        assert not changed("own", assignments=assignments).class_weights
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(job="own", loss="tversky"), "tversky has no cross-entropy; leave them out, or pass "
+         "--loss binary_cross_entropy or bce_dice or bce_image_dice$"),
+        (dict(job="nerve", recipe="document"), "negative_dice has no cross-entropy"),
+        (dict(job="membrane", recipe="document"),
+         "weighted_cross_entropy has a map of weights of its own; leave them out$"),
+        (dict(job="own", classes=number_classes(3)),
+         "2 given, expected one for each of class 0, class 1, class 2"),
+        (dict(job="own", class_weights=(1.0,)),
+         "1 given, expected one for each of background, foreground"),
+        (dict(job="own", class_weights=(1.0, -2.0)),
+         "1,-2: expected finite numbers of at least 0, not all of them 0"),
+        (dict(job="own", class_weights=(0.0, 0.0)), "0,0: expected finite numbers"),
+        (dict(job="own", class_weights=(1.0, np.inf)), "1,inf: expected finite numbers"),
+        (dict(job="own", class_weights=(np.nan, 1.0)), "nan,1: expected finite numbers"),
+    ],
+)  # fmt: skip
+def test_class_weights_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(InputError, match=f"^--class-weights:? {message}"):
+        changed(**{"class_weights": (0.2, 1.0), **given})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--class-weights", "1,x"], "argument --class-weights: '1,x': expected numbers with com"),
+        (["--class-weights", ""], "argument --class-weights: '': expected numbers with commas"),
+        (["--class-weights=-1,2"], "--class-weights -1,2: expected finite numbers of at least 0"),
+        (["--set", "recipe.class_weights=0,0"], "--class-weights 0,0: expected finite numbers"),
+        (["--class-weights", "1,2"], "dice has no cross-entropy; leave them out, or pass --loss"),
+        (["--loss", "bce_dice", "--class-weights", "1,2,3"],
+         "3 given, expected one for each of background, foreground"),
+    ],
+)  # fmt: skip
+def test_the_command_line_refuses_class_weights_in_one_line(words, message, place):
+    assert message in refusal("train.py", "noise", *words)
+    assert not list(place.glob("weights/*.h5"))

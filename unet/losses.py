@@ -3,7 +3,8 @@
 Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy,
 and over the whole batch where it is split among devices. Where masks have pixels that do not count
 (data.py --ignore), `ignoring` makes of each its own for the others; `counted`, bool (B, H, W), is
-then which they are.
+then which they are. With `class_weights`, a number for each class, a cross-entropy ce of a batch's
+pixels has the mean sum(w * ce) / sum(w), w the weight of a pixel's true class; 0 where all w are.
 """
 
 import functools
@@ -41,25 +42,26 @@ def dice_loss(y_true, y_pred):
     return 1 - dice_coef(y_true, y_pred)
 
 
-def binary_cross_entropy(y_true, y_pred, counted=None):
+def binary_cross_entropy(y_true, y_pred, counted=None, class_weights=None):
     """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
-    and 1.
+    and 1. class_weights: of background and foreground.
     """
     y_true, y_pred = _float32(y_true, y_pred)
-    return _mean(_of_counted(keras.losses.binary_crossentropy(y_true, y_pred), counted))
+    pixels = keras.losses.binary_crossentropy(y_true, y_pred)
+    return _mean_of_pixels(pixels, y_true, counted, class_weights)
 
 
-def bce_dice_loss(y_true, y_pred, counted=None):
-    """binary_cross_entropy + dice_loss."""
+def bce_dice_loss(y_true, y_pred, counted=None, class_weights=None):
+    """binary_cross_entropy + dice_loss; class_weights are of the first alone."""
     masks = _without_ignored(y_true, y_pred, counted)
-    return binary_cross_entropy(y_true, y_pred, counted) + dice_loss(*masks)
+    return binary_cross_entropy(y_true, y_pred, counted, class_weights) + dice_loss(*masks)
 
 
-def bce_image_dice_loss(y_true, y_pred, counted=None):
+def bce_image_dice_loss(y_true, y_pred, counted=None, class_weights=None):
     """binary_cross_entropy + 1 - the mean of each image's own dice_coef: a small mask counts as
-    much as a large one.
+    much as a large one. class_weights are of the first alone.
     """
-    cross_entropy = binary_cross_entropy(y_true, y_pred, counted)
+    cross_entropy = binary_cross_entropy(y_true, y_pred, counted, class_weights)
     y_true, y_pred = _float32(*_without_ignored(y_true, y_pred, counted))
     intersection, a, b = (ops.sum(x, axis=(1, 2, 3)) for x in (y_true * y_pred, y_true, y_pred))
     dice = (2 * intersection + 1) / (a + b + 1)
@@ -82,9 +84,10 @@ def softmax_cross_entropy(y_true, y_pred, counted=None):
     return _of_counted(pixels, counted)
 
 
-def cross_entropy(y_true, y_pred, counted=None):
+def cross_entropy(y_true, y_pred, counted=None, class_weights=None):
     """softmax_cross_entropy averaged over the batch's pixels: of more than two classes."""
-    return _mean(softmax_cross_entropy(y_true, y_pred, counted))
+    pixels = softmax_cross_entropy(y_true, y_pred)
+    return _mean_of_pixels(pixels, y_true, counted, class_weights)
 
 
 def class_dice_loss(y_true, y_pred, smooth=1.0):
@@ -100,10 +103,10 @@ def class_dice_loss(y_true, y_pred, smooth=1.0):
     return 1 - ops.mean((2 * intersection + smooth) / (a + b + smooth))
 
 
-def cross_entropy_dice_loss(y_true, y_pred, counted=None):
-    """cross_entropy + class_dice_loss."""
+def cross_entropy_dice_loss(y_true, y_pred, counted=None, class_weights=None):
+    """cross_entropy + class_dice_loss; class_weights are of the first alone."""
     masks = _without_ignored(y_true, y_pred, counted)
-    return cross_entropy(y_true, y_pred, counted) + class_dice_loss(*masks)
+    return cross_entropy(y_true, y_pred, counted, class_weights) + class_dice_loss(*masks)
 
 
 def class_dice_per_image(y_true, y_pred):
@@ -122,7 +125,11 @@ def class_dice_per_image(y_true, y_pred):
 
 
 def _one_hot(y_true, count):
-    return ops.one_hot(ops.cast(y_true[..., 0], "int32"), count)
+    return ops.one_hot(_class_numbers(y_true), count)
+
+
+def _class_numbers(y_true):
+    return ops.cast(y_true[..., 0], "int32")
 
 
 def iou_coef(y_true, y_pred, smooth=1.0):
@@ -193,7 +200,7 @@ def ignoring(function):
     A function that takes `counted` gets it, and y_true 0 elsewhere; another gets 0, which adds
     nothing to an overlap, for y_pred, too.
     """
-    takes_counted = "counted" in inspect.signature(function).parameters
+    takes_counted = _takes(function, "counted")
 
     @functools.wraps(function)
     def ignore(y_true, y_pred):
@@ -202,6 +209,10 @@ def ignoring(function):
         return function(y_true, y_pred, counted) if takes_counted else function(y_true, without)
 
     return ignore
+
+
+def _takes(function, argument):
+    return argument in inspect.signature(function).parameters
 
 
 def _without_ignored(y_true, y_pred, counted):
@@ -219,6 +230,20 @@ def _of_counted(x, counted):
         return x
     share = _mean(ops.cast(counted, "float32"))
     return ops.where(counted, x, 0) / ops.maximum(share, 1e-12)  # a pixel's is at least 1e-9
+
+
+def _mean_of_pixels(pixels, y_true, counted, class_weights):
+    """The mean of a map (B, H, W) over the batch's pixels that count, 0 where none does, as the
+    classes in y_true (B, H, W, 1) weigh.
+    """
+    if not class_weights:
+        return _mean(_of_counted(pixels, counted))
+    shares = [weight / max(class_weights) for weight in class_weights]  # no float32 overflows
+    weights = ops.take(ops.convert_to_tensor(shares, "float32"), _class_numbers(y_true))
+    if counted is not None:
+        weights = ops.where(counted, weights, 0)
+    total = _sum(weights)
+    return _sum(weights * pixels) / ops.where(total > 0, total, 1)
 
 
 def _sum(x, axis=None):
@@ -248,7 +273,7 @@ def shared(loss):
 class Loss(NamedTuple):
     """A row of LOSSES."""
 
-    function: Callable  # of (y_true, y_pred) and, where it has such arguments, of counted
+    function: Callable  # (y_true, y_pred) and, where it takes them, counted and class_weights
     channels: int  # that its network puts out; 1: foreground or not, 2: membrane's, 3: classes
     is_map: bool = False  # of pixels, which Keras averages; False: one number for a whole batch
 
@@ -280,7 +305,17 @@ def fitting_losses(channels):
     return [name for name, loss in LOSSES.items() if loss.channels == min(channels, 3)]
 
 
-def make_loss(name):
-    """The loss of a row of LOSSES as a model is compiled with it, on any number of devices."""
-    loss = LOSSES[name]
-    return loss.function if loss.is_map else shared(loss.function)
+def weighing_losses():
+    """Names of the losses that weigh classes: those with a cross-entropy, but for the map."""
+    return [name for name, loss in LOSSES.items() if _takes(loss.function, "class_weights")]
+
+
+def make_loss(name, class_weights=None):
+    """The loss of a row of LOSSES as a model is compiled with it, on any number of devices;
+    class_weights: for one of weighing_losses, None or () for none.
+    """
+    function, _, is_map = LOSSES[name]
+    if class_weights:
+        weighing = functools.partial(function, class_weights=class_weights)
+        function = functools.update_wrapper(weighing, function)
+    return function if is_map else shared(function)

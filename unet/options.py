@@ -24,10 +24,19 @@ EXPORTS = {  # format by ending
 
 
 def option(
-    default, help, choices=None, least=None, most=None, metavar=None, check=None, group=None
+    default,
+    help,
+    choices=None,
+    least=None,
+    most=None,
+    metavar=None,
+    check=None,
+    group=None,
+    parse=None,
 ):
     """A field of a script's options: its default, its help text and the values it allows; check
     raises InputError for others. group: title in the help of it and of the options after it.
+    parse: makes the value of one word, where its type would not.
     """
     metadata = dict(
         help=help,
@@ -37,6 +46,7 @@ def option(
         metavar=metavar,
         check=check,
         group=group,
+        parse=parse,
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -83,6 +93,16 @@ def hosts_option():
 
 def process_option():
     return option(0, "which of --hosts this machine is, from 0 on", least=0)
+
+
+def comma_numbers(text):
+    """(0.1, 1.0, 5.0) of "0.1,1,5", to parse an option."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected numbers with commas between them, such as 0.1,1,5"
+        ) from error
 
 
 def flag(name):
@@ -139,6 +159,8 @@ def parser_arguments(field, kind):
         arguments["default"] = argparse.SUPPRESS
     if kind is bool:
         arguments["action"] = argparse.BooleanOptionalAction
+    elif field.metadata["parse"]:
+        arguments["type"] = field.metadata["parse"]
     elif typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
         arguments.update(type=kinds[0], nargs=len(kinds))

@@ -175,9 +175,10 @@ def test_two_devices_train_the_weights_of_one(start, folders, environment, virtu
 
 
 @slow
+@pytest.mark.parametrize("weights", [[], ["--class-weights", "0.3,2"]], ids=["", "weights"])
 @DEVICES
 def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
-    start, folders, tmp_path, environment, virtual, sizes
+    start, folders, tmp_path, environment, virtual, sizes, weights
 ):
     """Of which each image has another share, and one has nothing else."""
     copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
@@ -188,7 +189,8 @@ def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
         np.save(folder / "output/nerve/imgs_mask_train.npy", masks)
         reading = reading_text(Reading(ignore=(9,)))
         (folder / "output/nerve/reading.json").write_text(reading)
-    compare_devices(start, copies, environment, virtual, [*sizes, "--loss", "bce_dice"])
+    loss = ["--loss", "bce_dice", *weights]
+    compare_devices(start, copies, environment, virtual, [*sizes, *loss])
 
 
 def compare_devices(start, folders, environment, virtual, sizes):

@@ -25,9 +25,9 @@ from unet.prediction.run import validation_rows
 from unet.prediction.scoring import PreparedImages, measure_held_out, score
 from unet.reading.classes import classes_text, number_classes
 from unet.reading.values import IGNORED, IGNORED_GREY, Reading, reading_text
-from unet.runs import Decision, read_record
+from unet.runs import Decision, Paths, read_record
 from unet.training.callbacks import RunFiles
-from unet.training.checkpoint import Progress
+from unet.training.checkpoint import Progress, write_checkpoint
 from unet.training.fit import compile_unet
 from unet.training.monitor import Monitor, Samples
 from unet.training.plan import change_job, check_masks
@@ -71,6 +71,12 @@ def test_options_change_the_recipe():
 def test_a_loss_for_another_number_of_classes_is_refused(job, loss):
     with pytest.raises(ValueError, match=f"--loss {loss} does not fit"):
         chosen_job(Options(job=job, loss=loss))
+
+
+def test_class_weights_are_one_word():
+    words = ["own", "--class-weights", "0.1,1,5"]
+    options = parse_options(Options, "train.py", train.__doc__, words)
+    assert options.class_weights == (0.1, 1.0, 5.0)
 
 
 def test_the_command_line_knows_every_loss():
@@ -236,6 +242,28 @@ def test_the_first_step_makes_no_variables(job, monkeypatch):
     batch = np.zeros((2, 20, 20, network.channels)), np.zeros((2, side, side, 1))
     model.fit(*batch, batch_size=1, verbose=0)
     assert len(calls) == 1
+
+
+def test_class_weights_are_in_losses_record_and_plan_and_a_resume_has_them(arrays, capsys):
+    options = dict(epochs=3, loss="binary_cross_entropy", class_weights=(0.2, 3.0), batch_size=8)
+    small_run(validation_split=0.4, split_by_subject=False, **options)
+    line = ", binary_cross_entropy (weights: background 0.2, foreground 3), adam at 0.001, "
+    assert line in capsys.readouterr().out
+    record, run = read_record("nerve"), load_run("nerve")
+    assert record.recipe["class_weights"] == [0.2, 3.0]
+    rows = np.arange(12)[-len(record.validation) :]
+    p = np.stack(list(predict_arrays(run, arrays.images, rows))).astype(np.float64)
+    truth = arrays.masks[rows] > 0
+    weights = np.where(truth, 3, 0.2)
+    expected = -(weights * np.log(np.where(truth, p, 1 - p))).sum() / weights.sum()
+    assert record.best["val_loss"] == pytest.approx(expected, rel=1e-4)
+
+    write_checkpoint(Paths("nerve").checkpoint, Progress(record.options, "", "nerve"))
+    given = {"job": "nerve", "resume": True}
+    for more in ({}, {"class_weights": (0.2, 3.0)}):
+        assert train.read_options({**given, **more}).class_weights == (0.2, 3.0)
+    with pytest.raises(InputError, match="a training with other options: --class-weights"):
+        train.read_options({**given, "class_weights": (0.2, 4.0)})
 
 
 class TestIgnored:

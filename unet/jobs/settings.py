@@ -1,5 +1,6 @@
 """What a job is made of: its network, its augmentation, its recipe, its submission."""
 
+import math
 import types
 import typing
 from dataclasses import dataclass, replace
@@ -187,6 +188,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     cosine: bool = False  # the rate rises for a tenth of the steps, then falls along a cosine to 0
     decide: bool = False  # choose threshold and smallest area on held-out images; False: 0.5, 0
+    # of each class's pixels in the cross-entropy, the background's first; None or (): all alike
+    class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self):
         for name in (
@@ -203,11 +206,21 @@ class Recipe:
         check_range("recipe.learning_rate", self.learning_rate, 1e-12, 1e6)
         check_range("recipe.momentum", self.momentum, 0, 0.9999)
         check_range("recipe.validation_split", self.validation_split, 0, 0.9)
+        check_class_weights(self.class_weights)
 
     @property
     def is_weighted(self):
         """Whether the loss takes border weights, pixel by pixel."""
         return self.loss == "weighted_cross_entropy"
+
+
+def check_class_weights(weights):
+    """Raise InputError for what cannot weigh classes; None passes, and ()."""
+    if weights and not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+        text = ",".join(f"{weight:g}" for weight in weights)
+        raise InputError(
+            f"--class-weights {text}: expected finite numbers of at least 0, not all of them 0"
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):
     ignores: of those pixels alone that count, for masks that have others; steps_per_call: that
     Keras takes at once.
     """
-    loss, metrics = make_loss(recipe.loss), make_metrics(recipe)
+    loss, metrics = make_loss(recipe.loss, recipe.class_weights), make_metrics(recipe)
     if ignores:
         loss = ignoring(loss)
         metrics = [ignoring(accuracy if m == "accuracy" else m) for m in metrics]

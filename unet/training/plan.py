@@ -19,9 +19,10 @@ from unet.data.survey import read_report
 from unet.errors import InputError
 from unet.jobs import RECIPES, choose_recipe, own
 from unet.jobs.settings import SYMMETRIES
-from unet.losses import LOSSES, fitting_losses
+from unet.losses import LOSSES, fitting_losses, weighing_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
+from unet.reading.classes import TWO_CLASSES
 from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command
 
@@ -104,7 +105,7 @@ def still_true(reasons, base, job):
             getattr(recipe, name) == getattr(new, name)
             for name in ("batch_size", "epochs", "steps_per_epoch")
         ),
-        "loss": recipe.loss == new.loss,
+        "loss": (recipe.loss, recipe.class_weights) == (new.loss, new.class_weights),
         "augmentation": recipe.augmentation == new.augmentation,
         "validation": recipe.validation_split == new.validation_split,
     }
@@ -150,6 +151,25 @@ def check_job(name, job, classes):
         raise InputError(
             f"--loss {recipe.loss} does not fit the {channels} output channels of {name}; "
             f"expected {' or '.join(fitting)}"
+        )
+    check_weighing(recipe, fitting, class_names(classes))
+
+
+def check_weighing(recipe, fitting, names):
+    """Raise InputError where a recipe has class weights that its loss does not take, or not one
+    for each class of these names; fitting: names of the losses that it could have.
+    """
+    if not recipe.class_weights:
+        return
+    weighing = [name for name in fitting if name in weighing_losses()]
+    if recipe.loss not in weighing:
+        reason = "a map of weights of its own" if recipe.is_weighted else "no cross-entropy"
+        other = f", or pass --loss {' or '.join(weighing)}" if weighing else ""
+        raise InputError(f"--class-weights: {recipe.loss} has {reason}; leave them out{other}")
+    if len(recipe.class_weights) != len(names):
+        count = len(recipe.class_weights)
+        raise InputError(
+            f"--class-weights: {count} given, expected one for each of {', '.join(names)}"
         )
 
 
@@ -252,6 +272,17 @@ def find_commit():
     return done.stdout.strip()
 
 
+def class_names(classes):
+    """Names of the classes of masks, () for foreground and background."""
+    return [label.name for label in classes or TWO_CLASSES]
+
+
+def describe_loss(recipe, names):
+    """The loss of a recipe, with what the classes of these names weigh where that is set."""
+    weights = [f"{name} {weight:g}" for name, weight in zip(names, recipe.class_weights or ())]
+    return f"{recipe.loss} (weights: {', '.join(weights)})" if weights else recipe.loss
+
+
 def describe_plan(progress, split, arrays, model, recipe, batches, devices):
     """Say what a training is about to do."""
     since = f"; goes on after {progress.describe()}" if progress.record else ""
@@ -259,12 +290,13 @@ def describe_plan(progress, split, arrays, model, recipe, batches, devices):
     folder = Paths(arrays.name).arrays
     unit = "tiles" if are_tiled(arrays.files) else "images"
     source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
+    loss = describe_loss(recipe, class_names(arrays.classes))
     print(
         f"{progress.name}: {len(split[0])} training and {len(split[1])} validation {unit} of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}{source}, "
         f"{model.count_params():,} parameters\n"
         f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
-        f"{recipe.loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
+        f"{loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
         f"{keras.config.dtype_policy().name} on {devices.describe()}{batches.told}{since}",
         flush=True,
     )
