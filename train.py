@@ -31,7 +31,6 @@ weights = lazy("unet.weights")
 pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
 batches = lazy("unet.data.batches")
-on_device = lazy("unet.data.on_device")
 curves = lazy("unet.pictures.curves")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
@@ -190,8 +189,7 @@ def train_network(session, progress):
     """Train the network of a Progress on its split, from there on; the first process writes
     weights/NAME.* and pictures in vis/NAME/. Returns its Record.
     """
-    options, arrays, devices = session.options, session.arrays, session.devices
-    recipe, rows = session.job.recipe, session.splits[progress.name]
+    options, devices, recipe = session.options, session.devices, session.job.recipe
     record = plan.describe_run(session, progress)
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
@@ -204,7 +202,7 @@ def train_network(session, progress):
         if session.is_first:
             files.check_room()
         watching = session.callbacks(files, training, validation)
-        plan.describe_plan(progress, rows, arrays, model, recipe, training, devices)
+        plan.describe_plan(session, progress, model, training)
         with files.signals.caught() if not options.hosts else contextlib.nullcontext():
             fit.fit(model, training, validation, recipe, watching, progress)
         files.signals.stop_if_asked()  # after the last epoch's files
@@ -220,22 +218,11 @@ def build_training(session, record):
     """The compiled network of a Record before its first step, and its Batches for training and for
     validation.
     """
-    options, arrays, recipe = session.options, session.arrays, session.job.recipe
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(options.precision)
-    window = record.network.image_size
-    training, validation = batches.make_batches(
-        arrays,
-        session.splits[record.name],
-        recipe,
-        (record.mean, record.std),
-        options.seed,
-        (window, tuple(map(record.network.output_length, window))),
-        session.devices,
-        on_device.choose_batches(arrays, recipe, session.devices),
-    )
-    model = build_unet(record.network, name=options.job)
-    num_steps, ignores = recipe.epochs * len(training), arrays.ignored is not None
+    recipe, ignores = session.job.recipe, session.arrays.ignored is not None
+    keras.utils.set_random_seed(session.options.seed)
+    keras.config.set_dtype_policy(session.options.precision)
+    training, validation = session.make_batches(record)
+    model, num_steps = build_unet(record.network, record.job), recipe.epochs * len(training)
     fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
     training.attach(model, validation)
     model.short_batches = batches.short_batches(training, validation)

@@ -283,20 +283,22 @@ def describe_loss(recipe, names):
     return f"{recipe.loss} (weights: {', '.join(weights)})" if weights else recipe.loss
 
 
-def describe_plan(progress, split, arrays, model, recipe, batches, devices):
-    """Say what a training is about to do."""
+def describe_plan(session, progress, model, batches):
+    """Say what the training of a Session's network, from a Progress on, is about to do."""
+    split, arrays, recipe = session.splits[progress.name], session.arrays, session.job.recipe
     since = f"; goes on after {progress.describe()}" if progress.record else ""
     classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
     folder = Paths(arrays.name).arrays
     unit = "tiles" if are_tiled(arrays.files) else "images"
     source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
     loss = describe_loss(recipe, class_names(arrays.classes))
+    patience = f" (patience {recipe.patience})" if recipe.patience else ""
     print(
         f"{progress.name}: {len(split[0])} training and {len(split[1])} validation {unit} of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}{source}, "
         f"{model.count_params():,} parameters\n"
-        f"{recipe.epochs} epochs of {batches.num_steps} steps of {recipe.batch_size} images, "
-        f"{loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
-        f"{keras.config.dtype_policy().name} on {devices.describe()}{batches.told}{since}",
+        f"{recipe.epochs} epochs{patience} of {batches.num_steps} steps of {recipe.batch_size} "
+        f"images, {loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
+        f"{keras.config.dtype_policy().name} on {session.devices.describe()}{batches.told}{since}",
         flush=True,
     )

@@ -13,6 +13,8 @@ from pathlib import Path
 import keras
 
 from unet.data.arrays import Arrays
+from unet.data.batches import make_batches
+from unet.data.on_device import choose_batches
 from unet.errors import InputError
 from unet.jobs.settings import Job
 from unet.machine.cards import tell_unseen_card
@@ -71,6 +73,20 @@ class Session:
                 )
             yield progress
             keras.backend.clear_session()
+
+    def make_batches(self, record):
+        """Batches for training and for validation of a network with a Record."""
+        window, recipe = record.network.image_size, self.job.recipe
+        return make_batches(
+            self.arrays,
+            self.splits[record.name],
+            recipe,
+            (record.mean, record.std),
+            self.options.seed,
+            (window, tuple(map(record.network.output_length, window))),
+            self.devices,
+            choose_batches(self.arrays, recipe, self.devices),
+        )
 
     def callbacks(self, files, training, validation):
         """What happens between a network's steps and epochs: only the first process writes."""
