@@ -150,9 +150,9 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
     """The cadastre network, compiled, as its document gets it: Adam 1e-3, cross-entropy, accuracy
     and iou_loss; with weights if `pretrained_model` names a file.
 
-    pretrained_model: "dir:file", or a plain path; Keras's .weights.h5, or the .hdf5 of older
-    Keras. input_size: (H, W, C), a length of None for any that fits. Raises ValueError for such a
-    size, and where the file is missing or of another network.
+    pretrained_model: "dir:file", or a plain path; HDF5 of any Keras, or a .keras. input_size:
+    (H, W, C), a length of None for any that fits. Raises ValueError for such a size, and where the
+    file is missing or of another network.
     """
     image_size, channels = split_input_size(input_size)
     model = get_unet("cadastre", image_size=image_size, channels=channels)

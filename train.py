@@ -62,7 +62,10 @@ class Options:
         False, "go on with the training that was stopped or killed, with its options"
     )
     weights: str | None = option(
-        None, "HDF5 file to start from; Keras 3 wants its name to end in .weights.h5"
+        None,
+        "file to start from, HDF5 of any Keras or a .keras: the layers whose shapes fit are "
+        "taken, the others start anew",
+        metavar="FILE",
     )
     seed: int = option(
         1,
@@ -195,7 +198,7 @@ def train_network(session, progress):
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
         model, training, validation = build_training(session, record)
         if options.weights and not progress.record:
-            weights.load_weights(model, options.weights)
+            weights.start_from(model, options.weights)
         files.set_model(model)
         files.restore()
         steps.check_memory(model, recipe.batch_size, devices)

@@ -15,7 +15,7 @@ from conftest import ROOT, refusal, run
 SCRIPTS = ("data", "model", "train", "test", "submission")
 FLOORS = (  # from the ground up; a room imports only from floors below its own, and itself
     {"", "streams"},
-    {"errors", "lazy"},
+    {"errors", "lazy", "matching"},
     {"jobs", "machine"},
     {"runs", "options", "losses", "layers", "weights"},
     {"reading"},

@@ -339,7 +339,7 @@ class TestAfterANerveRun:
     def test_a_damaged_record_and_damaged_weights_are_named(self, there):
         for path, message in (
             ("weights/nerve.json", "weights/nerve.json: not a run of this version"),
-            ("weights/nerve.weights.h5", "weights/nerve.weights.h5: not weights of this network"),
+            ("weights/nerve.weights.h5", "weights/nerve.weights.h5: damaged, or not Keras's"),
         ):
             whole = Path(path).read_bytes()
             Path(path).write_bytes(whole[: len(whole) // 2])

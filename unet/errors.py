@@ -104,6 +104,13 @@ def error_text(error):
     return " ".join(str(error).split())
 
 
+def is_of_system(error):
+    """Whether an error is the system's word on a file, that it may not be read, say, and not what
+    is found to be wrong in it.
+    """
+    return isinstance(error, OSError) and error.filename is not None
+
+
 def is_out_of_memory(error):
     """Whether an error of a backend, or Python's own, says that there is not enough memory."""
     text = f"{type(error).__name__} {error}".lower()

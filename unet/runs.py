@@ -350,6 +350,12 @@ def read_record(name):
         ) from error
 
 
+def weights_of_run(given):
+    """What an InputError says more where --weights names a run in place of a file; "" else."""
+    own = Paths(given).weights
+    return f"; {own} is that of the run {given}" if own.is_file() else ""
+
+
 def _trained():
     """The names of the runs that there are, for an error message."""
     names = sorted(p.stem for p in Path("weights").glob("*.json") if "." not in p.stem)

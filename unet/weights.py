@@ -1,72 +1,209 @@
-"""Files of weights, HDF5: read as data only, and written whole."""
+"""Files of weights: read as data only, whichever Keras wrote them, and written whole."""
 
 import contextlib
-import math
-import warnings
+import io
+import re
+import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from unet.errors import InputError
+from unet.errors import InputError, is_of_system
 from unet.machine.disk import replace_file, reserve
+from unet.matching import (
+    Layer,
+    adapt,
+    describe,
+    difference,
+    find_mismatch,
+    natural,
+    place_layers,
+    snake_case,
+)
 
 WEIGHTS_FORMAT = 1  # of weights/*.weights.h5, an attribute beside what Keras writes
 ROOM = 4096  # bytes that HDF5 takes for name and place of a data set, at the most
-LARGEST_REST = 2**24  # bytes in a file of weights beside these and the optimizer's
+ENTRY = "model.weights.h5"  # in a .keras file
+LARGEST_ENTRY = 2**31  # bytes of it, which are read into memory
+ROOTS = ("layers", "_layer_checkpoint_dependencies")  # of Keras 3, and of the last Keras 2
+# What a damaged file raises when it is read.
+DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError)
+DAMAGES += (EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def load_weights(model, path):
-    """Load weights from an HDF5 file into a model; raises ValueError naming the file where that
-    fails.
+    """Load weights from a file into a model, which has to be of the same layers; raises InputError
+    naming the file where that fails.
+    """
+    with open_layers(path) as stored:
+        pairs = place_layers(layers_of(model), stored)
+        if found := find_mismatch(pairs, stored):
+            raise InputError(f"{path}: not weights of this network: {found}")
+        for own, other in pairs:
+            assign(own, read_values(other, path))
+
+
+def start_from(model, path):
+    """Give a model's layers the weights of those in a file that have their shape, its first one
+    those for images of other channels, too, and print what starts anew. Raises InputError where no
+    layer fits, or the file is damaged.
+    """
+    with open_layers(path) as stored:
+        pairs = place_layers(layers_of(model), stored)
+        first, there = pairs[0]
+        if not first.is_adapted(there) and not any(own.fits(other) for own, other in pairs):
+            raise InputError(
+                f"{path}: no layer of it fits this network: {difference(first, there)}; pass "
+                "--set with the filters of its training, or leave --weights out"
+            )
+        for own, other in pairs:
+            if own.fits(other):
+                assign(own, read_values(other, path))
+            elif own is first and own.is_adapted(other):
+                kernel, *rest = read_values(other, path)
+                assign(own, [adapt(kernel, own.shapes[0][2]), *rest])
+    print(f"{path}: {describe(pairs, stored)}", flush=True)
+
+
+def layers_of(model):
+    """The Layers of a network, in Keras's order."""
+    layers = [layer for layer in model.layers if layer.weights]
+    return [Layer(layer.name, snake_case(type(layer).__name__), layer.weights) for layer in layers]
+
+
+def assign(layer, values):
+    for variable, value in zip(layer.weights, values):
+        variable.assign(value)
+
+
+@contextlib.contextmanager
+def open_layers(path):
+    """Context with the Layers of a file, known by its content: Keras's HDF5, old or new, or a
+    .keras, of which nothing but the weights is read. Raises InputError, OSError.
     """
     if not Path(path).is_file():
         what = "is a folder, expected" if Path(path).is_dir() else "no such"
         raise InputError(f"{path}: {what} HDF5 file of weights")
-    sizes = [4 * math.prod(weight.shape) for weight in model.weights]
+    with contextlib.ExitStack() as held:
+        with told(path):
+            layers = find_layers(held.enter_context(open_weights(path)))
+        yield layers
+
+
+@contextlib.contextmanager
+def told(path):
+    """Context in which what a damaged file raises becomes an InputError."""
     try:
-        check_weights(path, most_bytes=4 * sum(sizes) + LARGEST_REST)
-        with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-            raise ValueError("numbers that are not finite")
-    except UserWarning as error:
-        raise InputError(f"{path}: not weights of this network, it lacks layers") from error
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: not weights of this network ({error})") from error
+        yield
+    except DAMAGES as error:
+        if is_of_system(error):
+            raise
+        # HDF5's own text is long.
+        text = "no whole HDF5 file, no .keras" if isinstance(error, OSError) else error
+        raise InputError(f"{path}: damaged, or not Keras's weights ({text})") from error
 
 
-def check_weights(path, most_bytes):
-    """Raise ValueError for a file of weights that open_hdf5 refuses, or of a later version."""
-    with open_hdf5(path, most_bytes) as file:
-        number = file.attrs.get("format", WEIGHTS_FORMAT)  # not there: Keras alone wrote it
-        if number != WEIGHTS_FORMAT:
-            raise ValueError(f"format {number}, expected {WEIGHTS_FORMAT}")
+def open_weights(path):
+    """An open HDF5 file, that at a path or the one inside a .keras; raises as open_hdf5 does."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return open_hdf5(path)
+        with zipfile.ZipFile(file) as archive:
+            if ENTRY not in archive.namelist():
+                raise ValueError(f"a zip without {ENTRY}")
+            entry = archive.getinfo(ENTRY)
+            if entry.file_size > LARGEST_ENTRY:
+                raise ValueError(f"{ENTRY} of {entry.file_size:,} bytes")
+            with archive.open(entry) as content:
+                return open_hdf5(io.BytesIO(content.read(entry.file_size)))
 
 
-def open_hdf5(path, most_bytes=math.inf):
-    """An open HDF5 file whose data are its own; raises ValueError for one that links to other
-    files, or whose data would take more memory than `most_bytes`, and OSError.
+def find_layers(file):
+    """The Layers in an open HDF5 file, in the network's order within each kind; raises ValueError
+    for one of a later version, and where there are none.
     """
-    file, total = h5py.File(path, "r"), 0
+    number = file.attrs.get("format", WEIGHTS_FORMAT)  # not there: Keras alone wrote it
+    if number != WEIGHTS_FORMAT:
+        raise ValueError(f"format {number}, expected {WEIGHTS_FORMAT}")
+    root = next((file[name] for name in ROOTS if name in file), None)
+    layers = old_layers(file.get("model_weights", file)) if root is None else new_layers(root)
+    if not layers:
+        raise ValueError("there are no layers in it")
+    for layer in layers:
+        for data in layer.weights:
+            if not isinstance(data, h5py.Dataset) or data.shape is None:
+                raise ValueError(f"{layer.name} has no numbers")
+    return layers
+
+
+def new_layers(root):
+    """The Layers that Keras 3 wrote to a group: NAME/vars/0, 1, ... of each."""
+    groups, layers = {}, []
+
+    def note(name, item):
+        folder, _, last = name.rpartition("/")
+        if last == "vars" and isinstance(item, h5py.Group):
+            groups[folder] = item
+
+    root.visititems(note)
+    for name in sorted(groups, key=natural):
+        kind = re.sub(r"_[0-9]+$", "", name.rpartition("/")[2])
+        weights = [groups[name][number] for number in sorted(groups[name], key=int)]
+        if weights and kind != "seed_generator":  # of dropout
+            layers.append(Layer(name, kind, weights))
+    return layers
+
+
+def old_layers(group):
+    """The Layers that older Keras wrote to a group, of which attributes give the names."""
+    layers = []
+    for name in read_names(group, "layer_names"):
+        weights = [group[name][weight] for weight in read_names(group[name], "weight_names")]
+        layers.append(Layer(name, "", weights))
+    return [layer for layer in layers if layer.weights]
+
+
+def read_names(group, attribute):
+    """The names in an attribute or, where there are many, in several with a number behind."""
+    keys = [key for key in group.attrs if re.fullmatch(f"{attribute}[0-9]*", key)]
+    names = [name for key in sorted(keys, key=natural) for name in group.attrs[key]]
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
+
+
+def read_values(layer, path):
+    """The values of a file's Layer, float32 arrays; raises InputError."""
+    values = []
+    with told(path):
+        for data in layer.weights:
+            if data.dtype.kind != "f":
+                raise ValueError(f"{layer.name} is {data.dtype}, expected floating-point numbers")
+            with np.errstate(over="ignore"):
+                values.append(np.asarray(data[()], np.float32))
+            if not np.isfinite(values[-1]).all():
+                raise ValueError(f"{layer.name} has numbers that are not finite")
+    return values
+
+
+def open_hdf5(source):
+    """An open HDF5 file, at a path or in memory, whose data are its own; raises ValueError for one
+    that links to other files, and OSError, with the file's name where it cannot be opened at all.
+    """
+    if not isinstance(source, io.BytesIO):
+        open(source, "rb").close()  # HDF5 does not say that it may not be read
+    file = h5py.File(source, "r")
 
     def problem(name, link):  # anything but None ends the visit
-        nonlocal total
         if not isinstance(link, h5py.HardLink):
             return f"{name} is a link to somewhere else"
         item = file[name]
-        if isinstance(item, h5py.Dataset):
-            total += item.nbytes
-            if item.external or item.is_virtual:
-                return f"the data of {name} lie in another file"
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            return f"the data of {name} lie in another file"
         return None
 
     try:
-        found = file.visititems_links(problem)
-        if found is None and total > most_bytes:
-            found = f"{total:,} bytes of data, expected {most_bytes:,} at the most"
-        if found:
+        if found := file.visititems_links(problem):
             raise ValueError(found)
     except BaseException:
         file.close()

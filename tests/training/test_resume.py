@@ -176,13 +176,33 @@ def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(
 
 def test_a_training_that_cannot_begin_leaves_nothing_to_go_on_with(small):
     small(epochs=1)
-    Path("weights/nerve.weights.h5").rename("start.weights.h5")
     shutil.rmtree("weights")
-    with pytest.raises(ValueError, match="start.weights.h5: not weights of this network"):
-        small(weights="start.weights.h5", recipe="modern")
+    Path("start.weights.h5").write_bytes(b"")
+    with pytest.raises(ValueError, match="start.weights.h5: damaged, or not Keras's weights"):
+        small(weights="start.weights.h5")
     assert not list(Path("weights").glob("*.checkpoint*"))
     with pytest.raises(ValueError, match="no trained network there yet"):
         read_record("nerve")
+
+
+def test_a_training_with_steps_goes_on_without_the_weights_that_it_began_with(small, monkeypatch):
+    small(epochs=1)
+    start = Path("weights/nerve.weights.h5").rename("start.weights.h5")
+    begin = RunFiles.on_epoch_begin
+
+    def stop(files, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        begin(files, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "on_epoch_begin", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(weights=str(start))
+    start.unlink()
+    small(weights=str(start), resume=True)
+    with open("weights/nerve.csv") as file:
+        assert len(list(csv.DictReader(file))) == 2
 
 
 def test_the_next_fold_takes_the_place_of_the_one_before(small, capsys):

@@ -10,7 +10,7 @@ from unet.errors import InputError
 from unet.machine.precision import in_precision, usable_precision
 from unet.reading.classes import SegmentClass
 from unet.reading.values import FULL, parse_reading
-from unet.runs import Decision, Paths, Record, command, read_record
+from unet.runs import Decision, Paths, Record, command, read_record, weights_of_run
 from unet.weights import load_weights
 
 
@@ -101,7 +101,8 @@ def load_run(name, build_unet, weights=None, average=True, threshold=None, preci
     decision = record.decide(threshold)
     precision = precision or usable_precision(record.precision)
     if weights and not Path(weights).is_file():
-        raise InputError(f"--weights {weights}: no such file; pass an HDF5 file of weights")
+        hint = weights_of_run(weights) or "; pass an HDF5 file of weights"
+        raise InputError(f"--weights {weights}: no such file{hint}")
     if record.folds and weights:
         raise InputError(
             f"--weights {weights}: {Paths(name).record} is of {len(record.folds)} folds with "
@@ -120,12 +121,14 @@ def load_network(name, build_unet, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record, paths = read_record(name), Paths(name)
     remedy = f"run {command('train.py', paths.run, record.job)} again, with the options of before"
+    is_own = Path(weights) == paths.weights
+    mend = remedy if is_own else f"pass a file of the network that {paths.record} names"
     config = record.network_of_any_size()
     smallest = config.least_bytes
     if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
         raise InputError(
             f"{weights}: smaller than the {smallest:,} bytes of the network that {paths.record} "
-            f"names; {remedy}"
+            f"names; {mend}"
         )
     try:
         model = build_unet(config, name=record.job)
@@ -138,7 +141,7 @@ def load_network(name, build_unet, weights):
     try:
         load_weights(model, weights)
     except InputError as error:
-        raise InputError(f"{error}; {remedy}") from error
+        raise InputError(f"{error}; {mend}") from error
     return Network(model, record)
 
 

@@ -24,7 +24,7 @@ from unet.machine.precision import find_precision
 from unet.options import flag
 from unet.reading.classes import TWO_CLASSES
 from unet.reading.values import IGNORED
-from unet.runs import Paths, Record, command
+from unet.runs import Paths, Record, command, weights_of_run
 
 
 def choose(options, arrays):
@@ -37,8 +37,10 @@ def choose(options, arrays):
                 f"{flag(name)} does not go with --folds, whose networks start anew and hold out a "
                 "share each; pass one of the two"
             )
-    if options.weights and not Path(options.weights).is_file():
-        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights")
+    is_begun = options.resume  # and needs them no more, or finds them where they are read
+    if options.weights and not is_begun and not Path(options.weights).is_file():
+        hint = weights_of_run(options.weights)
+        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights{hint}")
     if options.job != "own" and not options.upright:
         raise InputError(
             f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"

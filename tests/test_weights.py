@@ -1,0 +1,303 @@
+"""Files of weights: which are read, and what is taken of them."""
+
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import train
+from model import build_unet, get_model, get_unet, load_run
+from unet.errors import InputError
+from unet.jobs import RECIPES
+from unet.training.checkpoint import Progress, write_checkpoint
+from unet.training.plan import choose
+from unet.weights import load_weights, start_from
+
+NETWORKS = [(recipe, job) for recipe in ("document", "modern") for job in RECIPES["document"]]
+
+
+def build(job="cadastre", recipe="modern", **changes):
+    """A job's network with few filters and, as after a training, numbers of its own in all of its
+    weights, other ones each time.
+    """
+    network = RECIPES[recipe][job].network
+    filters = tuple(range(3, 3 + len(network.filters)))
+    few = dict(filters=filters, bottleneck=network.bottleneck and 9, image_size=(None, None))
+    if network.decoder_filters:
+        few["decoder_filters"] = filters
+    model = build_unet(replace(network, **{**few, **changes}), name=job)
+    for weight in model.weights:
+        weight.assign(np.random.default_rng().random(weight.shape))
+    return model
+
+
+def values(model):
+    return [np.asarray(weight) for weight in model.weights]
+
+
+def kernels(model):
+    return [w for w in values(model) if w.ndim == 4]
+
+
+def assert_same(model, other):
+    for one, two in zip(values(model), values(other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.fixture
+def rgb(place):
+    """A network of RGB images, and its weights in rgb.weights.h5."""
+    model = build()
+    model.save_weights("rgb.weights.h5")
+    return model
+
+
+@pytest.mark.parametrize(("recipe", "job"), NETWORKS)
+def test_each_networks_files_are_read_as_keras_reads_them(recipe, job, place):
+    model = build(job, recipe)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)  # its state goes into the files, too
+    model.save_weights("a.weights.h5")
+    for file in ("b.h5", "c.hdf5", "d.keras"):
+        model.save(file)
+    ours, keras_own = build(job, recipe), build(job, recipe)
+    for file in ("a.weights.h5", "b.h5", "c.hdf5", "d.keras"):
+        for weight in (*ours.weights, *keras_own.weights):
+            weight.assign(np.zeros(weight.shape))
+        load_weights(ours, file)
+        keras_own.load_weights(file)
+        assert_same(ours, keras_own)
+        assert_same(ours, model)
+
+
+def test_a_file_is_known_by_its_content(rgb):
+    rgb.save("old.h5")
+    rgb.save("new.keras")
+    for source, name in (
+        ("rgb.weights.h5", "best.h5"),
+        ("rgb.weights.h5", "weights"),
+        ("rgb.weights.h5", "odd.keras"),
+        ("old.h5", "old.weights.h5"),
+        ("old.h5", "old"),
+        ("new.keras", "zip"),
+        ("new.keras", "zip.weights.h5"),
+    ):
+        shutil.copy(source, name)
+        for read in (load_weights, start_from):
+            model = build()
+            read(model, name)
+            assert_same(model, rgb)
+    trained = get_model(input_size=(32, 48, 3))
+    trained.save("weights.keras")
+    Path("weights.keras").rename("unet")
+    assert_same(get_model("unet"), trained)
+
+
+def test_layers_are_read_in_the_order_of_their_numbers(place):
+    many = dict(filters=(2,) * 6, bottleneck=2, batch_normalization=False)  # conv2d_10 and on
+    model = build(**many)
+    model.save_weights("a.weights.h5")
+    other = build(**many)
+    load_weights(other, "a.weights.h5")
+    assert_same(model, other)
+
+
+def test_reading_draws_no_random_number(rgb):
+    drawn = []
+    for read in (load_weights, start_from, lambda model, path: None):
+        model = build(channels=3, dropout=(0, 0, 0, 0.2, 0.5))
+        keras.utils.set_random_seed(1)
+        read(model, "rgb.weights.h5")
+        drawn.append(np.asarray(keras.random.uniform((3,))))
+        seeds = [v for v in model.variables if "seed" in v.path]
+        assert len(seeds) == 2
+    np.testing.assert_array_equal(drawn, [drawn[0]] * 3)
+
+
+# ---- what a training takes of other networks
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (3, 1, "3 channels there, 1 here: summed"),
+        (1, 3, "1 channel there, 3 here: divided"),
+        (3, 4, "3 channels there, 4 here: summed and divided"),
+    ],
+)
+def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(
+    there, here, said, place, capsys
+):
+    old, new = build(channels=there), build(channels=here)
+    old.save_weights("old.weights.h5")
+    start_from(new, "old.weights.h5")
+    for channel in range(here):
+        expected = sum(kernels(old)[0][:, :, c] for c in range(there)) / here
+        np.testing.assert_allclose(kernels(new)[0][:, :, channel], expected, rtol=1e-6)
+    for one, two in zip(values(new)[1:], values(old)[1:], strict=True):
+        np.testing.assert_array_equal(one, two)
+    count = len([layer for layer in new.layers if layer.weights])
+    name = new.layers[1].name
+    assert capsys.readouterr().out == (
+        f"old.weights.h5: {count - 1} of {count} layers taken; {name}: {said}\n"
+    )
+
+
+@pytest.mark.parametrize(("there", "here"), [(2, 3), (3, 2), (1, 3)])
+def test_a_head_of_other_classes_starts_anew(there, here, place, capsys):
+    old, new = build(classes=there), build(classes=here)
+    old.save_weights("old.weights.h5")
+    *_, kernel, bias = values(new)
+    start_from(new, "old.weights.h5")
+    for one, two in zip(values(new)[:-2], values(old)[:-2], strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(values(new)[-2], kernel)
+    np.testing.assert_array_equal(values(new)[-1], bias)
+    told = f"; anew: logits, (1, 1, 3, {there}) there, (1, 1, 3, {here}) here\n"
+    assert capsys.readouterr().out.endswith(told)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_networks_of_other_depth_share_what_they_share(suffix, place, capsys):
+    deep = build(filters=(3, 4, 5, 6), bottleneck=7)
+    flat = build(filters=(3, 4), bottleneck=5)
+    for old, new in ((deep, flat), (flat, deep)):
+        (old.save_weights if suffix == ".weights.h5" else old.save)(f"old{suffix}")
+        fresh = kernels(new)
+        start_from(new, f"old{suffix}")
+        # Of the way down the first five, of that up all but the first of the level of 4 filters.
+        for n in (*range(5), *range(-6, 0)):
+            np.testing.assert_array_equal(kernels(new)[n], kernels(old)[n])
+        taken = sum(not np.array_equal(a, b) for a, b in zip(kernels(new), fresh))
+        assert taken == min(len(kernels(deep)), len(kernels(flat)))
+        for weight in new.weights:
+            weight.assign(np.random.default_rng().random(weight.shape))
+    assert capsys.readouterr().out.count(" layers taken") == 2
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_networks_with_and_without_normalization_share_their_convolutions(suffix, place, capsys):
+    normalized, plain = build(), build(batch_normalization=False)
+    for old, new in ((normalized, plain), (plain, normalized)):
+        (old.save_weights if suffix == ".weights.h5" else old.save)(f"old{suffix}")
+        start_from(new, f"old{suffix}")
+        for one, two in zip(kernels(new), kernels(old), strict=True):
+            np.testing.assert_array_equal(one, two)
+        for weight in new.weights:
+            weight.assign(np.random.default_rng().random(weight.shape))
+    first, second = capsys.readouterr().out.splitlines()
+    assert ": 19 of 19 layers taken; not used: batch_normalization" in first
+    assert ": 19 of 37 layers taken; anew: batch_normalization" in second
+    assert second.endswith("(4,) here and 15 more")
+
+
+def test_where_no_layer_fits_the_first_is_named(rgb):
+    with pytest.raises(InputError) as caught:
+        start_from(build(filters=(8, 12, 20, 28), bottleneck=40), "rgb.weights.h5")
+    assert str(caught.value).startswith("rgb.weights.h5: no layer of it fits this network: conv2d")
+    assert "(3, 3, 3, 3) there, (3, 3, 3, 8) here; pass --set" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 1}, r"\(3, 3, 3, 3\) there, \(3, 3, 1, 3\) here; it is for images of 3 ch"),
+        ({"classes": 3}, r"logits, \(1, 1, 3, 1\) there, \(1, 1, 3, 3\) here; it is for other cl"),
+        ({"bottleneck": 8}, r"\(3, 3, 6, 9\) there, \(3, 3, 6, 8\) here; it is of another job"),
+        ({"batch_normalization": False}, r"batch_normalization, .* there, none here; it is of an"),
+        ({"head_filters": 5}, r"\(1, 1, 3, 1\) there, \(3, 3, 3, 5\) here; it is of another"),
+    ],
+    ids=str,
+)
+def test_what_does_not_pair_wholly_is_refused_with_both_shapes(changes, message, rgb):
+    with pytest.raises(
+        InputError, match=rf"rgb.weights.h5: not weights of this network: .*{message}"
+    ):
+        load_weights(build(**changes), "rgb.weights.h5")
+
+
+# ---- damage
+
+
+def write_zip(path, name, content, kind=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr(name, content)
+
+
+def test_damaged_files_are_refused_and_named(rgb):
+    whole = Path("rgb.weights.h5").read_bytes()
+    Path("cut.weights.h5").write_bytes(whole[: len(whole) // 2])
+    Path("text.keras").write_bytes(b"PK no zip")
+    Path("zip.keras").write_bytes(b"PK\x03\x04" + bytes(99))
+    write_zip("lacks.keras", "config.json", b"{}")
+    write_zip("cut.keras", "model.weights.h5", whole[: len(whole) // 2])
+    write_checkpoint(Path("a.checkpoint.h5"), Progress({"job": "noise"}, "", "noise"))
+    for file in ("cut.weights.h5", "text.keras", "zip.keras", "cut.keras", "a.checkpoint.h5"):
+        for read in (load_weights, start_from):
+            with pytest.raises(InputError, match=f"^{file}: damaged, or not Keras's weights"):
+                read(rgb, file)
+    with pytest.raises(InputError, match=r"lacks.keras: .*a zip without model.weights.h5"):
+        start_from(rgb, "lacks.keras")
+    for name, content in {
+        "link.h5": h5py.ExternalLink("rgb.weights.h5", "/layers"),
+        "soft.h5": h5py.SoftLink("/elsewhere"),
+    }.items():
+        with h5py.File(name, "w") as file:
+            file["layers"] = content
+        with pytest.raises(InputError, match=f"{name}: .*layers is a link to somewhere else"):
+            start_from(rgb, name)
+    for missing, what in (("none.h5", "no such"), (".", "is a folder, expected")):
+        with pytest.raises(InputError, match=f"^{missing}: {what} HDF5 file of weights"):
+            start_from(rgb, missing)
+
+
+def test_an_entry_of_too_many_bytes_is_not_unpacked(rgb, monkeypatch):
+    monkeypatch.setattr("unet.weights.LARGEST_ENTRY", 10**6)
+    write_zip("bomb.keras", "model.weights.h5", bytes(10**6 + 1), zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="model.weights.h5 of 1,000,001 bytes"):
+        load_weights(rgb, "bomb.keras")
+
+
+def test_terabytes_that_do_not_fit_are_never_read(rgb, capsys):
+    with h5py.File("rgb.weights.h5", "r+") as file:
+        del file["layers/conv2d_3/vars/0"]
+        file.create_dataset("layers/conv2d_3/vars/0", (3, 3, 10**6, 10**6), "f4", chunks=True)
+    with pytest.raises(InputError, match=r"\(3, 3, 1000000, 1000000\) there, \(3, 3, 4, 4\) here"):
+        load_weights(build(), "rgb.weights.h5")
+    start_from(build(), "rgb.weights.h5")
+    assert "; anew: conv2d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused(value, rgb):
+    with h5py.File("rgb.weights.h5", "r+") as file:
+        shape = file["layers/conv2d/vars/0"].shape
+        del file["layers/conv2d/vars/0"]
+        file["layers/conv2d/vars/0"] = np.full(shape, value)
+    for read in (load_weights, start_from):
+        with pytest.raises(InputError, match="conv2d has numbers that are not finite"):
+            read(build(), "rgb.weights.h5")
+
+
+def test_a_run_in_place_of_its_file_is_named(place):
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    hint = "weights/nerve.weights.h5 is that of the run nerve"
+    with pytest.raises(InputError, match=f"--weights nerve: no such HDF5 file of weights; {hint}"):
+        choose(train.Options(job="noise", weights="nerve"), None)
+    with pytest.raises(InputError, match=f"--weights nerve: no such file; {hint}"):
+        load_run("nerve", "nerve")
+    with pytest.raises(InputError, match="--weights roads: no such HDF5 file of weights$"):
+        choose(train.Options(job="noise", weights="roads"), None)
+
+
+def test_other_weights_of_a_run_are_refused_without_advice_to_train_again(place):
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    get_unet("nerve", filters=(2, 4), bottleneck=4).save_weights("other.weights.h5")
+    with pytest.raises(InputError, match=r"other.weights.h5: not weights of .*pass a file of the"):
+        load_run("nerve", "other.weights.h5")

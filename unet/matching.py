@@ -1,0 +1,142 @@
+"""Which layers of two networks stand for each other, by their shapes, and how they differ; no
+Keras.
+"""
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+
+import numpy as np
+
+MOST_NAMED = 3  # layers, in what is said of a file
+OF_ANOTHER = "it is of another job, recipe or --set network..."
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer with weights, of a network or in a file.
+
+    kind: Keras's name of its class, "conv2d"; "" in a file of older Keras, which has the network's
+    order. weights: variables, or data sets, of which nothing but the shape has been read.
+    """
+
+    name: str
+    kind: str
+    weights: list
+
+    @property
+    def shapes(self):
+        return tuple(tuple(weight.shape) for weight in self.weights)
+
+    @property
+    def ranks(self):
+        return tuple(map(len, self.shapes))
+
+    def fits(self, other):
+        return other is not None and self.shapes == other.shapes
+
+    def fits_but(self, axis, other):
+        """Whether its kernel and that of another layer differ in one axis at the most."""
+        if other is None or self.ranks != other.ranks or self.ranks[0] != 4:
+            return False
+        one, two = self.shapes[0], other.shapes[0]
+        return one[:axis] + one[axis + 1 :] == two[:axis] + two[axis + 1 :]
+
+    def is_adapted(self, other):
+        """Whether another layer, first of its network, does for images of other channels."""
+        return self.fits_but(2, other) and self.shapes[1:] == other.shapes[1:]
+
+
+def snake_case(name):
+    """ "conv2d_transpose" of Conv2DTranspose, as Keras has it."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def natural(name):
+    """What sorts conv2d_10 after conv2d_2."""
+    return [int(p) if n % 2 else p for n, p in enumerate(re.split("([0-9]+)", name))]
+
+
+def place_layers(layers, stored):
+    """[(Layer of a network, that of a file in its place, or None)]: in order within each kind, and
+    as many of the same shape as possible; the first of both stand for each other, whatever the
+    channels of their images.
+    """
+    kind_of = (lambda layer: layer.kind) if all(s.kind for s in stored) else (lambda s: s.ranks)
+    places = {}
+    for kind in dict.fromkeys(map(kind_of, layers)):
+        own, other = ([s for s in group if kind_of(s) == kind] for group in (layers, stored))
+        if other and own[0] is layers[0] and own[0].is_adapted(other[0]):
+            places[own.pop(0).name] = other.pop(0)
+        shapes = ([layer.shapes for layer in group] for group in (own, other))
+        for _, i, j, k, m in SequenceMatcher(None, *shapes, autojunk=False).get_opcodes():
+            # Between those of the same shape the others lie as they come.
+            places.update((a.name, b) for a, b in zip_longest(own[i:j], other[k:m]) if a)
+    return [(layer, places[layer.name]) for layer in layers]
+
+
+def adapt(kernel, channels):
+    """A kernel (h, w, C, filters) for images of other channels: the sum over its own, divided
+    equally.
+    """
+    total = kernel.sum(axis=2, keepdims=True, dtype=np.float64)
+    return np.repeat(total / channels, channels, axis=2)
+
+
+def find_mismatch(pairs, stored):
+    """What tells the network of a file from that which its layers are placed in, and why that may
+    be; None where they are the same.
+    """
+    for own, other in pairs:
+        if not own.fits(other):
+            return f"{difference(own, other)}; {reason(own, other, pairs)}"
+    if unused := left_over(pairs, stored):
+        return f"{unused} there, none here; {OF_ANOTHER}"
+    return None
+
+
+def reason(own, other, pairs):
+    """Why, most likely, a layer differs from that of a file."""
+    if own is pairs[0][0] and own.fits_but(2, other):
+        return f"it is for images of {other.shapes[0][2]} channels, not {own.shapes[0][2]}"
+    if own is pairs[-1][0] and own.fits_but(3, other):
+        return "it is for other classes"
+    return OF_ANOTHER
+
+
+def describe(pairs, stored):
+    """What is taken of a file whose layers are placed in a network, and what starts anew."""
+    first, first_there = pairs[0]
+    used = [(own, other) for own, other in pairs if own.fits(other)]
+    said = [f"{len(used)} of {len(pairs)} layers taken"]
+    if first.is_adapted(first_there) and not first.fits(first_there):
+        there, here = first_there.shapes[0][2], first.shapes[0][2]
+        how = "summed" if here == 1 else "divided" if there == 1 else "summed and divided"
+        noun = "channel" if there == 1 else "channels"
+        said.append(f"{first.name}: {there} {noun} there, {here} here: {how}")
+        used.append(pairs[0])
+    if anew := [difference(*pair) for pair in pairs if pair not in used]:
+        said.append(f"anew: {shortened(anew)}")
+    if unused := left_over(pairs, stored):
+        said.append(f"not used: {unused}")
+    return "; ".join(said)
+
+
+def difference(own, other):
+    """How a layer of the network differs from that of a file, None where that has no such."""
+    shapes = zip_longest(other.shapes if other else (), own.shapes)
+    there, here = next(pair for pair in shapes if pair[0] != pair[1])
+    return f"{own.name}, {there or 'none'} there, {here or 'none'} here"
+
+
+def left_over(pairs, stored):
+    """The Layers of a file that are in no pair, for a reader; "" where all are."""
+    used = {other for _, other in pairs}
+    left = [layer for layer in stored if layer not in used]
+    return shortened([f"{layer.name}, {layer.shapes[0]}" for layer in left])
+
+
+def shortened(texts):
+    more = len(texts) - MOST_NAMED
+    return "; ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
