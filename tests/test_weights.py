@@ -1,6 +1,9 @@
 """Files of weights: which are read, and what is taken of them."""
 
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -301,3 +304,81 @@ def test_other_weights_of_a_run_are_refused_without_advice_to_train_again(place)
     get_unet("nerve", filters=(2, 4), bottleneck=4).save_weights("other.weights.h5")
     with pytest.raises(InputError, match=r"other.weights.h5: not weights of .*pass a file of the"):
         load_run("nerve", "other.weights.h5")
+
+
+# ---- who may read them
+
+READERS = """
+import sys
+from pathlib import Path
+from unet.data.arrays import Rows
+from unet.errors import InputError, error_text
+from unet.runs import read_record
+from unet.training.checkpoint import has_steps, read_progress, read_variables
+from unet.weights import open_layers
+def layers(path):
+    with open_layers(path):
+        pass
+checkpoint = Path("weights/nerve.checkpoint.h5")
+for read in (
+    lambda: layers("weights/nerve.weights.h5"),
+    lambda: read_progress(checkpoint),
+    lambda: read_variables(checkpoint, []),
+    lambda: has_steps(checkpoint),
+    lambda: read_record("nerve"),
+    lambda: Rows("weights/a.npy", "run data.py again"),
+):
+    try:
+        read()
+    except (InputError, OSError) as error:
+        print(error_text(error))
+"""
+
+
+@pytest.fixture
+def barred(place):
+    """A run's files, of which none may be read, and what comes before a command that is to obey
+    that, which root else need not.
+    """
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    np.save("weights/a.npy", np.zeros(3))
+    for path in Path("weights").iterdir():
+        path.chmod(0)
+    if os.name != "posix":
+        pytest.skip("others have no such permissions")
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may read all")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+
+
+def test_a_file_that_may_not_be_read_is_named_as_that(barred):
+    command = [*barred, sys.executable, "-c", READERS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    checkpoint = "weights/nerve.checkpoint.h5: Permission denied"
+    assert done.stdout.splitlines() == [
+        "weights/nerve.weights.h5: Permission denied",
+        *[checkpoint] * 3,
+        "weights/nerve.json: Permission denied",
+        "weights/a.npy: Permission denied",
+    ], done.stderr[-3000:]
+
+
+def test_a_script_names_weights_that_may_not_be_read(barred):
+    Path("weights/nerve.json").chmod(0o600)
+    command = [*barred, sys.executable, ROOT / "test.py", "nerve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: weights/nerve.weights.h5: Permission denied"]
+
+
+def test_a_folder_that_may_not_be_written_is_named_before_an_export(place, monkeypatch):
+    export = pytest.importorskip("unet.prediction.export")
+    Path("closed").mkdir()
+    monkeypatch.setattr(export.os, "access", lambda folder, mode: Path(folder).name != "closed")
+    message = r"--export closed/new/a.tflite: .*closed cannot be written to"
+    with pytest.raises(InputError, match=message):
+        export.check_target("closed/new/a.tflite", "litert")

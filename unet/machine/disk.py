@@ -103,7 +103,8 @@ def lock(path, wait=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path.parent)) from error
+        place = path if os.path.exists(path) else path.parent
+        raise OSError(error.errno, error.strerror, str(place)) from error
     try:
         if not _try_lock(file):
             file.seek(0)

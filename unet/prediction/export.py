@@ -2,6 +2,7 @@
 out.
 """
 
+import os
 import time
 import warnings
 from importlib.util import find_spec
@@ -66,6 +67,9 @@ def check_target(path, format):
     possible.
     """
     path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(folder, os.W_OK):  # TensorFlow's error would not be the system's
+        raise InputError(f"--export {path}: {folder} cannot be written to")
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"--export {path}: goes through TensorFlow, Keras runs on {keras.backend.backend()}; "

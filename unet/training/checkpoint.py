@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from unet.errors import InputError
+from unet.errors import InputError, is_of_system
 from unet.jobs import JOBS
 from unet.runs import Paths
 from unet.weights import open_hdf5, replace_hdf5
@@ -92,16 +92,15 @@ def write_checkpoint(path, progress, arrays=()):
 
 def read_progress(path):
     """The Progress of a checkpoint, None where there is no such file; raises InputError for one
-    that is damaged or of another version.
+    that is damaged or of another version, OSError for one that may not be read.
     """
     if not path.exists():
         return None
-    try:
-        with open_hdf5(path) as file:
-            state = file["state"]
-            if state.dtype != np.uint8 or not 0 < state.size < LARGEST_STATE:
-                raise ValueError("state is damaged")
-            fields = json.loads(state[()].tobytes())
+    with told(path), open_hdf5(path) as file:
+        state = file["state"]
+        if state.dtype != np.uint8 or not 0 < state.size < LARGEST_STATE:
+            raise ValueError("state is damaged")
+        fields = json.loads(state[()].tobytes())
         if fields.pop("format") != FORMAT:
             raise ValueError(f"expected format {FORMAT}")
         progress = Progress(**fields)
@@ -111,28 +110,34 @@ def read_progress(path):
         names = {Paths(progress.name).run, progress.options.get("name") or job}
         if names != {run} or job not in JOBS:
             raise ValueError(f"of {progress.name}, job {job}")
-    except DAMAGES as error:
-        raise damaged(path, error) from error
     return progress
 
 
 def read_variables(path, shapes):
     """The values that write_checkpoint kept, arrays; raises InputError where they are not of these
-    shapes.
+    shapes, OSError where the file may not be read.
     """
-    try:
-        with open_hdf5(path) as file:
-            group = file["variables"]
-            if len(group) != len(shapes):
-                raise ValueError(f"{len(group)} variables, expected {len(shapes)}")
-            arrays = []
-            for number, shape in enumerate(shapes):
-                if group[f"{number}"].shape != tuple(shape):  # before any memory is taken
-                    raise ValueError(f"variable {number} is not of shape {tuple(shape)}")
-                arrays.append(group[f"{number}"][()])
-    except DAMAGES as error:
-        raise damaged(path, error) from error
+    with told(path), open_hdf5(path) as file:
+        group = file["variables"]
+        if len(group) != len(shapes):
+            raise ValueError(f"{len(group)} variables, expected {len(shapes)}")
+        arrays = []
+        for number, shape in enumerate(shapes):
+            if group[f"{number}"].shape != tuple(shape):  # before any memory is taken
+                raise ValueError(f"variable {number} is not of shape {tuple(shape)}")
+            arrays.append(group[f"{number}"][()])
     return arrays
+
+
+@contextlib.contextmanager
+def told(path):
+    """Context in which what a damaged checkpoint raises becomes an InputError."""
+    try:
+        yield
+    except DAMAGES as error:
+        if is_of_system(error):
+            raise
+        raise damaged(path, error) from error
 
 
 def damaged(path, error):
