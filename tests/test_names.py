@@ -227,11 +227,26 @@ def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
     )
 
 
-def test_a_record_under_another_name_is_refused(nerve):
-    record = json.loads(Path("weights/nerve.json").read_text())
-    Path("weights/other.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="name is damaged"):
-        read_record("other")
+def test_a_run_whose_files_were_copied_is_tested_submitted_and_exported(nerve):
+    for kind in ("json", "weights.h5"):
+        shutil.copy(f"weights/nerve.{kind}", f"weights/other.{kind}")
+    before = contents("weights", "output/nerve")
+    scores = [read_scores(nerve / f"vis/{name}/scores.csv") for name in scored("nerve", "other")]
+    assert scores[0] == scores[1]
+    assert "3 rows" in run_well("submission.py", "other")
+    run_well("model.py", "other", "--export", "other.savedmodel")
+    assert contents("weights", "output/nerve") == before
+    assert {path.name for path in Path("output/other").iterdir()} == {
+        "imgs_mask_test.npy",
+        "submission.csv",
+    }
+
+
+def scored(*names):
+    """Yield the names of runs, once test.py has run."""
+    for name in names:
+        run_well("test.py", name, "--num-images", 1)
+        yield name
 
 
 def test_a_command_names_what_the_script_needs():

@@ -1,5 +1,8 @@
-"""Files of weights: which are read, and what is taken of them."""
+"""Files of weights: which are read, what is taken of them, who may not read them, and runs whose
+files have another name.
+"""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,13 +15,14 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refusal
 
 import train
 from model import build_unet, get_model, get_unet, load_run
 from unet.errors import InputError
 from unet.jobs import RECIPES
-from unet.training.checkpoint import Progress, write_checkpoint
+from unet.runs import Paths, read_record
+from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 from unet.training.plan import choose
 from unet.weights import load_weights, start_from
 
@@ -382,3 +386,56 @@ def test_a_folder_that_may_not_be_written_is_named_before_an_export(place, monke
     message = r"--export closed/new/a.tflite: .*closed cannot be written to"
     with pytest.raises(InputError, match=message):
         export.check_target("closed/new/a.tflite", "litert")
+
+
+# ---- a run's files under another name
+
+
+def copy_run(old, new):
+    """Copy the files of a run under another name."""
+    for path in Path("weights").glob(f"{old}.*"):
+        shutil.copy(path, path.with_name(path.name.replace(old, new, 1)))
+
+
+def test_a_copied_run_has_the_name_of_its_files(place):
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    copy_run("nerve", "roads")
+    record = read_record("roads")
+    assert (record.name, record.job, record.arrays) == ("roads", "nerve", "nerve")
+    assert record.train_command == "python train.py nerve --name roads --arrays nerve"
+    assert_same(load_run("roads").networks[0].model, load_run("nerve").networks[0].model)
+    copy_run("nerve", "car")
+    with pytest.raises(InputError, match=r"car.json: .*job is damaged"):
+        read_record("car")
+
+
+def test_a_copied_cross_validation_is_of_its_own_folds(place):
+    with zipfile.ZipFile(ROOT / "tests/files/runs.zip") as archive:
+        archive.extractall()
+    copy_run("folded", "copy")
+    for path in Path("weights").glob("folded*"):
+        path.unlink()
+    assert read_record("copy").network_names == ["copy.fold1", "copy.fold2"]
+    assert [n.record.name for n in load_run("copy").networks] == ["copy.fold1", "copy.fold2"]
+    Path("weights/copy.fold2.json").unlink()
+    with pytest.raises(InputError, match=r"weights/copy.fold2.json: missing"):
+        load_run("copy")
+
+
+def test_a_checkpoint_under_another_name_says_whose_it_is(place):
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    Path("weights/nerve.checkpoint.h5").rename("weights/roads.checkpoint.h5")
+    message = "weights/roads.checkpoint.h5: of the run nerve, whose training it goes on with; ren"
+    with pytest.raises(InputError, match=f"{message}ame it back to weights/nerve.checkpoint.h5"):
+        read_progress(Paths("roads").checkpoint)
+    assert message in refusal("train.py", "nerve", "--name", "roads", "--resume")
+
+
+def test_a_copied_record_names_no_file_outside(place):
+    shutil.copytree(ROOT / "tests/files/weights", "weights")
+    fields = json.loads(Path("weights/nerve.json").read_text())
+    for name, fold in (("x", "x.fold1/../../y"), ("../x", "../x.fold1"), ("x", "y.fold1")):
+        text = json.dumps({**fields, "name": name, "folds": [{"name": fold}]})
+        Path("weights/roads.json").write_text(text)
+        with pytest.raises(InputError, match=r"weights/roads.json: not a run of this version"):
+            read_record("roads")

@@ -269,8 +269,8 @@ class Record:
 
 
 def parse_record(fields, name):
-    """The Record of a run or a fold of some name from the fields of its file; raises ValueError,
-    TypeError, KeyError, AttributeError for what it should not hold.
+    """The Record of a run or a fold from the fields of its file, whose name it takes; raises
+    ValueError, TypeError, KeyError, AttributeError for what it should not hold.
     """
     if fields["format"] != FORMAT:
         raise ValueError(f"format {fields['format']}, expected {FORMAT}")
@@ -286,9 +286,9 @@ def parse_record(fields, name):
         fields["network"] = UNetConfig(**network)
         fields["array_size"] = tuple(fields["array_size"])
     fields["decision"] = Decision(**fields["decision"])
-    own = {"name": name, "arrays": fields["job"], "options": {}, "recipe": None}
+    own = {"name": None, "arrays": fields["job"], "options": {}, "recipe": None}
     record = Record(**{**own, **fields})
-    _check(record.name == name, "name")
+    _rename(record, name)
     _check(record.job in JOBS and (run == record.job or run not in JOBS), "job")
     _check(record.arrays is not None, "arrays")
     check_name(record.arrays)
@@ -308,6 +308,21 @@ def parse_record(fields, name):
     else:
         _check_network(record)
     return record
+
+
+def _rename(record, name):
+    """Give a Record the name of its file, which may be a copy, and its folds, which then are
+    copies, too; it stays one of the arrays that it was trained on.
+    """
+    noted = record.name or record.folds[0]["name"]  # an earlier version left out that of folds
+    old, run = Paths(noted).run, Paths(name).run
+    check_name(old)
+    if old != run:
+        for fold in record.folds or ():
+            fold["name"] = run + fold["name"].removeprefix(old)
+        if record.options:
+            record.options = {**record.options, "name": run, "arrays": record.arrays}
+    record.name = name
 
 
 def _check_network(record):

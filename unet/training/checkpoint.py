@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from unet.errors import InputError, is_of_system
+from unet.errors import InputError, check_name, is_of_system
 from unet.jobs import JOBS
 from unet.runs import Paths
 from unet.weights import open_hdf5, replace_hdf5
@@ -92,7 +92,7 @@ def write_checkpoint(path, progress, arrays=()):
 
 def read_progress(path):
     """The Progress of a checkpoint, None where there is no such file; raises InputError for one
-    that is damaged or of another version, OSError for one that may not be read.
+    that is damaged, of another version or of another run, OSError for one that may not be read.
     """
     if not path.exists():
         return None
@@ -106,10 +106,15 @@ def read_progress(path):
         progress = Progress(**fields)
         if not all(type(n) is int and n >= 0 for n in (progress.epoch, progress.step)):
             raise ValueError("epoch or step is damaged")
-        job, run = progress.options["job"], Paths(path.name).run
-        names = {Paths(progress.name).run, progress.options.get("name") or job}
-        if names != {run} or job not in JOBS:
+        job, run = progress.options["job"], Paths(progress.name).run
+        check_name(run)
+        if run != (progress.options.get("name") or job) or job not in JOBS:
             raise ValueError(f"of {progress.name}, job {job}")
+    if run != Paths(path.name).run:
+        raise InputError(
+            f"{path}: of the run {run}, whose training it goes on with; rename it back to "
+            f"{Paths(run).checkpoint}"
+        )
     return progress
 
 
