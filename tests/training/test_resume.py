@@ -1,6 +1,7 @@
 """A training that died goes on and ends as one that did not."""
 
 import contextlib
+import csv
 import dataclasses
 import json
 import os
