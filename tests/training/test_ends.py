@@ -168,8 +168,8 @@ class TestThresholdOfAStoppedTraining:
         decide_if_open("nerve", model.load_run)
         told = capsys.readouterr().out
         assert told.startswith(
-            "weights/nerve.json: its training was stopped before it chose a threshold; it chooses "
-            "now\nheld out: Dice "
+            "weights/nerve.json: no threshold was chosen yet, as at the end of its training; this "
+            "is done now\nheld out: Dice "
         )
         record = read_record("nerve")
         assert (record.decision, record.constant_dice) == (
@@ -187,7 +187,7 @@ class TestThresholdOfAStoppedTraining:
         assert "is at work there; wait for it, or stop it): 0.5 counts" in capsys.readouterr().out
         shutil.rmtree("output/nerve")
         decide_if_open("nerve", model.load_run)
-        assert "and none can be chosen (output/nerve" in capsys.readouterr().out
+        assert "and none can be now (output/nerve" in capsys.readouterr().out
         assert read_record("nerve").decision == Decision()
         decide_if_open("nerve", model.load_run, given=0.4)
         assert capsys.readouterr().out == ""
@@ -198,10 +198,10 @@ class TestThresholdOfAStoppedTraining:
 
     def test_is_told_by_every_script(self, expected, capsys):
         submission.submission("nerve")
-        assert "it chooses now" in capsys.readouterr().out
+        assert "this is done now" in capsys.readouterr().out
         path = Paths("nerve").record
         fields = json.loads(path.read_text())
         path.write_text(json.dumps({**fields, "constant_dice": None, "decision": {}}))
         model.main(model.Options(run="nerve", export="nerve.onnx"))
-        assert "it chooses now" in capsys.readouterr().out
+        assert "this is done now" in capsys.readouterr().out
         assert read_record("nerve").decision == expected.decision

@@ -78,9 +78,9 @@ def decide(record, run, arrays, is_to_choose):
 
 
 def decide_if_open(name, load_run, given=None, hosts=None):
-    """Have a run whose training was stopped before it chose threshold and smallest area choose
-    them now, on what it held out, and note them in weights/NAME.json. Says so, and where that
-    cannot be why; raises InputError where hosts, of which none may compute yet, want it.
+    """Choose threshold and smallest area of a run whose training was stopped before it did, on
+    what it held out, and note them in weights/NAME.json. Says so, and where that cannot be why;
+    raises InputError where hosts, of which none may compute yet, want it.
 
     load_run: model.load_run; given: the threshold that counts in place of them, None for none.
     """
@@ -89,16 +89,16 @@ def decide_if_open(name, load_run, given=None, hosts=None):
     is_chosen = record.constant_dice is not None or record.decision != Decision()
     if given is not None or is_chosen or not is_wanted:
         return
-    about = f"{path}: its training was stopped before it chose a threshold"
+    about = f"{path}: no threshold was chosen yet, as at the end of its training"
     if hosts:
         raise InputError(f"{about}; run {command('test.py', name)} first, or pass --decision")
     try:
         with lock(Paths(name).weights_lock):
             arrays = load_arrays(record.arrays, record.job)
-            print(f"{about}; it chooses now", flush=True)
+            print(f"{about}; this is done now", flush=True)
             decide(record, load_run(name), arrays, True)
     except InputError as error:
-        print(f"{about}, and none can be chosen ({error}): 0.5 counts; --decision P has another")
+        print(f"{about}, and none can be now ({error}): 0.5 counts; --decision P has another")
 
 
 def score_folds(record, folds, dice):

@@ -59,6 +59,8 @@ def choose(options, arrays):
     job = change_job(options.job, base, options.set, vars(options), arrays.classes)
     size_network(options.job, job, arrays)  # a size that does not fit is refused now
     base = change_job(options.job, base, classes=arrays.classes)
+    if options.minutes:
+        reasons.pop("steps", None)
     for reason in still_true(reasons, base, job):
         print(reason)
     return job, replace(options, precision=choose_precision(options))
