@@ -18,6 +18,7 @@ keras = lazy("keras")
 layers = lazy("keras.layers")
 blocks = lazy("unet.layers")
 weights_files = lazy("unet.weights")
+runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
 trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
@@ -166,9 +167,7 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
 
 
 def load_run(name, weights=None, average=True, threshold=None, precision=None):
-    """The trained run of some name, as unet.prediction.run.load_run has it, from weights/ in the
-    present folder.
-    """
+    """The trained run of a name, from weights/ here, as unet.prediction.run.load_run has it."""
     return trained.load_run(name, build_unet, weights, average, threshold, precision)
 
 
@@ -178,7 +177,8 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        decide.decide_if_open(options.run, load_run, options.decision)
+        if options.decision is None and runs.read_record(options.run).is_undecided:
+            decide.decide_now(options.run, load_run)
         run = load_run(options.run, None, options.average, options.decision, "float32")
         export.export_run(run, path, format, options.image_size)
     elif options.draw is not None:

@@ -71,9 +71,10 @@ def submission(name="nerve", options=Options(), truth=None):
     Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
     by image name. Raises InputError.
     """
-    paths = runs.Paths(name)
-    decide.decide_if_open(name, load_run, options.decision, options.hosts)
-    record = runs.read_record(name)  # before any folder is made
+    check_backend()
+    record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
+    if options.decision is None and record.is_undecided:
+        record = decide.decide_now(name, load_run, options.hosts)
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
@@ -95,12 +96,10 @@ def find_probabilities(record, prepared, options):
     """
     name, hosts = record.name, options.hosts
     if not len(prepared.test_files):
-        check_backend()
         return submit.held_out_probabilities(name, build_unet, prepared, hosts)
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
-        check_backend()
         is_first = submit.predict_with_hosts(
             name, build_unet, prepared, options.devices, hosts, options.process_id
         )

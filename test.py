@@ -156,7 +156,8 @@ def main(options):
     check_options(options)
     check_backend()
     for name in filter(None, (options.run, options.compare)):
-        decide.decide_if_open(name, load_run, options.decision)
+        if options.decision is None and runs.read_record(name).is_undecided:
+            decide.decide_now(name, load_run)
     # Before any folder is made
     how = {"average": options.average, "threshold": options.decision}
     run = load_run(options.run, options.weights, **how)

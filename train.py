@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass, fields, replace
 
 from model import build_unet, load_run
+from unet import BEGAN
 from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
 from unet.jobs.settings import check_class_weights
@@ -106,6 +107,7 @@ class Options:
         "plan --epochs and --steps-per-epoch so that all of it ends in about so many minutes, by "
         "the time that a step takes here",
         least=0.01,
+        most=10**6,
     )
     steps_per_epoch: int | None = option(
         None,
@@ -165,9 +167,10 @@ def get_unet():
     return fit.compile_unet(build_unet(job.network, name="nerve"), recipe)
 
 
-def train_predict(options=Options(job="nerve")):
+def train_predict(options=Options(job="nerve"), begun=None):
     """Train a job's network, or one a fold, and write the probabilities of its test images,
-    imgs_mask_test.npy. Raises InputError, FloatingPointError, Stopped.
+    imgs_mask_test.npy. begun: the time.monotonic() that --minutes counts from (default: now).
+    Raises InputError, FloatingPointError, Stopped.
     """
     name, seed = runs.run_name(options.job, options.name), options.seed
     arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
@@ -175,7 +178,7 @@ def train_predict(options=Options(job="nerve")):
     share, by_subject = job.recipe.validation_split, options.split_by_subject
     splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
     plan.check_masks(arrays, splits)
-    with sessions.start(options, job, arrays, splits) as session:
+    with sessions.start(options, job, arrays, splits, begun) as session:
         with session.together():
             session = budget.fit_in(session, build_unet, build_training)
             for progress in session.networks():
@@ -199,11 +202,8 @@ def train_network(session, progress):
         model, training, validation = build_training(session, record)
         if options.weights and not progress.record:
             weights.start_from(model, options.weights)
-        files.set_model(model)
-        files.restore()
         steps.check_memory(model, recipe.batch_size, devices)
-        if session.is_first:
-            files.check_room()
+        files.begin(model, session.is_first)
         watching = session.callbacks(files, training, validation)
         plan.describe_plan(session, progress, model, training)
         with files.signals.caught() if not options.hosts else contextlib.nullcontext():
@@ -213,7 +213,7 @@ def train_network(session, progress):
     if session.is_first:
         pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
         print(files.describe_best())
-        files.record.write()  # other ends than before, where no epoch was better
+        files.record.write()  # its recipe may have a new end, though no epoch was better
     return files.record
 
 
@@ -272,7 +272,7 @@ def main(options):
         resume.load_arrays(source, options.job)
     watch_process(options.hosts, options.process_id)
     with resume.told_how(name, options.job):
-        train_predict(options)
+        train_predict(options, BEGAN)
 
 
 if __name__ == "__main__":

@@ -354,8 +354,7 @@ class TestFilesOfThisVersion:
         files = RunFiles(progress, parse_record(progress.record, "nerve"))
         model = build_unet(files.record.network_of_any_size())
         compile_unet(model, JOBS["nerve"].recipe, 2)
-        files.set_model(model)
-        files.restore()
+        files.begin(model)
         assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out
 
     def test_a_training_begun_by_another_recipe_is_not_gone_on_with(self, kept):

@@ -314,8 +314,9 @@ def make_loss(name, class_weights=None):
     """The loss of a row of LOSSES as a model is compiled with it, on any number of devices;
     class_weights: for one of weighing_losses, None or () for none.
     """
-    function, _, is_map = LOSSES[name]
+    loss = LOSSES[name]
+    function = loss.function
     if class_weights:
         weighing = functools.partial(function, class_weights=class_weights)
         function = functools.update_wrapper(weighing, function)
-    return function if is_map else shared(function)
+    return function if loss.is_map else shared(function)

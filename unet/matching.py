@@ -2,6 +2,7 @@
 Keras.
 """
 
+import operator
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -40,8 +41,10 @@ class Layer:
         """Whether its kernel and that of another layer differ in one axis at the most."""
         if other is None or self.ranks != other.ranks or self.ranks[0] != 4:
             return False
-        one, two = self.shapes[0], other.shapes[0]
-        return one[:axis] + one[axis + 1 :] == two[:axis] + two[axis + 1 :]
+        kernels = [list(shapes[0]) for shapes in (self.shapes, other.shapes)]
+        for kernel in kernels:
+            del kernel[axis]
+        return kernels[0] == kernels[1]
 
     def is_adapted(self, other):
         """Whether another layer, first of its network, does for images of other channels."""
@@ -59,21 +62,30 @@ def natural(name):
 
 
 def place_layers(layers, stored):
-    """[(Layer of a network, that of a file in its place, or None)]: in order within each kind, and
-    as many of the same shape as possible; the first of both stand for each other, whatever the
+    """[(Layer of a network, that of a file in its place, or None)]: in order within each kind, the
+    longest runs of the same shapes first; the first of both stand for each other, whatever the
     channels of their images.
     """
-    kind_of = (lambda layer: layer.kind) if all(s.kind for s in stored) else (lambda s: s.ranks)
+    kind_of = operator.attrgetter("kind" if all(s.kind for s in stored) else "ranks")
     places = {}
     for kind in dict.fromkeys(map(kind_of, layers)):
-        own, other = ([s for s in group if kind_of(s) == kind] for group in (layers, stored))
+        own = [layer for layer in layers if kind_of(layer) == kind]
+        other = [layer for layer in stored if kind_of(layer) == kind]
         if other and own[0] is layers[0] and own[0].is_adapted(other[0]):
             places[own.pop(0).name] = other.pop(0)
-        shapes = ([layer.shapes for layer in group] for group in (own, other))
-        for _, i, j, k, m in SequenceMatcher(None, *shapes, autojunk=False).get_opcodes():
-            # Between those of the same shape the others lie as they come.
-            places.update((a.name, b) for a, b in zip_longest(own[i:j], other[k:m]) if a)
+        places.update(pair_by_shape(own, other))
     return [(layer, places[layer.name]) for layer in layers]
+
+
+def pair_by_shape(own, other):
+    """{name of a Layer: the one of a file in its place, or None} of Layers of one kind."""
+    shapes = [[layer.shapes for layer in layers] for layers in (own, other)]
+    places = {}
+    for _, first, last, start, end in SequenceMatcher(None, *shapes, autojunk=False).get_opcodes():
+        # Between those of the same shape the others lie as they come.
+        pairs = zip_longest(own[first:last], other[start:end])
+        places.update((layer.name, there) for layer, there in pairs if layer)
+    return places
 
 
 def adapt(kernel, channels):

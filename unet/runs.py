@@ -252,6 +252,15 @@ class Record:
         own = {key: getattr(self, key) for key in vars(self) if key not in OF_NETWORK}
         return Record(**{**own, "name": name, "folds": [{"name": name} for name in networks]})
 
+    @property
+    def is_undecided(self):
+        """Whether threshold and smallest area are still to be chosen, on what was held out, as the
+        end of the training would have.
+        """
+        is_chosen = self.constant_dice is not None or self.decision != Decision()
+        has_held_out = bool(self.folds or self.validation)
+        return bool((self.recipe or {}).get("decide")) and has_held_out and not is_chosen
+
     def fields(self):
         """What the file holds, as JSON has it."""
         left_out = OF_NETWORK if self.folds else OF_FOLDS

@@ -4,41 +4,53 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import refusal, slow, what_a_run_left
+from conftest import slow, what_a_run_left
 
 import train
 from unet.data.batches import Batches
+from unet.options import parse_options
 from unet.runs import read_record
-from unet.training import budget
 from unet.training.budget import DRAWING, Times
+from unet.training.plan import check_minutes
 
 
 @pytest.mark.parametrize("seconds", [120, 300, 3600, 8 * 3600])
 @pytest.mark.parametrize("step", [0.002, 0.1, 2.5])
-@pytest.mark.parametrize("validation", [0, 1, 5])
+@pytest.mark.parametrize("of_epoch", [0, 1, 5])
 @pytest.mark.parametrize("num_steps", [3, 100, 1409])
 @pytest.mark.parametrize("num_networks", [1, 5])
-def test_planned_epochs_fill_the_time(seconds, step, validation, num_steps, num_networks):
-    times = Times(start=4, step=step, validation=validation, end=6)
-    epochs, steps = times.plan(seconds, num_steps, num_networks)
-    of_network = 4 + epochs * (steps * step * DRAWING + validation)
-    took = 6 + num_networks * of_network
-    assert took <= seconds
+def test_planned_epochs_fill_the_time(seconds, step, of_epoch, num_steps, num_networks):
+    times = Times(start=4, step=step, epoch=of_epoch, end=6)
+    epochs, steps = times.plan(seconds, 9, num_steps, num_networks)
+    of_network = 4 + epochs * (steps * step * DRAWING + of_epoch)
+    took = 9 + 6 + num_networks * of_network
     rest = num_networks * epochs * step * DRAWING  # less than a step of each epoch
-    assert took + rest > seconds - 1e-6
+    assert seconds - rest < took + 1e-6
+    assert took <= seconds + 1e-6
 
 
-def test_no_time_for_a_step_is_refused():
-    times = Times(start=40, step=2, validation=3, end=15)
-    with pytest.raises(ValueError, match="start and end alone take 60 s, 59 s are left; pass mor"):
-        times.plan(59, 100)
-    assert times.plan(61, 100) == (1, 1)
+def test_no_time_for_a_step_is_refused_with_what_would_do():
+    times = Times(start=40, step=2, epoch=3, end=15)
+    with pytest.raises(ValueError, match="--minutes 0.5: no time for a step; pass at least 1.3$"):
+        times.plan(30, 17, 100)
+    assert times.plan(78, 17, 100) == (1, 1)
 
 
-@pytest.mark.parametrize("option", [("--epochs", 3), ("--hosts", "127.0.0.1:1,127.0.0.1:2")])
-def test_minutes_plan_what_is_not_given(small, place, option):
-    line = refusal("train.py", "nerve", "--minutes", 5, *option)
-    assert f"so {option[0]} does not go with it" in line
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--epochs", 3],
+        ["--steps-per-epoch", 3],
+        ["--set", "recipe.epochs=3"],
+        ["--hosts", "127.0.0.1:1,127.0.0.1:2"],
+    ],
+)
+def test_minutes_plan_what_is_not_given(option):
+    words = ["nerve", "--minutes", "5", *map(str, option)]
+    given = parse_options(train.Options, "train.py", "", words)
+    refused = "--set recipe.epochs" if option[0] == "--set" else option[0]
+    with pytest.raises(ValueError, match=f"so {refused} does not go with it"):
+        check_minutes(given)
 
 
 @pytest.mark.parametrize(("delay", "folds"), [(0.2, None), pytest.param(0.5, 2, marks=slow)])
@@ -54,7 +66,6 @@ def test_a_training_with_slow_steps_ends_in_its_minutes(
 
     monkeypatch.setattr(Batches, "__getitem__", make_slowly)
     begun = time.monotonic()
-    monkeypatch.setattr(budget, "BEGAN", begun)
     small(epochs=None, minutes=0.75, folds=folds)
     assert time.monotonic() - begun == pytest.approx(45, rel=0.1)
     options = read_record("nerve").options
@@ -73,8 +84,8 @@ def test_a_training_with_slow_steps_ends_in_its_minutes(
 def test_a_training_that_goes_on_keeps_its_plan(small, monkeypatch):
     calls = []
 
-    def plan(times, seconds, num_steps, num_networks):
-        calls.append(num_steps)
+    def plan(times, *arguments):
+        calls.append(arguments)
         return 3, 2
 
     def stop(*arguments):
@@ -82,7 +93,7 @@ def test_a_training_that_goes_on_keeps_its_plan(small, monkeypatch):
 
     monkeypatch.setattr(Times, "plan", plan)
     with monkeypatch.context() as patch:
-        patch.setattr("train.predict_after", stop)
+        patch.setattr("unet.training.fit.fit", stop)  # before its first step
         with pytest.raises(KeyboardInterrupt):
             small(epochs=None, minutes=0.1)
     options = train.read_options({"job": "nerve", "resume": True, "minutes": 0.1})

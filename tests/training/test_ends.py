@@ -1,6 +1,7 @@
 """When a training ends: later, earlier, and what was stopped before."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import model
 import submission
 import train
 from unet.machine.disk import lock
+from unet.options import parse_options
 from unet.runs import Decision, Paths, read_record
 from unet.training import ends
-from unet.training.decide import decide_if_open
+from unet.training.decide import decide_now
 
 STILL = {"learning_rate": 1e-12}  # a loss that has no new low after its first
 
@@ -86,7 +88,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
-def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, monkeypatch, is_stopped):
+def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkeypatch, is_stopped):
     if is_stopped:
         monkeypatch.setattr("train.predict_after", stop)
     with pytest.raises(KeyboardInterrupt) if is_stopped else pytest.MonkeyPatch.context():
@@ -94,17 +96,23 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, monkeypatch, 
     assert not Paths("nerve").finished_checkpoint.exists()
     with pytest.raises(ValueError, match="--epochs 6: the rate of weights/nerve.* falls ") as told:
         go_on(epochs=6)
-    assert str(told.value).endswith(
-        "train from its weights under another name: python train.py nerve --name NAME --arrays "
-        "nerve --weights weights/nerve.last.weights.h5 --epochs 6"
-    )
     assert ("use it as it is, python test.py nerve, or " in str(told.value)) == is_stopped
+    command = shlex.split(str(told.value).partition("another name: python train.py ")[2])
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    command[command.index("NAME")] = "longer"
+    train.train_predict(parse_options(train.Options, "train.py", "", command))
+    begun, longer = (read_record(name) for name in ("nerve", "longer"))
+    assert (longer.network, longer.arrays) == (begun.network, "nerve")
+    assert longer.recipe == {**begun.recipe, "epochs": 6}
 
 
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
     small(epochs=1)
     Paths("nerve").finished_checkpoint.unlink()
-    with pytest.raises(ValueError, match="--epochs 2: weights/nerve.finished.h5 is gone; train f"):
+    with pytest.raises(
+        ValueError, match="--epochs 2: weights/nerve.json has no checkpoint to go on"
+    ):
         go_on(epochs=2)
     small(epochs=1, folds=2)
     assert not Paths("nerve").finished_checkpoint.exists()
@@ -112,10 +120,29 @@ def test_folds_and_lost_checkpoints_end_as_they_did(small):
         go_on(epochs=2)
 
 
-def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys):
-    small("recipe.cosine=true", epochs=9, patience=2, **STILL)
+def test_new_ends_are_kept_from_the_start(small, monkeypatch):
+    small(epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("unet.training.fit.fit", stop)  # before its first step
+        with pytest.raises(KeyboardInterrupt):
+            go_on(epochs=3)
+    go_on()
     assert epochs() == 3
-    assert "no new low for 2 epochs: training ends here" in capsys.readouterr().out
+
+
+def test_an_option_counts_beside_a_field_that_is_set(small):
+    small("recipe.epochs=2", epochs=None)
+    go_on(epochs=3)
+    assert epochs() == 3
+
+
+@pytest.mark.parametrize("changes", [(), ("recipe.cosine=true",)])
+def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, changes):
+    small(*changes, epochs=9, patience=2, **STILL)
+    assert epochs() == 3
+    told = capsys.readouterr().out
+    assert "no new low for 2 epochs: training ends here" in told
+    assert "train.py nerve --resume --patience N goes on" in told
     with pytest.raises(SystemExit):
         go_on()
     go_on(patience=3)
@@ -165,7 +192,7 @@ class TestThresholdOfAStoppedTraining:
         return whole
 
     def test_is_chosen_once_and_noted(self, expected, capsys):
-        decide_if_open("nerve", model.load_run)
+        decide_now("nerve", model.load_run)
         told = capsys.readouterr().out
         assert told.startswith(
             "weights/nerve.json: no threshold was chosen yet, as at the end of its training; this "
@@ -176,25 +203,23 @@ class TestThresholdOfAStoppedTraining:
             expected.decision,
             expected.constant_dice,
         )
-        decide_if_open("nerve", model.load_run)
-        assert capsys.readouterr().out == ""
+        assert not record.is_undecided
         go_on()
         assert read_record("nerve").decision == expected.decision
 
     def test_is_05_where_it_cannot_be_chosen(self, expected, capsys):
         with lock(Paths("nerve").weights_lock):
-            decide_if_open("nerve", model.load_run)
+            decide_now("nerve", model.load_run)
         assert "is at work there; wait for it, or stop it): 0.5 counts" in capsys.readouterr().out
         shutil.rmtree("output/nerve")
-        decide_if_open("nerve", model.load_run)
+        decide_now("nerve", model.load_run)
         assert "and none can be now (output/nerve" in capsys.readouterr().out
         assert read_record("nerve").decision == Decision()
-        decide_if_open("nerve", model.load_run, given=0.4)
-        assert capsys.readouterr().out == ""
+        assert read_record("nerve").is_undecided
 
     def test_is_wanted_by_hosts_before_they_meet(self, expected):
         with pytest.raises(ValueError, match="run python test.py nerve first, or pass --decision"):
-            decide_if_open("nerve", model.load_run, hosts="a:1,b:1")
+            decide_now("nerve", model.load_run, hosts="a:1,b:1")
 
     def test_is_told_by_every_script(self, expected, capsys):
         submission.submission("nerve")

@@ -1,58 +1,61 @@
 """How many epochs end in a given time, --minutes: by the times that this machine takes."""
 
+import math
+import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import keras
 
-from unet import BEGAN
 from unet.errors import InputError
 from unet.machine.precision import in_precision
 from unet.prediction.predict import batch_size, predict_batch
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
 from unet.training.lines import steps_done
+from unet.training.monitor import DRAWING_SHARE
 from unet.training.plan import describe_run, is_scored
-from unet.training.steps import memory_errors
+from unet.training.session import note
+from unet.training.steps import check_memory, memory_errors
 
-SHARE, MOST, LEAST = (
-    0.05,
-    15,
-    3,
-)  # of the time, seconds at the most, and calls that steps are timed
-DRAWING = 1.02  # with what pictures take beside the steps
+SHARE = 0.05  # of the time in which steps are timed
+MOST = 15  # seconds of it
+LEAST = 3  # steps that are timed
+DRAWING = 1 + DRAWING_SHARE / 2  # the pictures take up to that share beside the steps
+COPIES = 5  # of the weights, that an epoch writes: last, best, and three with Adam's two sums
 
 
 @dataclass(frozen=True)
 class Times:
     """Seconds that parts of a training take."""
 
-    start: float  # to the end of the first step of a network
+    start: float  # to the end of a network's first step, and of its first validation
     step: float
-    validation: float  # and files, of an epoch
+    epoch: float  # of an epoch's validation and files
     end: float  # of all that follows the last epoch
 
-    def plan(self, seconds, num_steps, num_networks=1):
+    def plan(self, seconds, spent, num_steps, num_networks=1):
         """Epochs, of about so many steps, and the steps of each, that take so many seconds for
-        each of several networks, the end included; raises InputError where there is no time for a
-        step.
+        all of several networks, the end and what is spent included; raises InputError where there
+        is no time for a step.
         """
-        left = (seconds - self.end) / num_networks - self.start
+        left = (seconds - spent - self.end) / num_networks - self.start
         step = DRAWING * self.step
-        if left < step + self.validation:
-            least = self.end + num_networks * (self.start + step + self.validation)
+        if left < step + self.epoch:
+            least = spent + self.end + num_networks * (self.start + step + self.epoch)
             raise InputError(
-                f"start and end alone take {least:.0f} s, {seconds:.0f} s are left; pass more "
-                "--minutes"
+                f"--minutes {seconds / 60:.3g}: no time for a step; pass at least "
+                f"{math.ceil(least / 6) / 10:g}"
             )
-        epochs = max(1, int(left / (num_steps * step + self.validation)))
-        return epochs, max(1, int((left / epochs - self.validation) / step))
+        epochs = max(1, int(left / (num_steps * step + self.epoch)))
+        return epochs, max(1, int((left / epochs - self.epoch) / step))
 
     def describe(self, seconds, epochs, steps):
         """The plan, for a reader."""
         return (
             f"{epochs} epochs of {steps} steps end in {seconds / 60:.3g} minutes: a step takes "
-            f"{self.step:.3g} s, an epoch's end {self.validation:.3g} s, start and end about "
+            f"{self.step:.3g} s, an epoch's end {self.epoch:.3g} s, start and end about "
             f"{self.start + self.end:.0f} s"
         )
 
@@ -85,8 +88,9 @@ class Clock(keras.callbacks.Callback):
 
 
 def fit_in(session, build_unet, build_training):
-    """The Session with the epochs that its options' minutes leave time for; as it is without them,
-    and where a training goes on, which has its plan. Raises InputError.
+    """The Session with the epochs that its options' minutes leave time for, which its checkpoint
+    then has; as it is without them, and where a training goes on, which has its plan. Raises
+    InputError.
 
     build_unet, build_training: of model.py and of train.py.
     """
@@ -96,43 +100,57 @@ def fit_in(session, build_unet, build_training):
     seconds, recipe = 60 * options.minutes, job.recipe
     record = describe_run(session, session.progress)
     with session.devices.scope(), memory_errors(record.network, recipe.batch_size):
+        begun = time.monotonic()
         model, training, validation = build_training(session, record)
-        times = measure(model, training, validation, min(MOST, SHARE * seconds))
+        check_memory(model, recipe.batch_size, session.devices)
+        times = measure(model, training, validation, begun, min(MOST, SHARE * seconds))
         num_steps = len(training)
     keras.config.set_dtype_policy("float32")
-    num_images = len(arrays.test_images)
+    num_networks, num_images = len(session.splits), len(arrays.test_images) * len(session.splits)
+    passes = 1 if options.precision == "float32" else 3  # both precisions are tried first
     if is_scored(options, recipe):
-        passes = 1 if options.precision == "float32" else 3  # both precisions are tried first
         num_images += passes * sum(len(held_out) for _, held_out in session.splits.values())
-    times = replace(times, end=measure_end(build_unet, record, arrays.images, num_images))
+    end = measure_end(build_unet, record, arrays.images, num_images, num_networks)
+    times = replace(times, end=end)
     keras.backend.clear_session()
-    left = seconds - (time.monotonic() - BEGAN)
-    epochs, steps = times.plan(left, num_steps, len(session.splits))
+    spent = time.monotonic() - session.begun
+    epochs, steps = times.plan(seconds, spent, num_steps, num_networks)
     print(times.describe(seconds, epochs, steps), flush=True)
     ends = {"epochs": epochs, "steps_per_epoch": steps}
     progress = replace(session.progress, options={**session.progress.options, **ends})
+    if session.is_first:
+        note(progress)
     job = replace(job, recipe=replace(recipe, **ends))
     return replace(session, options=replace(options, **ends), job=job, progress=progress)
 
 
-def measure(model, training, validation, seconds):
+def measure(model, training, validation, begun, seconds):
     """The Times, but for the end, of a compiled model and its Batches, in about so many seconds;
-    leaves it with other weights.
+    leaves it with other weights. begun: when its building began, of time.monotonic().
     """
-    begun, clock = time.monotonic(), Clock(seconds)
+    clock = Clock(seconds)
     model.fit(training, epochs=10**6, callbacks=[clock], shuffle=False, verbose=0)
-    start, of_epoch = clock.first - begun, 0.0
+    start, of_epoch = clock.first - begun, COPIES * time_save(model)
     if validation:
-        model.evaluate(validation, steps=1, verbose=0)
         begun, num_steps = time.monotonic(), min(len(validation), LEAST)
+        model.evaluate(validation, steps=1, verbose=0)
+        start, begun = start + time.monotonic() - begun, time.monotonic()
         model.evaluate(validation, steps=num_steps, verbose=0)
-        of_epoch = (time.monotonic() - begun) / num_steps * len(validation)
+        of_epoch += (time.monotonic() - begun) / num_steps * len(validation)
     return Times(start, clock.step, of_epoch, 0.0)
 
 
-def measure_end(build_unet, record, images, num_images):
-    """Seconds of the predictions that follow a training with a Record: of so many images like
-    these, uint8 (N, H, W, C), in float32.
+def time_save(model):
+    """Seconds that a file of a model's weights takes."""
+    with tempfile.TemporaryDirectory(dir="weights", prefix=".") as folder:
+        begun = time.monotonic()
+        model.save_weights(Path(folder, "timed.weights.h5"))
+        return time.monotonic() - begun
+
+
+def measure_end(build_unet, record, images, num_images, num_networks):
+    """Seconds of the predictions that follow the training of networks with a Record: of so many
+    images like these, uint8 (N, H, W, C), in float32.
     """
     if not num_images:
         return 0.0
@@ -143,4 +161,5 @@ def measure_end(build_unet, record, images, num_images):
     predict_batch(run, images[:count])
     start, begun = time.monotonic() - begun, time.monotonic()
     predict_batch(run, images[:count])
-    return start + (time.monotonic() - begun) * num_images / min(count, len(images))
+    of_image = (time.monotonic() - begun) / min(count, len(images))
+    return num_networks * start + num_images * of_image

@@ -18,14 +18,13 @@ from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
 from unet.runs import Paths, command, parse_record, read_record
 from unet.training.checkpoint import (
-    DAMAGES,
-    damaged,
     find_checkpoint,
     put_aside,
     read_variables,
+    told,
     write_checkpoint,
 )
-from unet.training.ends import ENDS, stagnates
+from unet.training.ends import ends_of, stagnates
 from unet.training.lines import steps_done
 from unet.training.signals import StopSignals
 from unet.weights import WEIGHTS_FORMAT, replace_hdf5
@@ -50,10 +49,8 @@ class RunFiles(keras.callbacks.Callback):
         self.paths, self.can_pause = Paths(progress.name), can_pause
         self.is_new, self.record = not progress.record, record
         if progress.record:
-            try:
+            with told(self.paths.checkpoint):
                 begun = parse_record(progress.record, progress.name)
-            except DAMAGES as error:
-                raise damaged(self.paths.checkpoint, error) from error
             self.record = with_ends(begun, record)
             check_same_recipe(self.record, record)
         self.signals = StopSignals(self.describe_resume)
@@ -71,10 +68,14 @@ class RunFiles(keras.callbacks.Callback):
         """A dict for each whole epoch."""
         return self.progress.history
 
-    def restore(self):
-        """Give the compiled model's variables the values of the checkpoint, where there are any;
-        raises InputError.
+    def begin(self, model, is_first=True):
+        """Give a compiled model's variables the values of the checkpoint, where there are any; the
+        first process notes there where the training is to end now, if not where it was. Raises
+        InputError, also where the disk has no room.
         """
+        self.set_model(model)
+        if is_first:
+            self.check_room()
         if self.is_new:
             return
         if self.progress.step and not self.can_pause:
@@ -89,6 +90,8 @@ class RunFiles(keras.callbacks.Callback):
         for variable, value in zip(variables, values):
             variable.assign(value)
         self.metrics = values[len(changing_variables(self.model)) :]
+        if is_first and self.record.recipe != self.progress.record["recipe"]:
+            self.progress = self.save(self.progress, values)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.first_step = epoch, self.progress.step
@@ -244,10 +247,10 @@ class Patience(keras.callbacks.Callback):
 
 def with_ends(begun, record):
     """The Record of an interrupted training, with the ends that options give it now."""
-    if all(begun.options.get(name) == record.options.get(name) for name in ENDS):
+    if ends_of(begun.options) == ends_of(record.options):
         return begun
-    recipe = {**begun.recipe, **{name: record.recipe[name] for name in ENDS}}
-    options = {**begun.options, **{name: record.options[name] for name in ENDS}}
+    recipe = {**begun.recipe, **ends_of(record.recipe)}
+    options = {**begun.options, **ends_of(record.options)}
     command = f"{begun.command} && {record.command}"
     return replace(begun, recipe=recipe, options=options, command=command)
 

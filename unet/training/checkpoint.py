@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,12 +15,10 @@ import numpy as np
 from unet.errors import InputError, check_name, is_of_system
 from unet.jobs import JOBS
 from unet.runs import Paths
-from unet.weights import open_hdf5, replace_hdf5
+from unet.weights import DAMAGES, open_hdf5, replace_hdf5
 
 FORMAT = 1  # of weights/*.checkpoint.h5
 LARGEST_STATE = 2**28  # bytes of what Progress is kept in
-# What a damaged file raises when it is read.
-DAMAGES = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,9 @@ def read_progress(path):
         if run != (progress.options.get("name") or job) or job not in JOBS:
             raise ValueError(f"of {progress.name}, job {job}")
     if run != Paths(path.name).run:
+        of_run = Path(path.parent, run + path.name.removeprefix(Paths(path.name).run))
         raise InputError(
-            f"{path}: of the run {run}, whose training it goes on with; rename it back to "
-            f"{Paths(run).checkpoint}"
+            f"{path}: of the run {run}; rename it back to {of_run} or, if it is a copy, delete it"
         )
     return progress
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from unet.data.arrays import load_arrays
-from unet.errors import InputError
+from unet.errors import InputError, error_text
 from unet.machine.disk import lock
 from unet.machine.precision import usable_precision
 from unet.prediction.predict import predict_held_out
@@ -77,28 +77,26 @@ def decide(record, run, arrays, is_to_choose):
     record.write()
 
 
-def decide_if_open(name, load_run, given=None, hosts=None):
-    """Choose threshold and smallest area of a run whose training was stopped before it did, on
-    what it held out, and note them in weights/NAME.json. Says so, and where that cannot be why;
-    raises InputError where hosts, of which none may compute yet, want it.
+def decide_now(name, load_run, hosts=None):
+    """The Record of a run whose training was stopped before it chose threshold and smallest area,
+    with those that are chosen now and noted in weights/NAME.json. Says so, or why they cannot be.
+    Raises InputError where hosts, of which none may compute yet, want it.
 
-    load_run: model.load_run; given: the threshold that counts in place of them, None for none.
+    load_run: model.load_run.
     """
-    record, path = read_record(name), Paths(name).record
-    is_wanted = (record.recipe or {}).get("decide") and (record.folds or record.validation)
-    is_chosen = record.constant_dice is not None or record.decision != Decision()
-    if given is not None or is_chosen or not is_wanted:
-        return
-    about = f"{path}: no threshold was chosen yet, as at the end of its training"
+    about = f"{Paths(name).record}: no threshold was chosen yet, as at the end of its training"
     if hosts:
         raise InputError(f"{about}; run {command('test.py', name)} first, or pass --decision")
     try:
         with lock(Paths(name).weights_lock):
+            record = read_record(name)  # as it is now
             arrays = load_arrays(record.arrays, record.job)
             print(f"{about}; this is done now", flush=True)
             decide(record, load_run(name), arrays, True)
-    except InputError as error:
-        print(f"{about}, and none can be now ({error}): 0.5 counts; --decision P has another")
+    except (InputError, OSError) as error:
+        reason = error_text(error)
+        print(f"{about}, and none can be now ({reason}): 0.5 counts; --decision P has another")
+    return read_record(name)
 
 
 def score_folds(record, folds, dice):

@@ -1,9 +1,20 @@
 """When a training ends: after its epochs, or once its loss has stopped falling; no Keras."""
 
+import shlex
+
 from unet.errors import InputError
+from unet.options import flag
 from unet.runs import Paths, command
 
 ENDS = ("epochs", "patience")  # options of a training that may change when it goes on
+# Those that another training needs to be of the same network and recipe.
+KEPT = ("recipe", "set", "upright", "batch_size", "steps_per_epoch", "learning_rate", "loss")
+KEPT += ("class_weights", "precision", "validation_split", "split_by_subject")
+
+
+def ends_of(values):
+    """Those of ENDS, {name: value}, of a recipe or of options, which have others, too."""
+    return {name: values.get(name) for name in ENDS}
 
 
 def stagnates(history, patience):
@@ -20,9 +31,10 @@ def has_ended(progress, epochs, patience):
     return bool(progress.record) and not progress.step and is_through
 
 
-def describe_more(name, job, recipe):
-    """How a finished training goes on, from its recipe, a dict."""
-    more = "--patience N" if recipe["cosine"] else "--epochs N"
+def describe_more(name, job, progress):
+    """How a finished training with a Progress goes on."""
+    patience = progress.record["recipe"].get("patience")
+    more = "--patience N" if stagnates(progress.history, patience) else "--epochs N"
     return f"{command('train.py', name, job)} --resume {more} goes on"
 
 
@@ -37,22 +49,36 @@ def check_ends(given, record, progress=None):
     if not ends:
         return
     option = " ".join(f"--{name} {value}" for name, value in ends.items())
-    job, arrays = record["job"], record["arrays"]
-    anew = (
-        f"train from its weights under another name: {command('train.py', 'NAME', job)} --arrays "
-        f"{arrays} --weights {paths.last_weights} {option}"
-    )
     path = paths.checkpoint if progress else paths.record
     if paths.fold or record["options"].get("folds"):
         raise InputError(f"{option}: {path} is of folds, which all end alike; leave it out")
-    if "epochs" in ends and recipe.get("cosine"):
+    anew = f"train from its weights under another name: {command_anew(record)} {option}"
+    if recipe.get("cosine") and ("epochs" in ends or not progress):
         use = f"use it as it is, {command('test.py', paths.run)}, or "
         raise InputError(
             f"{option}: the rate of {path} falls along a cosine over {recipe['epochs']} epochs, "
             f"no others; {use if progress else ''}{anew}"
         )
     if not progress:
-        raise InputError(f"{option}: {paths.finished_checkpoint} is gone; {anew}")
+        raise InputError(f"{option}: {path} has no checkpoint to go on from; {anew}")
     begun = progress.epoch + bool(progress.step)
     if ends.get("epochs", begun) < begun:
         raise InputError(f"{option}: {path} is in epoch {begun} already; pass more")
+
+
+def command_anew(record):
+    """The command of a training of the same network and recipe from the last weights of one whose
+    Record has these fields.
+    """
+    words = ["--arrays", record["arrays"], "--weights", str(Paths(record["name"]).last_weights)]
+    for name in KEPT:
+        value = record["options"].get(name)
+        if value is False:
+            words.append(flag(f"no_{name}"))
+        elif name == "class_weights" and value:
+            words += [flag(name), ",".join(f"{weight:g}" for weight in value)]
+        elif isinstance(value, list | tuple) and value:
+            words += [flag(name), *value]
+        elif value not in (None, True, [], ()):
+            words += [flag(name), str(value)]
+    return f"{command('train.py', 'NAME', record['job'])} {shlex.join(words)}"

@@ -26,6 +26,8 @@ from unet.reading.classes import TWO_CLASSES
 from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command, weights_of_run
 
+PLANNED = ("recipe.epochs", "recipe.steps_per_epoch")  # by --minutes
+
 
 def choose(options, arrays):
     """The Job as train.Options change it, for some Arrays, and the options with the recipe and the
@@ -45,13 +47,8 @@ def choose(options, arrays):
         raise InputError(
             f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
         )
-    if options.minutes and not options.resume:
-        for name in ("epochs", "hosts"):
-            if getattr(options, name):
-                raise InputError(
-                    f"--minutes plans the epochs of one machine, so {flag(name)} does not go with "
-                    "it; pass one of the two"
-                )
+    if options.minutes:
+        check_minutes(options)
     options = replace(options, recipe=choose_recipe(options.job, options.recipe))
     base, reasons = RECIPES[options.recipe][options.job], {}
     if options.job == "own":
@@ -64,6 +61,19 @@ def choose(options, arrays):
     for reason in still_true(reasons, base, job):
         print(reason)
     return job, replace(options, precision=choose_precision(options))
+
+
+def check_minutes(options):
+    """Raise InputError for options that do not go with --minutes, which plans the epochs."""
+    sets = [word.partition("=")[0] for word in options.set]
+    planned = () if options.resume else ("epochs", "steps_per_epoch")  # then they are its plan
+    refused = [flag(name) for name in (*planned, "hosts") if getattr(options, name)]
+    refused += [f"--set {word}" for word in sets if word in PLANNED]
+    if refused:
+        raise InputError(
+            f"--minutes plans the epochs of one machine, so {refused[0]} does not go with it; "
+            "pass one of the two"
+        )
 
 
 def choose_precision(options):
@@ -122,13 +132,14 @@ def change_job(name, job, assignments=(), given=None, classes=()):
     for a loss that does not fit.
 
     assignments: of --set; given: {name: value} of options, of which those that are fields of the
-    recipe and not None replace its own.
+    recipe and not None replace its own, and those that --set has.
     """
     if classes:
         job = job.with_classes(len(classes))
     fields = {field.name for field in dataclasses.fields(job.recipe)}
     changes = {key: v for key, v in (given or {}).items() if key in fields and v is not None}
-    job = replace(job, recipe=replace(job.recipe, **changes)).change(assignments)
+    job = job.change(assignments)
+    job = replace(job, recipe=replace(job.recipe, **changes))
     check_job(name, job, classes)
     return job
 

@@ -43,7 +43,7 @@ def options_to_resume(given, known):
         check_ends(given, vars(record))
     more = ""
     if progress:
-        more = f"; {describe_more(name, given['job'], progress.record['recipe'])}"
+        more = f"; {describe_more(name, given['job'], progress)}"
     print(f"{paths.record}: this training is finished; next: python test.py {name}{more}")
     sys.exit(0)
 

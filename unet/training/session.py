@@ -30,7 +30,7 @@ from unet.training.checkpoint import (
     read_progress,
     write_checkpoint,
 )
-from unet.training.ends import ENDS, describe_more
+from unet.training.ends import describe_more, ends_of
 from unet.training.lines import ProgressLines
 from unet.training.monitor import Monitor, choose_samples
 
@@ -39,6 +39,7 @@ from unet.training.monitor import Monitor, choose_samples
 class Session:
     """A training under way."""
 
+    begun: float  # when, of time.monotonic()
     options: object  # train.Options
     job: Job  # as the options change it
     arrays: Arrays
@@ -116,15 +117,17 @@ class Session:
             return
         os.replace(paths.checkpoint, paths.finished_checkpoint)
         size = size_text(paths.finished_checkpoint.stat().st_size)
-        more = describe_more(self.name, self.options.job, vars(recipe))
+        more = describe_more(self.name, self.options.job, progress)
         print(f"{paths.finished_checkpoint} ({size}) stays until the next training: {more}")
 
 
 @contextlib.contextmanager
-def start(options, job, arrays, splits):
+def start(options, job, arrays, splits, begun=None):
     """A Session, for the length of the block: joins the hosts, locks weights/ and notes the
-    training there. Raises InputError where it cannot begin, or go on.
+    training there. begun: when, of time.monotonic() (default: now). Raises InputError where it
+    cannot begin, or go on.
     """
+    begun = begun or time.monotonic()
     hosts, process_id = options.hosts, options.process_id
     paths = Paths(run_name(options.job, options.name))
     with contextlib.ExitStack() as held:
@@ -138,7 +141,7 @@ def start(options, job, arrays, splits):
                 held.enter_context(lock(paths.weights_lock))
             progress = begin(options, arrays, list(splits), is_first)
         try:
-            yield Session(options, job, arrays, splits, devices, progress)
+            yield Session(begun, options, job, arrays, splits, devices, progress)
         except InputError:
             if is_first and not has_steps(paths.checkpoint):  # nothing to go on from
                 paths.checkpoint.unlink(missing_ok=True)
@@ -161,9 +164,18 @@ def begin(options, arrays, names, is_first):
     # Lists in place of tuples, as a checkpoint gives them back, for the two are compared.
     given = json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False))))
     progress = Progress(given, data, names[0], keras.backend.backend(), arrays.name)
-    if is_first and not has_steps(paths.checkpoint):  # else RunFiles puts it aside once it has
-        write_checkpoint(paths.checkpoint, progress)  # steps, too
+    if is_first:
+        note(progress)
     return progress
+
+
+def note(progress):
+    """Write the checkpoint of a training that has no steps yet, but not over that of one that has:
+    RunFiles puts it aside once there are steps.
+    """
+    path = Paths(progress.name).checkpoint
+    if not has_steps(path):
+        write_checkpoint(path, progress)
 
 
 def interrupted_progress(options, arrays, names, data):
@@ -185,8 +197,7 @@ def interrupted_progress(options, arrays, names, data):
             f"{command('data.py', arrays.name, options.job)} as before, or start anew without "
             "--resume"
         )
-    ends = {name: getattr(options, name) for name in ENDS}
-    return replace(progress, options={**progress.options, **ends})
+    return replace(progress, options={**progress.options, **ends_of(vars(options))})
 
 
 def what_hosts_share(options, arrays):
