@@ -5,7 +5,9 @@ training.
 pip install -r requirements-bench.txt && KERAS_BACKEND=jax python -m benchmarks.gpu
 """
 
+import contextlib
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from unet.data.on_device import choose_batches
 from unet.errors import one_line_errors
 from unet.jobs import JOBS
 from unet.machine.devices import ONE_DEVICE
+from unet.machine.precision import card_name
 from unet.options import option, parse_options
 
 CASES = {
@@ -166,12 +169,22 @@ def peak_memory(ours, other):
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
     ours()
+    return own_peak_memory(), of_torch
+
+
+def own_peak_memory():
+    """Bytes on the card that Keras's backend held at the most; None where it is not counted."""
+    if not card_name():
+        return None
+    if keras.backend.backend() == "torch":
+        return torch.cuda.max_memory_allocated()
     if keras.backend.backend() == "jax":
         import jax
 
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"), of_torch
-    is_on_torch = DEVICE == "cuda" and keras.backend.backend() == "torch"
-    return torch.cuda.max_memory_allocated() if is_on_torch else None, of_torch
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 def measure_document(options):
@@ -185,13 +198,31 @@ def measure_document(options):
     model = compiled_unet(job.network, job.recipe, options.precision, steps, at_once)
     batches.attach(model, None)
     model.fit(batches, shuffle=False, verbose=0)
-    start = time.perf_counter()
     epochs = 1 if options.tiny else job.recipe.epochs
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
-    seconds = time.perf_counter() - start
-    print(
-        f"| {options.precision} | {epochs} epochs of {count} images | {seconds:.1f} |", flush=True
-    )
+    with card_use() as use:
+        start = time.perf_counter()
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+        seconds = time.perf_counter() - start
+    idle = f"{100 - statistics.mean(use):.0f}%" if use else ""
+    memory = own_peak_memory()
+    cells = options.precision, f"{epochs} epochs of {count} images", f"{seconds:.1f}", idle
+    print(f"| {' | '.join(cells)} | {f'{memory / 1e6:.0f}' if memory else ''} |", flush=True)
+
+
+@contextlib.contextmanager
+def card_use():
+    """Context whose list has, after it, how busy the card was five times a second, in percent, by
+    its own counter; empty without an NVIDIA card.
+    """
+    use = []
+    if not shutil.which("nvidia-smi"):
+        yield use
+        return
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    with subprocess.Popen([*query, "--id=0", "-lms", "200"], stdout=-1, text=True) as watch:
+        yield use
+        watch.terminate()
+        use += [int(line) for line in watch.stdout.read().split() if line.isdecimal()]
 
 
 def main(options):
@@ -211,7 +242,8 @@ def main(options):
     again += ["--tiny"] if options.tiny else []
     for case in (*CASES, "document") if options.case == "all" else (options.case,):
         if case == "document":
-            print(f"\n{head('nerve document', '', 'ours, s after the first epoch')}", flush=True)
+            columns = "nerve document", "", "ours, s after the first epoch", "card idle", "MB"
+            print(f"\n{head(*columns)}", flush=True)
         for precision in precisions:  # each in a process, whose memory counts from zero
             done = subprocess.run([*again, "--case", case, "--precision", precision])
             if done.returncode:

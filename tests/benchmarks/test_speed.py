@@ -1,5 +1,6 @@
 """The speed benchmark's parts, at sizes that show no more than that they work."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -48,10 +49,15 @@ def test_the_graphics_card_script_prints_its_rows(case, backend, tmp_path, monke
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 40; echo 60\nexec sleep 600\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     options = "--tiny", "--repeats", 1, "--case", case, "--precision", "mixed_bfloat16"
     printed = run_well("-m benchmarks.gpu", *options)
     rows = [line.split("|") for line in printed.splitlines() if line.startswith("|")]
-    assert [len(row) for row in rows] == ([11, 11] if case == "nerve-32" else [5])
+    if case == "document":
+        assert rows[-1][4].strip() == "50%"
+    assert {len(row) for row in rows} == {11 if case == "nerve-32" else 7}
 
 
 @pytest.mark.parametrize(("job", "size", "classes"), [("membrane", 188, 2), ("cadastre", 32, 1)])
