@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import slow, what_a_run_left
+from conftest import longest, what_a_run_left
 
 import train
 from unet.data.batches import Batches
@@ -53,7 +53,7 @@ def test_minutes_plan_what_is_not_given(option):
         check_minutes(given)
 
 
-@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), pytest.param(0.5, 2, marks=slow)])
+@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), pytest.param(0.5, 2, marks=longest)])
 def test_a_training_with_slow_steps_ends_in_its_minutes(
     small, place, monkeypatch, capsys, delay, folds
 ):
