@@ -60,7 +60,9 @@ class Options:
         check=check_name,
     )
     resume: bool = option(
-        False, "go on with the training that was stopped or killed, with its options"
+        False,
+        "go on with the training that was stopped or killed, with its options, or with a finished "
+        "one for more --epochs",
     )
     weights: str | None = option(
         None,

@@ -127,6 +127,8 @@ def find_layers(file):
     number = file.attrs.get("format", WEIGHTS_FORMAT)  # not there: Keras alone wrote it
     if number != WEIGHTS_FORMAT:
         raise ValueError(f"format {number}, expected {WEIGHTS_FORMAT}")
+    if {"state", "variables"} <= set(file):
+        raise ValueError("a checkpoint; take NAME.weights.h5, beside it")
     root = next((file[name] for name in ROOTS if name in file), None)
     layers = old_layers(file.get("model_weights", file)) if root is None else new_layers(root)
     if not layers:

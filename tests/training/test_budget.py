@@ -31,7 +31,7 @@ def test_planned_epochs_fill_the_time(seconds, step, of_epoch, num_steps, num_ne
 
 def test_no_time_for_a_step_is_refused_with_what_would_do():
     times = Times(start=40, step=2, epoch=3, end=15)
-    with pytest.raises(ValueError, match="--minutes 0.5: no time for a step; pass at least 1.3$"):
+    with pytest.raises(ValueError, match="--minutes 0.5: no time for a step; pass at least 2$"):
         times.plan(30, 17, 100)
     assert times.plan(78, 17, 100) == (1, 1)
 

@@ -81,7 +81,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
         patch.setattr("train.predict_after", stop)
         with pytest.raises(KeyboardInterrupt):
             small(epochs=2)
-    with pytest.raises(ValueError, match=r"--epochs 1: weights/nerve.checkpoint.h5 is in epoch 2"):
+    with pytest.raises(ValueError, match="weights/nerve.checkpoint.h5 is of 2 epochs already"):
         go_on(epochs=1)
     go_on(epochs=3)
     assert epochs() == 3
@@ -104,7 +104,8 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkey
     train.train_predict(parse_options(train.Options, "train.py", "", command))
     begun, longer = (read_record(name) for name in ("nerve", "longer"))
     assert (longer.network, longer.arrays) == (begun.network, "nerve")
-    assert longer.recipe == {**begun.recipe, "epochs": 6}
+    assert longer.recipe == {**begun.recipe, "epochs": 4}
+    assert longer.validation == begun.validation
 
 
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
@@ -145,6 +146,9 @@ def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, change
     assert "train.py nerve --resume --patience N goes on" in told
     with pytest.raises(SystemExit):
         go_on()
+    if not changes:
+        with pytest.raises(ValueError, match="--epochs 12: .* ended for 2 epochs without a lower"):
+            go_on(epochs=12)
     go_on(patience=3)
     assert epochs() == 4
     assert read_record("nerve").recipe["patience"] == 3

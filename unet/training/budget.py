@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from unet.errors import InputError
 from unet.machine.precision import in_precision
@@ -14,7 +15,7 @@ from unet.prediction.predict import batch_size, predict_batch
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
 from unet.training.lines import steps_done
-from unet.training.monitor import DRAWING_SHARE
+from unet.training.monitor import DRAWING_SHARE, NUM_SAMPLES
 from unet.training.plan import describe_run, is_scored
 from unet.training.session import note
 from unet.training.steps import check_memory, memory_errors
@@ -23,14 +24,15 @@ SHARE = 0.05  # of the time in which steps are timed
 MOST = 15  # seconds of it
 LEAST = 3  # steps that are timed
 DRAWING = 1 + DRAWING_SHARE / 2  # the pictures take up to that share beside the steps
-COPIES = 5  # of the weights, that an epoch writes: last, best, and three with Adam's two sums
+FILES = 3  # of weights: as long as all that an epoch writes, copy and checkpoint too, takes
+FEWEST = 4  # epochs, where their validations take a fifth of the time at the most
 
 
 @dataclass(frozen=True)
 class Times:
     """Seconds that parts of a training take."""
 
-    start: float  # to the end of a network's first step, and of its first validation
+    start: float  # to the end of a network's first step, validation and picture
     step: float
     epoch: float  # of an epoch's validation and files
     end: float  # of all that follows the last epoch
@@ -43,12 +45,13 @@ class Times:
         left = (seconds - spent - self.end) / num_networks - self.start
         step = DRAWING * self.step
         if left < step + self.epoch:
-            least = spent + self.end + num_networks * (self.start + step + self.epoch)
+            least = spent + self.end + num_networks * (self.start + 10 * step + self.epoch)
             raise InputError(
                 f"--minutes {seconds / 60:.3g}: no time for a step; pass at least "
-                f"{math.ceil(least / 6) / 10:g}"
+                f"{math.ceil(least / 5) / 10:g}"
             )
-        epochs = max(1, int(left / (num_steps * step + self.epoch)))
+        fewest = min(FEWEST, int(left / 5 / max(step, self.epoch)))
+        epochs = max(1, fewest, int(left / (num_steps * step + self.epoch)))
         return epochs, max(1, int((left / epochs - self.epoch) / step))
 
     def describe(self, seconds, epochs, steps):
@@ -107,10 +110,13 @@ def fit_in(session, build_unet, build_training):
         num_steps = len(training)
     keras.config.set_dtype_policy("float32")
     num_networks, num_images = len(session.splits), len(arrays.test_images) * len(session.splits)
-    passes = 1 if options.precision == "float32" else 3  # both precisions are tried first
+    num_starts = 2 * num_networks  # whole batches, and the last
     if is_scored(options, recipe):
-        num_images += passes * sum(len(held_out) for _, held_out in session.splits.values())
-    end = measure_end(build_unet, record, arrays.images, num_images, num_networks)
+        is_half = options.precision != "float32"  # then both are tried, and one predicts
+        num_held_out = sum(len(held_out) for _, held_out in session.splits.values())
+        num_images += num_held_out * (3 if is_half else 1)
+        num_starts *= 2 if is_half else 1
+    end = measure_end(build_unet, record, arrays.images, num_images, num_starts)
     times = replace(times, end=end)
     keras.backend.clear_session()
     spent = time.monotonic() - session.begun
@@ -130,7 +136,10 @@ def measure(model, training, validation, begun, seconds):
     """
     clock = Clock(seconds)
     model.fit(training, epochs=10**6, callbacks=[clock], shuffle=False, verbose=0)
-    start, of_epoch = clock.first - begun, COPIES * time_save(model)
+    start, of_epoch = clock.first - begun, FILES * time_save(model)
+    begun, shape = time.monotonic(), (NUM_SAMPLES, *model.input_shape[1:])
+    model.predict_on_batch(np.zeros(shape, np.float32))
+    start += time.monotonic() - begun
     if validation:
         begun, num_steps = time.monotonic(), min(len(validation), LEAST)
         model.evaluate(validation, steps=1, verbose=0)
@@ -148,9 +157,9 @@ def time_save(model):
         return time.monotonic() - begun
 
 
-def measure_end(build_unet, record, images, num_images, num_networks):
+def measure_end(build_unet, record, images, num_images, num_starts):
     """Seconds of the predictions that follow the training of networks with a Record: of so many
-    images like these, uint8 (N, H, W, C), in float32.
+    images like these, uint8 (N, H, W, C), in float32, with so many first ones, which compile.
     """
     if not num_images:
         return 0.0
@@ -162,4 +171,4 @@ def measure_end(build_unet, record, images, num_images, num_networks):
     start, begun = time.monotonic() - begun, time.monotonic()
     predict_batch(run, images[:count])
     of_image = (time.monotonic() - begun) / min(count, len(images))
-    return num_networks * start + num_images * of_image
+    return num_starts * start + num_images * of_image

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -109,10 +108,13 @@ def read_progress(path):
         check_name(run)
         if run != (progress.options.get("name") or job) or job not in JOBS:
             raise ValueError(f"of {progress.name}, job {job}")
-    if run != Paths(path.name).run:
-        of_run = Path(path.parent, run + path.name.removeprefix(Paths(path.name).run))
+    own = Paths(path.name)
+    if run != own.run and path == own.finished_checkpoint:
+        return None  # a copied run is finished, too
+    if run != own.run:
         raise InputError(
-            f"{path}: of the run {run}; rename it back to {of_run} or, if it is a copy, delete it"
+            f"{path}: of the run {run}; rename it back to {Paths(run).checkpoint} or, if it is a "
+            "copy, delete it"
         )
     return progress
 

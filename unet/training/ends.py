@@ -5,11 +5,12 @@ import shlex
 from unet.errors import InputError
 from unet.options import flag
 from unet.runs import Paths, command
+from unet.training.checkpoint import find_checkpoint
 
 ENDS = ("epochs", "patience")  # options of a training that may change when it goes on
 # Those that another training needs to be of the same network and recipe.
 KEPT = ("recipe", "set", "upright", "batch_size", "steps_per_epoch", "learning_rate", "loss")
-KEPT += ("class_weights", "precision", "validation_split", "split_by_subject")
+KEPT += ("class_weights", "precision", "validation_split", "split_by_subject", "seed")
 
 
 def ends_of(values):
@@ -48,11 +49,13 @@ def check_ends(given, record, progress=None):
     ends = {name: given[name] for name in ENDS if given.get(name) not in (None, recipe.get(name))}
     if not ends:
         return
-    option = " ".join(f"--{name} {value}" for name, value in ends.items())
-    path = paths.checkpoint if progress else paths.record
+    option = as_options(ends)
+    path = find_checkpoint(paths.run) if progress else paths.record
+    begun = progress.epoch + bool(progress.step) if progress else recipe.get("epochs", 0)
     if paths.fold or record["options"].get("folds"):
         raise InputError(f"{option}: {path} is of folds, which all end alike; leave it out")
-    anew = f"train from its weights under another name: {command_anew(record)} {option}"
+    left = {**ends, "epochs": ends["epochs"] - begun} if ends.get("epochs", 0) > begun else ends
+    anew = f"train from its weights under another name: {command_anew(record)} {as_options(left)}"
     if recipe.get("cosine") and ("epochs" in ends or not progress):
         use = f"use it as it is, {command('test.py', paths.run)}, or "
         raise InputError(
@@ -61,9 +64,19 @@ def check_ends(given, record, progress=None):
         )
     if not progress:
         raise InputError(f"{option}: {path} has no checkpoint to go on from; {anew}")
-    begun = progress.epoch + bool(progress.step)
     if ends.get("epochs", begun) < begun:
-        raise InputError(f"{option}: {path} is in epoch {begun} already; pass more")
+        raise InputError(f"{option}: {path} is of {begun} epochs already; pass more")
+    patience = ends.get("patience", recipe.get("patience"))
+    if "epochs" in ends and stagnates(progress.history, patience):
+        raise InputError(
+            f"{option}: {path} ended for {patience} epochs without a lower loss; pass more "
+            "--patience, too"
+        )
+
+
+def as_options(values):
+    """{name: value} as the command line has them."""
+    return " ".join(f"{flag(name)} {value}" for name, value in values.items())
 
 
 def command_anew(record):

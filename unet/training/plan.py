@@ -40,7 +40,7 @@ def choose(options, arrays):
                 "share each; pass one of the two"
             )
     is_begun = options.resume  # and needs them no more, or finds them where they are read
-    if options.weights and not is_begun and not Path(options.weights).is_file():
+    if options.weights and not is_begun and not Path(options.weights).exists():
         hint = weights_of_run(options.weights)
         raise InputError(f"--weights {options.weights}: no such HDF5 file of weights{hint}")
     if options.job != "own" and not options.upright:
