@@ -23,6 +23,7 @@ from unet.training.steps import check_memory, memory_errors
 SHARE = 0.05  # of the time in which steps are timed
 MOST = 15  # seconds of it
 LEAST = 3  # steps that are timed
+LONG = 10**4  # steps of the epoch that is timed, for none may begin anew
 DRAWING = 1 + DRAWING_SHARE / 2  # the pictures take up to that share beside the steps
 FILES = 3  # of weights: as long as all that an epoch writes, copy and checkpoint too, takes
 FEWEST = 4  # epochs, where their validations take a fifth of the time at the most
@@ -39,8 +40,9 @@ class Times:
 
     def plan(self, seconds, spent, num_steps, num_networks=1):
         """Epochs, of about so many steps, and the steps of each, that take so many seconds for
-        all of several networks, the end and what is spent included; raises InputError where there
-        is no time for a step.
+        all of several networks, the end and what is spent included. They are longer where their
+        ends would take more than a fifth of the time. Raises InputError where there is no time for
+        a step.
         """
         left = (seconds - spent - self.end) / num_networks - self.start
         step = DRAWING * self.step
@@ -50,6 +52,7 @@ class Times:
                 f"--minutes {seconds / 60:.3g}: no time for a step; pass at least "
                 f"{math.ceil(least / 5) / 10:g}"
             )
+        num_steps = max(num_steps, math.ceil(4 * self.epoch / step))
         fewest = min(FEWEST, int(left / 5 / max(step, self.epoch)))
         epochs = max(1, fewest, int(left / (num_steps * step + self.epoch)))
         return epochs, max(1, int((left / epochs - self.epoch) / step))
@@ -103,11 +106,12 @@ def fit_in(session, build_unet, build_training):
     seconds, recipe = 60 * options.minutes, job.recipe
     record = describe_run(session, session.progress)
     with session.devices.scope(), memory_errors(record.network, recipe.batch_size):
-        begun = time.monotonic()
-        model, training, validation = build_training(session, record)
+        num_steps = session.make_batches(record)[0].num_steps
+        begun, long = time.monotonic(), replace(recipe, steps_per_epoch=LONG)
+        of_one_epoch = replace(session, job=replace(job, recipe=long))
+        model, training, validation = build_training(of_one_epoch, record)
         check_memory(model, recipe.batch_size, session.devices)
         times = measure(model, training, validation, begun, min(MOST, SHARE * seconds))
-        num_steps = len(training)
     keras.config.set_dtype_policy("float32")
     num_networks, num_images = len(session.splits), len(arrays.test_images) * len(session.splits)
     num_starts = 2 * num_networks  # whole batches, and the last
