@@ -231,6 +231,6 @@ class TestThresholdOfAStoppedTraining:
         path = Paths("nerve").record
         fields = json.loads(path.read_text())
         path.write_text(json.dumps({**fields, "constant_dice": None, "decision": {}}))
-        model.main(model.Options(run="nerve", export="nerve.onnx"))
+        model.main(model.Options(run="nerve", export="exported"))
         assert "this is done now" in capsys.readouterr().out
         assert read_record("nerve").decision == expected.decision
