@@ -211,7 +211,7 @@ class Refusals:
     "cases",
     [
         other_contents,
-        pytest.param(cut_short, marks=slow),
+        pytest.param(cut_short, marks=longest),
         pytest.param(bits_turned_over, marks=longest),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_nerve, refusal, run, run_well, slow
+from conftest import ROOT, longest, make_nerve, refusal, run, run_well, slow
 
 from unet.reading.values import IGNORED_GREY, Reading, reading_text
 from unet.training.checkpoint import read_progress
@@ -175,7 +175,9 @@ def test_two_devices_train_the_weights_of_one(start, folders, environment, virtu
 
 
 @slow
-@pytest.mark.parametrize("weights", [[], ["--class-weights", "0.3,2"]], ids=["", "weights"])
+@pytest.mark.parametrize(
+    "weights", [pytest.param([], marks=longest), ["--class-weights", "0.3,2"]], ids=["", "weights"]
+)
 @DEVICES
 def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
     start, folders, tmp_path, environment, virtual, sizes, weights

@@ -53,7 +53,8 @@ def test_minutes_plan_what_is_not_given(option):
         check_minutes(given)
 
 
-@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), pytest.param(0.5, 2, marks=longest)])
+@longest  # and no other work may run beside it
+@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), (0.5, 2)])
 def test_a_training_with_slow_steps_ends_in_its_minutes(
     small, place, monkeypatch, capsys, delay, folds
 ):
