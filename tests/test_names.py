@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, page_data, refusal, run_well, slow
+from conftest import longest, make_folders, make_nerve, page_data, refusal, run_well, slow
 
 import data
 import train
@@ -332,6 +332,7 @@ def test_runs_of_two_folders_with_the_same_images_are_compared_by_these(nerve):
     assert {row["image"] for row in rows} == set(read_record("nerve").validation)
 
 
+@longest
 def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
     small_run(name="wide", validation_split=0)
     for pair in (("wide", "nerve"), ("nerve", "wide")):

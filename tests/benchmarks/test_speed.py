@@ -22,16 +22,8 @@ needed = all(find_spec(name) for name in ("torch", "skimage"))
 @pytest.mark.skipif(not needed, reason="requirements-bench.txt is not installed")
 @pytest.mark.parametrize(
     ("part", "num_rows"),
-    [
-        ("step", 1),
-        ("feed", 2),
-        ("predict", 1),
-        ("data", 2),
-        ("submission", 1),
-        ("tiles", 2),
-        ("start", 2),
-    ]
-    + [pytest.param("memory", 2, marks=slow)],
+    [("step", 1), ("feed", 2), ("predict", 1), ("data", 2), ("tiles", 2), ("start", 2)]
+    + [pytest.param(*part, marks=longest) for part in (("memory", 2), ("submission", 1))],
 )
 def test_a_part_prints_its_rows(part, num_rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

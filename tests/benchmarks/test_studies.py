@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_folders, make_nerve, run_well, slow
+from conftest import longest, make_folders, make_nerve, run_well, slow
 
 import data
 import train
@@ -61,6 +61,7 @@ def test_a_table_of_other_runs_is_left_alone(place, step, text):
 
 
 @slow
+@longest
 def test_the_reasons_of_the_noise_study_run(place):
     run_well("-m benchmarks.noise", "--tiny", "--part", "reasons", "--output", place)
     names = {row["setting"] for row in rows_of("noise.tiny.csv")}

@@ -170,6 +170,7 @@ DEVICES = pytest.mark.parametrize(
 
 
 @DEVICES
+@longest
 def test_two_devices_train_the_weights_of_one(start, folders, environment, virtual, sizes):
     compare_devices(start, folders, environment, virtual, sizes)
 
@@ -259,7 +260,7 @@ def start_pair(start, folders, *arguments, second=()):
     ]
 
 
-ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=slow)
+ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=longest)
 
 
 @jax_only

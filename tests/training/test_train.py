@@ -346,6 +346,7 @@ class TestFolds:
             load_run("nerve", "weights/nerve.fold1.weights.h5")
 
     @slow
+    @longest
     def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
         small_run(folds=3, epochs=1)
         calls = []
