@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_well, slow
+from conftest import ROOT, longest, run_well, slow
 
 from benchmarks import plain
 from model import build_unet
