@@ -54,9 +54,9 @@ def test_minutes_plan_what_is_not_given(option):
 
 
 @longest  # and no other work may run beside it
-@pytest.mark.parametrize(("delay", "folds"), [(0.2, None), (0.5, 2)])
+@pytest.mark.parametrize(("delay", "folds", "minutes"), [(0.2, None, 0.75), (0.5, 2, 1.5)])
 def test_a_training_with_slow_steps_ends_in_its_minutes(
-    small, place, monkeypatch, capsys, delay, folds
+    small, place, monkeypatch, capsys, delay, folds, minutes
 ):
     """As one with the epochs and steps that were planned; the time of each batch is simulated."""
     make = Batches.__getitem__
@@ -67,12 +67,12 @@ def test_a_training_with_slow_steps_ends_in_its_minutes(
 
     monkeypatch.setattr(Batches, "__getitem__", make_slowly)
     begun = time.monotonic()
-    small(epochs=None, minutes=0.75, folds=folds)
-    assert time.monotonic() - begun == pytest.approx(45, rel=0.1)
+    small(epochs=None, minutes=minutes, folds=folds)
+    assert time.monotonic() - begun == pytest.approx(60 * minutes, rel=0.1)
     options = read_record("nerve").options
     plan = {name: options[name] for name in ("epochs", "steps_per_epoch")}
     assert (
-        f"{plan['epochs']} epochs of {plan['steps_per_epoch']} steps end in 0.75 minutes"
+        f"{plan['epochs']} epochs of {plan['steps_per_epoch']} steps end in {minutes} minutes"
         in capsys.readouterr().out
     )
     name = "nerve.fold2" if folds else "nerve"
