@@ -131,6 +131,16 @@ def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     assert epochs() == 3
 
 
+def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
+    small("recipe.cosine=true", epochs=3, patience=1, **STILL)
+    assert epochs() == 2
+    go_on(patience=9)
+    assert epochs() == 3
+    assert not [*Path("weights").glob("*.checkpoint.h5"), *Path("weights").glob("*.finished.h5")]
+    with pytest.raises(ValueError, match="--patience 5: the rate of weights/nerve.json falls"):
+        go_on(patience=5)
+
+
 def test_an_option_counts_beside_a_field_that_is_set(small):
     small("recipe.epochs=2", epochs=None)
     go_on(epochs=3)

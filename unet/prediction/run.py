@@ -100,7 +100,7 @@ def load_run(name, build_unet, weights=None, average=True, threshold=None, preci
     record = read_record(name)
     decision = record.decide(threshold)
     precision = precision or usable_precision(record.precision)
-    if weights and not Path(weights).is_file():
+    if weights and not Path(weights).exists():
         hint = weights_of_run(weights) or "; pass an HDF5 file of weights"
         raise InputError(f"--weights {weights}: no such file{hint}")
     if record.folds and weights:

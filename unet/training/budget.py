@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from unet.errors import InputError
-from unet.machine.precision import in_precision
 from unet.prediction.predict import batch_size, predict_batch
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
@@ -167,8 +166,7 @@ def measure_end(build_unet, record, images, num_images, num_starts):
     """
     if not num_images:
         return 0.0
-    with in_precision("float32"):
-        network = Network(build_unet(record.network_of_any_size()), record)
+    network = Network(build_unet(record.network_of_any_size()), record)
     run, count = Run((network,), Decision(), record.symmetry), batch_size(images)
     begun = time.monotonic()
     predict_batch(run, images[:count])

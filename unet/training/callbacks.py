@@ -194,13 +194,15 @@ class RunFiles(keras.callbacks.Callback):
 
     def save(self, progress, values):
         """Write the checkpoint of a Progress, which comes back with the record in it; a new
-        training's first one puts an older training's aside.
+        training's first one puts an older training's aside. That of a training that had ended, the
+        same or another, goes.
         """
         progress = replace(progress, record=self.record.fields())
         if self.is_new:
             put_aside(self.paths.checkpoint, progress)
         self.is_new = False
         write_checkpoint(self.paths.checkpoint, progress, values)
+        self.paths.finished_checkpoint.unlink(missing_ok=True)
         self.saved, self.kept = time.monotonic(), progress
         return progress
 

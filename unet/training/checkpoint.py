@@ -61,9 +61,8 @@ def has_steps(path):
 
 def put_aside(path, progress):
     """Rename a checkpoint that has steps, before that of another training's Progress takes its
-    place; one of an earlier fold of the same training stays. That of a training that ended goes.
+    place; one of an earlier fold of the same training stays.
     """
-    Paths(progress.name).finished_checkpoint.unlink(missing_ok=True)
     if not has_steps(path):
         return
     old = Paths(progress.name).old_checkpoint
