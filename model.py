@@ -5,6 +5,7 @@ python model.py nerve
 python model.py nerve --export nerve.onnx
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from unet.errors import InputError, check_backend, check_name, one_line_errors, 
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.devices import num_devices
-from unet.options import EXPORTS, check_export, decision_option, option, parse_options
+from unet.options import EXPORTS, check_export, decision_option, option, parse_options, set_option
 
 keras = lazy("keras")
 layers = lazy("keras.layers")
 blocks = lazy("unet.layers")
+encoders = lazy("unet.encoders")
 weights_files = lazy("unet.weights")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
@@ -43,6 +45,7 @@ class Options:
         metavar="FILE",
         group="for other programs",
     )
+    set: tuple[str, ...] = set_option("fields of a job's network")
     image_size: tuple[int, int] | None = option(
         None,
         "height and width of the only images that it takes, in pixels (default: any)",
@@ -63,24 +66,15 @@ def build_unet(config, name="unet"):
     """
     config.check_size(*config.image_size)
     blocks.check_names(config)
-    dropout = config.dropout or (0,) * (len(config.filters) + 1)
-    inputs = x = keras.Input((*config.image_size, config.channels), name="image")
+    inputs = keras.Input((*config.image_size, config.channels), name="image")
 
-    skips = []
-    for filters, rate in zip(config.filters, dropout):
-        x = convolution(x, filters, config)
-        x = activated = convolution(x, filters, config, normalize=False)
-        x = normalization(x, config)
-        if rate:
-            x = layers.Dropout(rate)(x)
-        skips.append(x if rate else activated)  # before normalization, but after dropout
-        x = layers.MaxPooling2D(2)(x)
-
+    go_down = encoders.encode if config.encoder else encode
+    *skips, x = go_down(inputs, config)
     if config.bottleneck:
         for _ in range(2):
-            x = convolution(x, config.bottleneck, config)
-    if dropout[-1]:
-        x = layers.Dropout(dropout[-1])(x)
+            x = blocks.convolution(x, config.bottleneck, config)
+    if any(config.dropout[-1:]):
+        x = layers.Dropout(config.dropout[-1])(x)
 
     decoder_filters = config.decoder_filters or config.filters
     border = 4 if config.bottleneck else 0  # by which an unpadded skip is larger, on each side
@@ -92,10 +86,10 @@ def build_unet(config, name="unet"):
             border = 2 * border + 8
         x = layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
         for _ in range(config.top_convolutions if level == 0 else 2):
-            x = convolution(x, decoder_filters[level], config)
+            x = blocks.convolution(x, decoder_filters[level], config)
 
     if config.head_filters:
-        x = convolution(x, config.head_filters, config)
+        x = blocks.convolution(x, config.head_filters, config)
     if config.head_dropout:
         x = layers.Dropout(config.head_dropout)(x)
     x = layers.Conv2D(
@@ -114,24 +108,18 @@ def build_unet(config, name="unet"):
     return model
 
 
-def convolution(x, filters, config, normalize=True):
-    """3x3 convolution with ReLU, then batch normalization where the network has it."""
-    x = layers.Conv2D(
-        filters,
-        3,
-        padding=config.padding,
-        activation=None if config.separate_relu else "relu",
-        kernel_initializer=blocks.initializer(config),
-    )(x)
-    if config.separate_relu:
-        x = layers.ReLU()(x)
-    return normalization(x, config) if normalize else x
-
-
-def normalization(x, config):
-    if not config.batch_normalization:
-        return x
-    return blocks.BatchNormalization(momentum=config.momentum)(x)
+def encode(x, config):
+    """The maps that go across, a list from full resolution down, and the one below all levels."""
+    skips = []
+    for filters, rate in zip(config.filters, config.dropout or itertools.repeat(0)):
+        x = blocks.convolution(x, filters, config)
+        x = activated = blocks.convolution(x, filters, config, normalize=False)
+        x = blocks.normalization(x, config)
+        if rate:
+            x = layers.Dropout(rate)(x)
+        skips.append(x if rate else activated)  # before normalization, but after dropout
+        x = layers.MaxPooling2D(2)(x)
+    return *skips, x
 
 
 def get_unet(job="noise", **changes):
@@ -181,11 +169,13 @@ def main(options):
             decide.decide_now(options.run, load_run)
         run = load_run(options.run, None, options.average, options.decision, "float32")
         export.export_run(run, path, format, options.image_size)
-    elif options.draw is not None:
-        drawing.write_drawing(get_unet(options.run), options.draw)
+        return
+    network = build_unet(JOBS[options.run].change(options.set).network, name=options.run)
+    if options.draw is not None:
+        drawing.write_drawing(network, options.draw)
         print(options.draw)
     else:
-        get_unet(options.run).summary(line_length=110)
+        network.summary(line_length=110)
         if options.run == "own":
             print("own: for large RGB images; train.py own fits it to the arrays")
 

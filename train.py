@@ -24,11 +24,11 @@ from unet.options import (
     option,
     parse_given,
     process_option,
+    set_option,
 )
 
 keras = lazy("keras")
 runs = lazy("unet.runs")
-weights = lazy("unet.weights")
 pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
 batches = lazy("unet.data.batches")
@@ -70,6 +70,13 @@ class Options:
         "taken, the others start anew",
         metavar="FILE",
     )
+    encoder_weights: str | None = option(
+        None,
+        "what an encoder, --set network.encoder=EfficientNetV2B0, starts from: imagenet, which "
+        "Keras fetches, a file as --weights takes, or none (default: imagenet; none with "
+        "--weights)",
+        metavar="FILE",
+    )
     seed: int = option(
         1,
         "of weights, split and order; that of noise's images is data.py's",
@@ -89,12 +96,7 @@ class Options:
     upright: bool = option(
         True, "of own: what the images show has an up and a down, so that they are turned little"
     )
-    set: tuple[str, ...] = option(
-        (),
-        "fields of the network, the recipe or the augmentation, as unet/jobs/settings.py lists "
-        "them, such as network.filters=16,32,64,128 augmentation.elastic=0",
-        metavar="FIELD=VALUE",
-    )
+    set: tuple[str, ...] = set_option("fields of the network, the recipe or the augmentation")
     epochs: int | None = option(
         None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
     )
@@ -202,8 +204,8 @@ def train_network(session, progress):
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
         model, training, validation = build_training(session, record)
-        if options.weights and not progress.record:
-            weights.start_from(model, options.weights)
+        if not progress.record:
+            fit.begin(model, options)
         steps.check_memory(model, recipe.batch_size, devices)
         files.begin(model, session.is_first)
         watching = session.callbacks(files, training, validation)

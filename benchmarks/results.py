@@ -18,7 +18,7 @@ from model import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, one_line_errors
 from unet.jobs.settings import THRESHOLD
-from unet.options import job_option, option, parse_options
+from unet.options import option, parse_options, run_option
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import THRESHOLDS, HeldOut
 from unet.prediction.scoring import measure_held_out
@@ -30,7 +30,7 @@ from unet.runs import Decision, read_record
 
 @dataclass(frozen=True)
 class Options:
-    job: str = job_option()
+    run: str = run_option()
     full_size: bool = option(False, "also at the size of the files, not only at the arrays'")
     threshold: int | None = option(
         None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
@@ -122,10 +122,26 @@ def subset(measured, rows):
 
 
 def by_fold(values, folds):
-    """ "mean ± spread" of the folds' means."""
-    means = [np.mean(values[folds == fold]) for fold in np.unique(folds)]
-    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
-    return f"{np.mean(means):.4f}{spread}"
+    """ "mean ± spread (each)" of the folds' means."""
+    return describe_folds([np.mean(values[folds == fold]) for fold in np.unique(folds)])
+
+
+def describe_folds(scores):
+    """ "mean ± spread (each)" of the folds' scores."""
+    if len(scores) == 1:
+        return f"{scores[0]:.4f}"
+    each = ", ".join(f"{score:.4f}" for score in scores)
+    return f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f} ({each})"
+
+
+def f1_by_fold(right, total, folds):
+    """ "F1 of all (each fold's)" of counts (N,): of what is right, and of predicted and true."""
+    scores = [
+        2 * right[inside].sum() / max(total[inside].sum(), 1)
+        for inside in [folds >= 0, *(folds == fold for fold in np.unique(folds))]
+    ]
+    each = ", ".join(f"{score:.4f}" for score in scores[1:])
+    return f"{scores[0]:.4f} ({each})" if len(scores) > 2 else f"{scores[0]:.4f}"
 
 
 def score_pixels(measured):
@@ -141,8 +157,8 @@ def score_pixels(measured):
         chosen = chosen_dice(measured)
         yield f"Dice, chosen           {by_fold(chosen, measured.fold)}, worst {chosen.min():.4f}"
     yield f"pixel error            {by_fold(wrong, measured.fold)}"
-    f1 = 2 * right.sum() / max(predicted.sum() + measured.truth.sum(), 1)
-    yield f"F1 of all pixels       {f1:.4f}"
+    f1 = f1_by_fold(right, predicted + measured.truth, measured.fold)
+    yield f"F1 of all pixels       {f1}"
 
 
 def watch(predictions, arrays, options, seen):
@@ -177,22 +193,23 @@ def read_truth(arrays, row, threshold):
     return decode_mask(data, file["mask"], reading=reading)[..., 0] == 255
 
 
-def describe_segments(seen):
+def describe_segments(seen, folds):
     """Lines: the scores of the cells, with the threshold that is best for each."""
-    means = np.mean(seen["segments"], axis=0).T if seen["segments"] else ()
-    for name, scores in zip(("Rand", "information"), means):
-        best = int(np.argmax(scores))
-        yield f"{name + ' score':22s} {scores[best]:.4f} above {THRESHOLDS[best]:.2f}"
+    for number, name in enumerate(("Rand", "information") if seen["segments"] else ()):
+        scores = np.array(seen["segments"])[:, :, number]
+        best = int(np.argmax(scores.mean(axis=0)))
+        score = by_fold(scores[:, best], folds)
+        yield f"{name + ' score':22s} {score} above {THRESHOLDS[best]:.2f}"
 
 
-def describe(seen):
+def describe(seen, folds):
     """Lines: the other scores that watch has seen."""
     if seen["patches"]:
-        right, total = np.sum(seen["patches"], axis=0)
-        yield f"F1 of 16x16 patches    {2 * right / max(total, 1):.4f}"
-    yield f"Dice of both classes   {np.mean(seen['soft']):.4f}"
+        yield f"F1 of 16x16 patches    {f1_by_fold(*np.transpose(seen['patches']), folds)}"
+    yield f"Dice of both classes   {by_fold(np.array(seen['soft']), folds)}"
     if seen["full"]:
-        yield f"Dice at full size      {np.mean(seen['full']):.4f}, worst {min(seen['full']):.4f}"
+        full = by_fold(np.array(seen["full"]), folds)
+        yield f"Dice at full size      {full}, worst {min(seen['full']):.4f}"
 
 
 def read_seconds(name):
@@ -204,14 +221,17 @@ def read_seconds(name):
 
 
 def main(options):
-    run, arrays = load_run(options.job), load_arrays(options.job)
+    run = load_run(options.run)
+    arrays = load_arrays(run.record.arrays, run.record.job)
     names = [network.record.name for network in run.networks]
     seconds = [read_seconds(name) for name in names]
-    print(f"{options.job}: {read_record(options.job).command}")
+    print(f"{options.run}: {read_record(options.run).command}")
     seen = {"soft": [], "segments": [], "patches": [], "full": []}
     predictions = watch(predict_held_out(run, arrays), arrays, options, seen)
     measured = measure_held_out(run, arrays, predictions)
-    print("\n".join([*describe_segments(seen), *score_pixels(measured), *describe(seen)]))
+    fold = measured.fold
+    lines = *describe_segments(seen, fold), *score_pixels(measured), *describe(seen, fold)
+    print("\n".join(lines))
     print(f"seconds to train       {', '.join(f'{s:.0f}' for s in seconds)}")
 
 

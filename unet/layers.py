@@ -1,4 +1,4 @@
-"""What build_unet is made of: the model's class, normalization, ways up, initial weights."""
+"""What build_unet is made of: the model's class, convolutions, ways up, initial weights."""
 
 import keras
 import numpy as np
@@ -86,6 +86,26 @@ class BatchNormalization(layers.BatchNormalization):
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + new * (1 - self.momentum))
         return outputs
+
+
+def convolution(x, filters, config, normalize=True):
+    """3x3 convolution with ReLU, then batch normalization where the network has it."""
+    x = layers.Conv2D(
+        filters,
+        3,
+        padding=config.padding,
+        activation=None if config.separate_relu else "relu",
+        kernel_initializer=initializer(config),
+    )(x)
+    if config.separate_relu:
+        x = layers.ReLU()(x)
+    return normalization(x, config) if normalize else x
+
+
+def normalization(x, config):
+    if not config.batch_normalization:
+        return x
+    return BatchNormalization(momentum=config.momentum)(x)
 
 
 def initializer(config, scale=2, inputs="fan_in"):

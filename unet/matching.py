@@ -51,6 +51,15 @@ class Layer:
         return self.fits_but(2, other) and self.shapes[1:] == other.shapes[1:]
 
 
+def leaf_layers(model):
+    """The layers of a Keras network, in its order, those of a network inside it in its place."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from leaf_layers(layer)
+        else:
+            yield layer
+
+
 def snake_case(name):
     """ "conv2d_transpose" of Conv2DTranspose, as Keras has it."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()

@@ -73,6 +73,15 @@ def name_option(help):
     return option(None, help, metavar="NAME", check=check_name, group="the run")
 
 
+def set_option(what):
+    return option(
+        (),
+        f"{what}, as unet/jobs/settings.py lists them, such as network.filters=16,32,64,128 "
+        "network.encoder=EfficientNetV2B0 augmentation.elastic=0",
+        metavar="FIELD=VALUE",
+    )
+
+
 def devices_option():
     return option(
         "1",
@@ -232,6 +241,8 @@ def check_export(options):
         raise InputError("--decision is of --export FILE; pass that, too")
     if path is None and options.run not in JOBS:
         raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
+    if path is not None and options.set:
+        raise InputError("--set is of a job's network, --export of a trained one; leave it out")
     if path is not None and options.draw is not None:
         raise InputError("--draw is of a job's network, --export of a trained one; pass one")
     if path is not None and Path(path).suffix not in EXPORTS:

@@ -18,6 +18,7 @@ from unet.matching import (
     describe,
     difference,
     find_mismatch,
+    leaf_layers,
     natural,
     place_layers,
     snake_case,
@@ -69,7 +70,7 @@ def start_from(model, path):
 
 def layers_of(model):
     """The Layers of a network, in Keras's order."""
-    layers = [layer for layer in model.layers if layer.weights]
+    layers = [layer for layer in leaf_layers(model) if layer.weights]
     return [Layer(layer.name, snake_case(type(layer).__name__), layer.weights) for layer in layers]
 
 
@@ -141,7 +142,9 @@ def find_layers(file):
 
 
 def new_layers(root):
-    """The Layers that Keras 3 wrote to a group: NAME/vars/0, 1, ... of each."""
+    """The Layers that Keras 3 wrote to a group: NAME/vars/0, 1, ... of each; those of a network
+    inside the network, an encoder, first.
+    """
     groups, layers = {}, []
 
     def note(name, item):
@@ -150,7 +153,7 @@ def new_layers(root):
             groups[folder] = item
 
     root.visititems(note)
-    for name in sorted(groups, key=natural):
+    for name in sorted(groups, key=lambda name: (-name.count("/"), natural(name))):
         kind = re.sub(r"_[0-9]+$", "", name.rpartition("/")[2])
         weights = [groups[name][number] for number in sorted(groups[name], key=int)]
         if weights and kind != "seed_generator":  # of dropout

@@ -66,6 +66,7 @@ OPERATIONS = {
     },
 }
 SMALL = dict(filters=(4, 6), bottleneck=8, decoder_filters=(), dropout=())
+ENCODER = dict(filters=(4, 5, 6, 7), bottleneck=8, encoder="EfficientNetV2B0")
 ODD = {  # networks that no document has
     "one level": ("nerve", SMALL | dict(filters=(4,), image_size=(96, 98))),
     "two levels": ("nerve", SMALL),
@@ -96,6 +97,7 @@ ODD = {  # networks that no document has
     ),
     "any size": ("membrane", SMALL | dict(image_size=(None, None))),
     "any width": ("car", dict(image_size=(32, None))),
+    "encoder": ("car", ENCODER),
 }
 
 
@@ -187,6 +189,16 @@ def test_the_part_that_a_skip_brought_stands_where_it_is_concatenated(job, figur
     for both, came_up in pairs:
         came_up_first = both.get_x() == came_up.get_x()
         assert came_up_first == (job in ("noise", "nerve"))
+
+
+def test_an_encoder_is_drawn_as_its_maps():
+    figure = draw_network(get_unet("car", **ENCODER))
+    drawn = [int(text) for text in texts_of(figure) if text.isdecimal()]
+    assert drawn[:6] == [3, 3, 16, 32, 192, 672]  # image, standardized, the last of each stride
+    assert drawn[6:] == [8, 8, 200, 7, 7, 39, 6, 6, 22, 5, 5, 8, 4, 1]
+    assert [patch.get_gid() for patch in skips_of(figure)] == ["skip3", "skip2", "skip1", "skip0"]
+    listed = [text for text in texts_of(figure) if "EfficientNetV2B0" in text]
+    assert listed == ["EfficientNetV2B0: standardized", "EfficientNetV2B0: its layers"]
 
 
 def test_maps_of_any_size_are_drawn_without_sizes():

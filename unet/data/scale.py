@@ -7,11 +7,11 @@ import numpy as np
 
 def find_scale(images, rows, standardize):
     """The mean and std to standardize with, as a recipe's field says: of the rows, None and None
-    for each image's own, or 0 and 255.
+    for each image's own, 0 and 255, or 0 and 1.
     """
     if standardize in ("training", "set"):
         return mean_and_std(images, rows)
-    return {"image": (None, None), "none": (0.0, 255.0)}[standardize]
+    return {"image": (None, None), "none": (0.0, 255.0), "raw": (0.0, 1.0)}[standardize]
 
 
 def mean_and_std(images, rows):

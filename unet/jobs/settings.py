@@ -26,7 +26,7 @@ class UNetConfig:
 
     image_size: tuple[int | None, int | None]  # (H, W) in pixels; None: any that fits
     channels: int
-    filters: tuple[int, ...]  # encoder levels
+    filters: tuple[int, ...]  # encoder levels; beside another encoder the decoder's alone
     bottleneck: int  # filters below the last pooling; 0: its output goes up as it is
     decoder_filters: tuple[int, ...] = ()  # (): the encoder's
     top_convolutions: int = 2  # 3x3 convolutions in the decoder's full-resolution level
@@ -43,6 +43,7 @@ class UNetConfig:
     head_dropout: float = 0.0
     head_kernel: int = 1
     head_name: str = "logits"  # of the last convolution
+    encoder: str = ""  # key of encoders.ENCODERS, for images of 0..255; "": levels of its own
 
     def __post_init__(self):
         levels = len(self.filters)
@@ -61,6 +62,11 @@ class UNetConfig:
             check_range(f"network.{name}", getattr(self, name), 0, 0.999)
         for rate in self.dropout:
             check_range("network.dropout", rate, 0, 0.999)
+        if self.encoder and (self.padding == "valid" or any(self.dropout[:-1])):
+            raise InputError(
+                f"network.encoder {self.encoder}: pads and has dropout of its own; pass --set "
+                "network.padding=same network.dropout= too"
+            )
         for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
             given = len(getattr(self, name))
             if given not in (0, needed):
@@ -180,7 +186,7 @@ class Recipe:
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
     # (x - mean) / std, of the training images; "set": training, validation and test images each of
-    # their own; "image": of each; "none": x / 255
+    # their own; "image": of each; "none": x / 255; "raw": x, which an encoder standardizes itself
     standardize: str = "training"
     # weights: "best" by the validation's loss, else the training's; "last": of the end
     keep: str = "best"
@@ -283,6 +289,8 @@ class Job:
         network, recipe, augmentation = (replace(parts[p], **values[p]) for p in parts)
         if values["augmentation"]:
             recipe = replace(recipe, augmentation=augmentation)
+        if network.encoder:
+            recipe = replace(recipe, **{"standardize": "raw", **values["recipe"]})
         return replace(self, network=network, recipe=recipe)
 
 

@@ -44,6 +44,18 @@ class Skip:
     crop: int  # pixels cut off at each side
 
 
+@dataclass(frozen=True, eq=False)
+class EncoderMap:
+    """A map of a network inside the network, an encoder, as if a layer of its own had made it of
+    the map before.
+    """
+
+    name: str  # of the encoder
+    level: int
+    input: object
+    output: object
+
+
 def read_bars(model):
     """The feature maps of a built U-Net, a list of Bars from the input to the output.
 
@@ -62,6 +74,8 @@ def read_bars(model):
         layer, up = (onwards[0] if onwards else None), ()
         if isinstance(layer, layers.MaxPooling2D):
             level += 1
+        elif isinstance(layer, EncoderMap):
+            level, column = layer.level, 1
         elif isinstance(layer, UPWARDS):
             while not isinstance(layer, layers.Concatenate):
                 up = (*up, layer)
@@ -77,12 +91,28 @@ def read_bars(model):
 
 def find_takers(model):
     """{layer: those that take its output}."""
-    makers = {id(layer.output): layer for layer in model.layers}
-    takers = {layer: [] for layer in model.layers}
-    for layer in model.layers[1:]:
+    image, *others = with_encoder_maps(model)
+    makers = {id(layer.output): layer for layer in (image, *others)}
+    takers = {layer: [] for layer in (image, *others)}
+    for layer in others:
         for tensor in keras.tree.flatten(layer.input):
             takers[makers[id(tensor)]].append(layer)
     return takers
+
+
+def with_encoder_maps(model):
+    """The layers of a built U-Net, with the EncoderMaps of an encoder in its place."""
+    own = [layer for layer in model.layers if not hasattr(layer, "layers")]
+    if len(own) == len(model.layers):
+        return own
+    made = {id(layer.output) for layer in own}
+    taken = [tensor for layer in own[1:] for tensor in keras.tree.flatten(layer.input)]
+    maps = [tensor for tensor in taken if id(tensor) not in made]  # the deepest is taken first
+    (encoder,) = (layer for layer in model.layers if layer not in own)
+    image, *others = own
+    before = [image.output, *maps[:0:-1]]
+    pairs = enumerate(zip(before, maps[::-1]))
+    return [image, *(EncoderMap(encoder.name, level, *pair) for level, pair in pairs), *others]
 
 
 def find_skips(bar, takers):
@@ -106,6 +136,8 @@ def operation_text(made):
 
 def layer_text(layer):
     """What a layer computes; "" for a linear activation."""
+    if isinstance(layer, EncoderMap):
+        return f"{layer.name}: {'its layers' if layer.level else 'standardized'}"
     if isinstance(layer, layers.UpSampling2D):
         return f"{layer.interpolation} upsampling {by(layer.size)}"
     if isinstance(layer, layers.MaxPooling2D):

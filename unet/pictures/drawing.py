@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 from unet.machine.disk import replace_file
+from unet.matching import leaf_layers
 from unet.pictures.bars import by, operation_text, read_bars
 
 # Lengths are points; a drawing is about 900 wide, so that on a page of as many pixels one is one.
@@ -15,6 +16,7 @@ WIDTH = 900
 TALLEST, ROW_GAP = 130, 60  # a bar of the input's height; between two levels
 NUMBER, SIZE, TEXT = 12, 11, 12  # font sizes
 LETTER = 7.2  # width of a letter of SIZE at the most
+CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D)
 STRIP = 4  # width of what stands for a normalization or a dropout
 MARGIN = 30
 
@@ -48,7 +50,7 @@ def draw_network(model):
         write(axes, x, y + height / 2 + 18, layer.name, TEXT, weight="bold")
 
     x, y, height = places[bars[0]]
-    count = sum(isinstance(n, (layers.Conv2D, layers.Conv2DTranspose)) for n in model.layers)
+    count = sum(isinstance(layer, CONVOLUTIONS) for layer in leaf_layers(model))
     facts = f"{model.count_params():,} parameters, {count} convolutions"
     top = y + height / 2 + 90
     write(axes, 12, top - 27, model.name, 18, ha="left", weight="bold")

@@ -5,9 +5,23 @@ import sys
 import keras
 import numpy as np
 
+from unet.encoders import IMAGENET, NONE, begin_encoder
 from unet.losses import METRICS, accuracy, ignoring, make_loss
 from unet.machine.devices import num_devices
 from unet.training.callbacks import Patience
+from unet.weights import start_from
+
+
+def begin(model, options):
+    """Give a built network what train.Options say that it starts from: its encoder's weights, and
+    those of a file. Raises InputError.
+    """
+    encoder = model.unet_config.encoder
+    source = options.encoder_weights or (NONE if options.weights else IMAGENET)
+    if encoder and source != NONE:
+        begin_encoder(model, source)
+    if options.weights:
+        start_from(model, options.weights)
 
 
 def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):

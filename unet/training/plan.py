@@ -16,6 +16,7 @@ import numpy as np
 from unet.data.scale import find_scale
 from unet.data.split import are_tiled
 from unet.data.survey import read_report
+from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError
 from unet.jobs import RECIPES, choose_recipe, own
 from unet.jobs.settings import SYMMETRIES
@@ -26,6 +27,8 @@ from unet.reading.classes import TWO_CLASSES
 from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command, weights_of_run
 
+WITHOUT_FILE = (("encoder_weights", IMAGENET), ("encoder_weights", NONE))
+SCALES = ("training", "set", "image", "none", "raw")
 PLANNED = ("recipe.epochs", "recipe.steps_per_epoch")  # by --minutes
 
 
@@ -39,10 +42,8 @@ def choose(options, arrays):
                 f"{flag(name)} does not go with --folds, whose networks start anew and hold out a "
                 "share each; pass one of the two"
             )
-    is_begun = options.resume  # and needs them no more, or finds them where they are read
-    if options.weights and not is_begun and not Path(options.weights).exists():
-        hint = weights_of_run(options.weights)
-        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights{hint}")
+    if not options.resume:  # which needs them no more, or finds them where they are read
+        check_weights(options)
     if options.job != "own" and not options.upright:
         raise InputError(
             f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
@@ -54,6 +55,11 @@ def choose(options, arrays):
     if options.job == "own":
         base, reasons = fit_own(arrays, options.upright, options.split_by_subject)
     job = change_job(options.job, base, options.set, vars(options), arrays.classes)
+    if options.encoder_weights and not job.network.encoder:
+        raise InputError(
+            f"--encoder-weights {options.encoder_weights}: this network has no encoder of its "
+            "own; pass --set network.encoder=EfficientNetV2B0, or leave it out"
+        )
     size_network(options.job, job, arrays)  # a size that does not fit is refused now
     base = change_job(options.job, base, classes=arrays.classes)
     if options.minutes:
@@ -61,6 +67,15 @@ def choose(options, arrays):
     for reason in still_true(reasons, base, job):
         print(reason)
     return job, replace(options, precision=choose_precision(options))
+
+
+def check_weights(options):
+    """Raise InputError for files of weights that there are not."""
+    for name in ("weights", "encoder_weights"):
+        given = getattr(options, name)
+        if given and not Path(given).exists() and (name, given) not in WITHOUT_FILE:
+            hint = weights_of_run(given)
+            raise InputError(f"{flag(name)} {given}: no such HDF5 file of weights{hint}")
 
 
 def check_minutes(options):
@@ -150,12 +165,17 @@ def check_job(name, job, classes):
     for field, value, allowed in (
         ("recipe.loss", recipe.loss, LOSSES),
         ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
-        ("recipe.standardize", recipe.standardize, ("training", "set", "image", "none")),
+        ("recipe.standardize", recipe.standardize, SCALES),
         ("recipe.keep", recipe.keep, ("best", "last")),
         ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
     ):
         if value not in allowed:
             raise InputError(f"{field} {value!r}: expected one of {', '.join(allowed)}")
+    if job.network.encoder and recipe.standardize != "raw":
+        raise InputError(
+            f"recipe.standardize {recipe.standardize}: {job.network.encoder} takes raw images; "
+            "leave it out"
+        )
     if channels > 2 and channels != len(classes):
         raise InputError(
             f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "

@@ -21,6 +21,7 @@ from unet.machine.cards import tell_unseen_card
 from unet.machine.devices import Devices, find_devices
 from unet.machine.disk import lock, size_text
 from unet.machine.hosts import stop_with_hosts
+from unet.options import flag
 from unet.prediction.predict import predict_test
 from unet.runs import Paths, command, run_name
 from unet.training.checkpoint import (
@@ -206,8 +207,9 @@ def what_hosts_share(options, arrays):
     """
     share = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
     del share["--process-id"]
-    if options.weights and Path(options.weights).is_file():
-        share["--weights"] = zlib.crc32(Path(options.weights).read_bytes())
+    for name in ("weights", "encoder_weights"):
+        if (path := getattr(options, name)) and Path(path).is_file():
+            share[flag(name)] = zlib.crc32(Path(path).read_bytes())
     if options.resume:
         path = find_checkpoint(run_name(options.job, options.name))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None

@@ -6,6 +6,7 @@ import math
 from unet.errors import InputError, is_out_of_memory
 from unet.machine.memory import free_memory
 from unet.machine.precision import card_name, device_name
+from unet.matching import leaf_layers
 
 # Shares of the bytes of all layers' outputs, which a step keeps till it has gone back through
 # them. On a processor steps from nerve's 32 images of 64x96 to car's 12 of 256x384 took 0.82 to
@@ -18,7 +19,7 @@ def image_bytes(model):
     """Bytes of the outputs of all layers for one image."""
     return sum(
         math.prod(layer.output.shape[1:]) * (2 if layer.compute_dtype.endswith("16") else 4)
-        for layer in model.layers
+        for layer in leaf_layers(model)
     )
 
 
