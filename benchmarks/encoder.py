@@ -57,26 +57,30 @@ def build_lite(include_top=False, input_tensor=None, **others):
     scale = [255 * std / 128 for std in encoders.STD]
     offset = [(255 * mean - 127) / 128 for mean in encoders.MEAN]
     x = layers.Rescaling(scale, offset)(input_tensor)
-    x = normalized(layers.Conv2D(32, 3, 2, padding="same", use_bias=False)(x))
-    for kernel, stride, factor, filters, count in BLOCKS:
+    x = convolution(x, "stem", 32, 3, 2)
+    for stage, (kernel, stride, factor, filters, count) in enumerate(BLOCKS):
         for number in range(count):
-            start, channels = x, x.shape[-1]
+            start, name = x, f"block{stage}_{number}"
             if factor > 1:
-                x = normalized(layers.Conv2D(factor * channels, 1, use_bias=False)(x))
-            strides = 1 if number else stride
-            depthwise = layers.DepthwiseConv2D(kernel, strides, padding="same", use_bias=False)
-            x = normalized(depthwise(x))
-            x = normalized(layers.Conv2D(filters, 1, use_bias=False)(x), activation=False)
+                x = convolution(x, f"{name}_expand", factor * x.shape[-1])
+            x = convolution(x, f"{name}_depthwise", None, kernel, 1 if number else stride)
+            x = convolution(x, f"{name}_project", filters, activation=False)
             if number:
                 x = layers.Add()([start, x])
-    x = normalized(layers.Conv2D(1280, 1, use_bias=False)(x))
+    x = convolution(x, "head", 1280)
     if include_top:
         x = layers.Dense(1000)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x, name=NAME)
 
 
-def normalized(x, activation=True):
-    x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3)(x)
+def convolution(x, name, filters, kernel=1, stride=1, activation=True):
+    """A convolution, normalized; filters: None for one of each channel by itself."""
+    how = dict(strides=stride, padding="same", use_bias=False, name=name)
+    if filters is None:
+        x = layers.DepthwiseConv2D(kernel, **how)(x)
+    else:
+        x = layers.Conv2D(filters, kernel, **how)(x)
+    x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_norm")(x)
     return layers.ReLU(6)(x) if activation else x
 
 
