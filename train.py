@@ -205,7 +205,7 @@ def train_network(session, progress):
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
         model, training, validation = build_training(session, record)
         if not progress.record:
-            fit.begin(model, options)
+            fit.begin(model, options.weights, options.encoder_weights)
         steps.check_memory(model, recipe.batch_size, devices)
         files.begin(model, session.is_first)
         watching = session.callbacks(files, training, validation)

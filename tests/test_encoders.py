@@ -7,11 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import slow, what_a_run_left
+from conftest import longest, what_a_run_left
 
 import train
 from model import build_unet, load_run
@@ -19,6 +18,8 @@ from unet import encoders
 from unet.encoders import begin_encoder, build_encoder, find_strides
 from unet.errors import InputError
 from unet.jobs import MODERN
+from unet.prediction.predict import predict_file
+from unet.training import fit
 from unet.training.steps import image_bytes
 from unet.weights import load_weights
 
@@ -79,7 +80,7 @@ def test_grey_values_are_standardized_as_keras_does():
     ("name", "channels"),
     [
         (NAME, (3, 16, 32, 192, 672, 1280)),
-        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=slow),
+        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=longest),
     ],
 )
 def test_the_maps_are_the_last_at_each_stride(name, channels):
@@ -88,7 +89,7 @@ def test_the_maps_are_the_last_at_each_stride(name, channels):
     assert tuple(layer.output.shape[-1] for layer in strides.values()) == channels
 
 
-@pytest.mark.parametrize("size", [(32, 64), (None, None)])
+@pytest.mark.parametrize("size", [pytest.param((32, 64), marks=longest), (None, None)])
 def test_the_u_has_maps_of_half_the_size_each(size):
     model = build(levels=5, size=size)
     image = np.zeros((1, 32, 64, 3), np.float32)
@@ -97,8 +98,9 @@ def test_the_u_has_maps_of_half_the_size_each(size):
     assert model.predict_on_batch(image).shape == (1, 32, 64, 1)
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("file", "channels"), [*((file, 3) for file in FILES), (FILES[0], 1), (FILES[1], 4)]
+)
 def test_the_encoder_takes_the_layers_of_each_file(files, file, channels, capsys):
     folder, whole = files
     model = build(channels, levels=4)
@@ -203,38 +205,51 @@ def test_more_levels_than_the_encoder_has_are_refused():
         build_unet(replace(network, image_size=(64, 64)))
 
 
-def test_a_training_goes_on_as_in_one_go_and_its_run_predicts(small, files, place, capsys):
+@pytest.mark.parametrize("folds", [None, pytest.param(2, marks=longest)])
+def test_a_training_starts_from_the_files_weights_and_its_run_predicts(
+    small, files, folds, capsys
+):
     source = str(files[0] / FILES[0])
-    small(ENCODER, epochs=2, encoder_weights=source)
-    assert capsys.readouterr().out.count(f"{NAME}: weights of {source}") == 1
-    expected = what_a_run_left(place, "nerve")
-    record = json.loads(Path("weights/nerve.json").read_text())
+    small(ENCODER, epochs=1, encoder_weights=source, folds=folds)
+    assert capsys.readouterr().out.count(f"{NAME}: weights of {source}") == (folds or 1)
+    record = json.loads(Path(f"weights/nerve{'.fold2' if folds else ''}.json").read_text())
     assert record["network"]["encoder"] == NAME
     assert record["recipe"]["standardize"] == "raw"
     assert (record["mean"], record["std"]) == (0, 1)
-    with h5py.File("weights/nerve.weights.h5") as file:
-        assert "functional" in file["layers"]
+    run = load_run("nerve")
+    image = np.random.default_rng(1).integers(0, 256, (50, 70, 1), dtype=np.uint8)
+    assert predict_file(run, image).shape == (50, 70, 1)
+
+
+@longest
+def test_a_training_goes_on_as_in_one_go(small, files, place, capsys):
+    source = str(files[0] / FILES[0])
+    small(ENCODER, epochs=2, encoder_weights=source)
+    expected = what_a_run_left(place, "nerve")
     shutil.rmtree("weights")
     small(ENCODER, epochs=1, encoder_weights=source)
     capsys.readouterr()
     train.train_predict(train.read_options({"job": "nerve", "resume": True, "epochs": 2}))
     assert NAME not in capsys.readouterr().out  # what it began with is behind it
     assert what_a_run_left(place, "nerve") == expected
-    run = load_run("nerve")
-    assert run.networks[0].model.unet_config.encoder == NAME
 
 
-def test_each_fold_starts_from_the_same_weights(small, files, capsys):
-    source = str(files[0] / FILES[0])
-    small(ENCODER, epochs=1, encoder_weights=source, folds=2)
-    assert capsys.readouterr().out.count(f"{NAME}: weights of {source}") == 2
-
-
-@pytest.mark.parametrize("given", [None, "none"])
-def test_weights_of_a_run_take_the_place_of_imagenets(small, files, given, monkeypatch, capsys):
-    small(ENCODER, epochs=1, encoder_weights="none")
-    monkeypatch.setattr(encoders, "fetch_layers", lambda name: pytest.fail("fetched"))
-    shutil.move("weights/nerve.weights.h5", "before.h5")
-    small(ENCODER, epochs=1, weights="before.h5", encoder_weights=given)
-    said = capsys.readouterr().out
-    assert "before.h5: " in said and "layers taken" in said and "anew" not in said
+@pytest.mark.parametrize(
+    ("weights", "encoder_weights", "expected"),
+    [
+        (None, None, ["imagenet"]),
+        (None, "none", []),
+        (None, "a.h5", ["a.h5"]),
+        ("run.h5", None, ["run.h5"]),
+        ("run.h5", "none", ["run.h5"]),
+        ("run.h5", "imagenet", ["imagenet", "run.h5"]),
+    ],
+)
+def test_weights_of_a_run_take_the_place_of_imagenets(
+    weights, encoder_weights, expected, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(fit, "begin_encoder", lambda model, source: taken.append(source))
+    monkeypatch.setattr(fit, "start_from", lambda model, source: taken.append(source))
+    fit.begin(build(levels=1), weights, encoder_weights)
+    assert taken == expected

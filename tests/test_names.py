@@ -227,6 +227,7 @@ def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
     )
 
 
+@longest
 def test_a_run_whose_files_were_copied_is_tested_submitted_and_exported(nerve):
     for kind in ("json", "weights.h5"):
         shutil.copy(f"weights/nerve.{kind}", f"weights/other.{kind}")

@@ -12,16 +12,15 @@ from unet.training.callbacks import Patience
 from unet.weights import start_from
 
 
-def begin(model, options):
-    """Give a built network what train.Options say that it starts from: its encoder's weights, and
-    those of a file. Raises InputError.
+def begin(model, weights=None, encoder_weights=None):
+    """Give a built network what it starts from: its encoder the weights of a file, NONE or
+    IMAGENET, which is the default, then all of it those of a file. Raises InputError.
     """
-    encoder = model.unet_config.encoder
-    source = options.encoder_weights or (NONE if options.weights else IMAGENET)
-    if encoder and source != NONE:
+    source = encoder_weights or (NONE if weights else IMAGENET)
+    if model.unet_config.encoder and source != NONE:
         begin_encoder(model, source)
-    if options.weights:
-        start_from(model, options.weights)
+    if weights:
+        start_from(model, weights)
 
 
 def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):
