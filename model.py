@@ -45,7 +45,9 @@ class Options:
         metavar="FILE",
         group="for other programs",
     )
-    set: tuple[str, ...] = set_option("fields of a job's network")
+    set: tuple[str, ...] = set_option(
+        "fields of a job's network", "network.encoder=EfficientNetV2B0"
+    )
     image_size: tuple[int, int] | None = option(
         None,
         "height and width of the only images that it takes, in pixels (default: any)",
@@ -61,8 +63,9 @@ class Options:
 def build_unet(config, name="unet"):
     """The Keras model of a UNetConfig: down, bottom, up, head.
 
-    Images (B, H, W, channels) to probabilities (B, H', W', classes), float32; H', W' are H, W but
-    for an unpadded network. Raises ValueError for a size that the poolings cannot halve.
+    Images (B, H, W, channels), standardized, or raw for an encoder, to probabilities (B, H', W',
+    classes), float32; H', W' are H, W but for an unpadded network. Raises ValueError for a size
+    that the poolings cannot halve.
     """
     config.check_size(*config.image_size)
     blocks.check_names(config)
@@ -73,7 +76,7 @@ def build_unet(config, name="unet"):
     if config.bottleneck:
         for _ in range(2):
             x = blocks.convolution(x, config.bottleneck, config)
-    if any(config.dropout[-1:]):
+    if config.dropout and config.dropout[-1]:
         x = layers.Dropout(config.dropout[-1])(x)
 
     decoder_filters = config.decoder_filters or config.filters

@@ -73,8 +73,7 @@ class Options:
     encoder_weights: str | None = option(
         None,
         "what an encoder, --set network.encoder=EfficientNetV2B0, starts from: imagenet, which "
-        "Keras fetches, a file as --weights takes, or none (default: imagenet; none with "
-        "--weights)",
+        "Keras fetches, a file as --weights takes, or none (default: imagenet)",
         metavar="FILE",
     )
     seed: int = option(
@@ -96,7 +95,10 @@ class Options:
     upright: bool = option(
         True, "of own: what the images show has an up and a down, so that they are turned little"
     )
-    set: tuple[str, ...] = set_option("fields of the network, the recipe or the augmentation")
+    set: tuple[str, ...] = set_option(
+        "fields of the network, the recipe or the augmentation",
+        "network.filters=16,32,64,128 augmentation.elastic=0",
+    )
     epochs: int | None = option(
         None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
     )
@@ -204,9 +206,9 @@ def train_network(session, progress):
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
         model, training, validation = build_training(session, record)
-        if not progress.record:
-            fit.begin(model, options.weights, options.encoder_weights)
         steps.check_memory(model, recipe.batch_size, devices)
+        if not progress.record:
+            fit.take_weights(model, options.weights, options.encoder_weights)
         files.begin(model, session.is_first)
         watching = session.callbacks(files, training, validation)
         plan.describe_plan(session, progress, model, training)

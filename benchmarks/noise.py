@@ -100,7 +100,7 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "noise", "document"),
     ("rectangle", "constant", "document"),
 )
-STEPS = 2000  # the document's own
+STEPS = 2000  # the document's own, and the modern recipe's
 SHORT_STEPS, FEWEST_STEPS = 400, 200  # enough to see what a run comes to, and what a change does
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
 TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
@@ -112,7 +112,7 @@ def settings(options):
     """(name, kind, steps, seeds of image and weights) of the runs that the options name."""
     parts = {
         "document": [("document", KINDS[0], STEPS, TEN)],
-        "target": [("modern", KINDS[0], SHORT_STEPS, TEN)],
+        "target": [("modern", KINDS[0], STEPS, TEN)],
         "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
         "reasons": [(name, KINDS[0], FEWEST_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
         "shapes": [

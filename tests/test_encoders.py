@@ -2,6 +2,7 @@
 from its first step to its masks.
 """
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -10,18 +11,21 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import longest, what_a_run_left
+from conftest import longest, refusal, what_a_run_left
+from keras.layers import BatchNormalization
 
 import train
 from model import build_unet, load_run
 from unet import encoders
-from unet.encoders import begin_encoder, build_encoder, find_strides
+from unet.encoders import build_encoder, find_strides, start_encoder
 from unet.errors import InputError
 from unet.jobs import MODERN
+from unet.machine.precision import in_precision
 from unet.prediction.predict import predict_file
 from unet.training import fit
+from unet.training.session import what_hosts_share
 from unet.training.steps import image_bytes
-from unet.weights import load_weights
+from unet.weights import load_weights, start_from
 
 NAME = "EfficientNetV2B0"
 ENCODER = f"network.encoder={NAME}"
@@ -33,6 +37,21 @@ def build(channels=3, levels=2, size=(32, 64)):
     changes = dict(filters=(4, 5, 6, 7, 8)[:levels], bottleneck=0, encoder=NAME)
     network = replace(MODERN["cadastre"].network, **changes, channels=channels, image_size=size)
     return build_unet(network)
+
+
+class FakeArrays:
+    """As much of Arrays as hosts compare."""
+
+    name, files = "nerve", []
+
+    class images:  # noqa: N801
+        shape = (1, 2, 3, 1)
+
+        @staticmethod
+        def checksum():
+            return 1
+
+    masks = images
 
 
 def encoder_of(model):
@@ -106,7 +125,7 @@ def test_the_u_has_maps_of_half_the_size_each(size):
 def test_the_encoder_takes_the_layers_of_each_file(files, file, channels, capsys):
     folder, whole = files
     model = build(channels, levels=4)
-    begin_encoder(model, folder / file)
+    start_encoder(model, folder / file)
     layers = [layer for layer in encoder_of(model).layers if layer.weights]
     assert (
         f"{NAME}: weights of {folder / file} for its {len(layers)} layers"
@@ -126,7 +145,7 @@ def test_a_grey_image_is_an_rgb_image_of_equal_channels(files):
     maps = []
     for channels in (1, 3):
         model = build(channels, levels=3)
-        begin_encoder(model, folder / FILES[0])
+        start_encoder(model, folder / FILES[0])
         maps.append(encoder_of(model).predict_on_batch(np.repeat(image, channels, axis=-1)))
     for grey, rgb in zip(*maps, strict=True):
         np.testing.assert_allclose(grey, rgb, rtol=1e-4, atol=1e-4)
@@ -151,14 +170,14 @@ def test_a_file_of_another_network_is_refused(files, place):
     before = model.get_weights()
     for file in ("u.weights.h5", "b1.weights.h5"):
         with pytest.raises(InputError, match=f"{file}: not weights of {NAME}: .* there, "):
-            begin_encoder(model, file)
+            start_encoder(model, file)
     for one, two in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
     def fetch(name):
-        raise Exception("URL fetch failure on https://nowhere: None\nmore")
+        raise Exception("URL fetch failure on https://nowhere: None")
 
     monkeypatch.setattr(encoders, "build_encoder", lambda name, **_: fetch(name))
     with pytest.raises(InputError) as refused:
@@ -180,13 +199,16 @@ def test_the_memory_of_a_step_counts_the_encoders_layers():
     [
         ((), {"encoder_weights": "none"}, "--encoder-weights none: this network has no encoder"),
         ((ENCODER,), {"encoder_weights": "there.h5"}, "--encoder-weights there.h5: no such HDF5"),
+        ((ENCODER,), {"encoder_weights": "none", "weights": "a.h5"}, "--encoder-weights does not"),
         (("network.encoder=ResNet",), {}, "network.encoder 'ResNet': expected one of EfficientN"),
+        (("recipe.standardize=raw",), {}, "recipe.standardize raw: raw images are for an encoder"),
         (
             (ENCODER, "recipe.standardize=set"),
             {},
             "recipe.standardize set: EfficientNetV2B0 takes",
         ),
-        ((ENCODER, "network.padding=valid"), {}, "network.encoder EfficientNetV2B0: pads and has"),
+        ((ENCODER, "network.padding=valid"), {}, "network.padding valid: the left side is"),
+        ((ENCODER, "network.decoder_filters=4,6"), {}, "network.decoder_filters (4, 6): the left"),
     ],
 )
 def test_what_does_not_go_with_an_encoder_is_refused(small, changes, options, message):
@@ -197,8 +219,27 @@ def test_what_does_not_go_with_an_encoder_is_refused(small, changes, options, me
 
 
 def test_images_that_are_too_small_are_refused():
-    with pytest.raises(InputError, match="takes images of at least 32x32, and these are of 16x64"):
+    with pytest.raises(
+        InputError, match="image height 16: EfficientNetV2B0 takes images of at least 32; "
+    ):
         build(size=(16, 64))
+
+
+def test_noises_right_side_gives_way_to_the_encoders():
+    job = MODERN["noise"].change([ENCODER, "network.filters=4,6"])
+    assert (job.network.filters, job.network.decoder_filters) == ((4, 6), ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "recipe.epochs=3"), "--set recipe.epochs=3: here expected network.FIELD=VALUE"),
+        (("--set", ENCODER, "--export", "a.onnx"), "--set is of a job's network, --export of a"),
+        (("--set", ENCODER), "network.dropout (0, 0, 0, 0.2, 0.5): the left side is Efficien"),
+    ],
+)
+def test_the_summary_refuses_what_has_no_effect(arguments, message, place):
+    assert refusal("model.py", "cadastre", *arguments).startswith(f"error: {message}")
 
 
 def test_more_levels_than_the_encoder_has_are_refused():
@@ -239,19 +280,101 @@ def test_a_training_goes_on_as_in_one_go(small, files, place, capsys):
 @pytest.mark.parametrize(
     ("weights", "encoder_weights", "expected"),
     [
-        (None, None, ["imagenet"]),
-        (None, "none", []),
-        (None, "a.h5", ["a.h5"]),
-        ("run.h5", None, ["run.h5"]),
-        ("run.h5", "none", ["run.h5"]),
-        ("run.h5", "imagenet", ["imagenet", "run.h5"]),
+        (None, None, "imagenet"),
+        (None, "none", None),
+        (None, "a.h5", "a.h5"),
+        ("run.h5", None, "run.h5"),
     ],
 )
-def test_weights_of_a_run_take_the_place_of_imagenets(
-    weights, encoder_weights, expected, monkeypatch
-):
+def test_a_runs_weights_take_imagenets_place(weights, encoder_weights, expected, monkeypatch):
     taken = []
-    monkeypatch.setattr(fit, "begin_encoder", lambda model, source: taken.append(source))
-    monkeypatch.setattr(fit, "start_from", lambda model, source: taken.append(source))
-    fit.begin(build(levels=1), weights, encoder_weights)
-    assert taken == expected
+    for name in ("start_encoder", "start_from"):
+        monkeypatch.setattr(fit, name, lambda model, source: taken.append(source))
+    fit.take_weights(build(levels=1), weights, encoder_weights)
+    assert taken == ([expected] if expected else [])
+
+
+def test_weights_of_another_network_are_not_laid_into_an_encoder(files, place, capsys):
+    model, other = build(), build()
+    spread(other)
+    other.save_weights("run.weights.h5")
+    start_from(model, "run.weights.h5")
+    assert "anew" not in capsys.readouterr().out
+    for own, expected in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, expected)
+    plain = build_unet(replace(MODERN["cadastre"].network, filters=(4, 5), bottleneck=0))
+    plain.save_weights("plain.weights.h5")
+    with pytest.raises(InputError, match=f"plain.weights.h5: not of a network with the .* {NAME}"):
+        start_from(model, "plain.weights.h5")
+
+
+def test_imagenets_weights_come_through_keras(files, monkeypatch):
+    folder, whole = files
+
+    def fetched(name, shape=(None, None, 3), weights=None):
+        network = build_encoder(name, shape)
+        if weights == "imagenet":
+            network.load_weights(folder / FILES[3])
+        return network
+
+    monkeypatch.setattr(encoders, "build_encoder", fetched)
+    model = build(levels=1)
+    start_encoder(model, "imagenet")
+    kernel = encoder_of(model).get_layer("stem_conv").kernel
+    np.testing.assert_array_equal(kernel, whole.get_layer("stem_conv").kernel)
+
+
+def test_half_precision_rounds_the_images_no_more_than_their_grey_levels():
+    with in_precision("mixed_bfloat16"):
+        model = build(levels=1)
+    image = np.random.default_rng(1).integers(0, 256, (1, 32, 64, 3)).astype(np.float32)
+    standardized = np.asarray(encoder_of(model)(image)[0], np.float32)
+    expected = (image / 255 - np.array(encoders.MEAN)) / np.array(encoders.STD)
+    np.testing.assert_allclose(standardized, expected, atol=1e-5)
+    assert model.get_layer(NAME).get_layer("stem_conv").compute_dtype == "bfloat16"
+
+
+def test_normalization_is_of_the_whole_batch_on_several_devices(monkeypatch):
+    def kinds():
+        norms = [n for n in build_encoder(NAME).layers if isinstance(n, BatchNormalization)]
+        return {layer.synchronized for layer in norms}
+
+    assert kinds() == {False}
+    monkeypatch.setattr(encoders, "num_replicas", lambda: 2)
+    assert kinds() == {True}
+
+
+def test_hosts_start_from_the_same_file(files, place):
+    shared = [
+        what_hosts_share(train.Options(encoder_weights=str(path)), FakeArrays())
+        for path in (files[0] / FILES[0], files[0] / FILES[1], "imagenet")
+    ]
+    sources = [share["--encoder-weights"] for share in shared]
+    assert len(set(sources)) == 3 and sources[2] == "imagenet"
+
+
+class TestBenchmark:
+    def test_lite_takes_weights_of_its_own(self, place, monkeypatch):
+        benchmark = importlib.import_module("benchmarks.encoder")
+        monkeypatch.setitem(encoders.ENCODERS, benchmark.NAME, benchmark.build_lite)
+        network = build_encoder(benchmark.NAME)
+        spread(network)
+        network.save_weights("lite.weights.h5")
+        config = replace(MODERN["cadastre"].network, encoder=benchmark.NAME, bottleneck=0)
+        model = build_unet(config)
+        start_encoder(model, "lite.weights.h5")
+        encoder = model.get_layer(benchmark.NAME)
+        assert len(encoder.outputs) == 5
+        for layer in (layer for layer in encoder.layers if layer.weights):
+            for own, expected in zip(layer.weights, network.get_layer(layer.name).weights):
+                np.testing.assert_array_equal(own, expected)
+
+    def test_kernels_of_pytorch_become_those_of_keras(self):
+        as_keras = importlib.import_module("benchmarks.encoder").as_keras
+        kernel = np.arange(2 * 3 * 5 * 5).reshape(2, 3, 5, 5)
+        assert as_keras(kernel, (5, 5, 3, 2))[1, 2, 0, 1] == kernel[1, 0, 1, 2]
+        of_each_channel = np.arange(4 * 9).reshape(4, 1, 3, 3)
+        assert as_keras(of_each_channel, (3, 3, 4, 1))[1, 2, 3, 0] == of_each_channel[3, 0, 1, 2]
+        assert as_keras(np.ones((7, 4)), (4, 7)).shape == (4, 7)
+        with pytest.raises(ValueError, match=r"\(5,\) in the package, \(6,\) here"):
+            as_keras(np.ones(5), (6,))

@@ -9,7 +9,8 @@ from dataclasses import replace
 import keras
 from keras import layers
 
-from unet.errors import InputError
+from unet.errors import InputError, error_text, is_out_of_memory
+from unet.machine.devices import num_replicas
 from unet.matching import adapt, difference, left_over, place_layers
 from unet.weights import assign, layers_of, open_layers, read_values
 
@@ -28,14 +29,15 @@ def encode(images, config):
     """The maps that the encoder of a UNetConfig makes of images (B, H, W, channels), raw 0..255,
     a list: as it standardizes them, then for each level the last at a stride of 2, 4, ...
 
-    Raises InputError for one that there is not, and for
-    more levels than it has.
+    Raises InputError for an encoder that there is not, more levels than it has, and images that
+    are smaller than it takes.
     """
-    if any(length and length < LEAST_SIDE for length in config.image_size):
-        raise InputError(
-            f"{config.encoder} takes images of at least {LEAST_SIDE}x{LEAST_SIDE}, and these are "
-            "of {}x{}; leave network.encoder out".format(*config.image_size)
-        )
+    for name, length in zip(("height", "width"), config.image_size):
+        if length and length < LEAST_SIDE:
+            raise InputError(
+                f"image {name} {length}: {config.encoder} takes images of at least {LEAST_SIDE}; "
+                "pass a larger recipe.window or data.py --image-size, or leave network.encoder out"
+            )
     network = build_encoder(config.encoder, (*config.image_size, config.channels))
     last = {}
     for layer, stride in find_strides(network):
@@ -63,18 +65,23 @@ def build_encoder(name, shape=(None, None, 3), weights=None):
     mean, std = MEAN, STD
     if channels != 3:
         mean, std = ([sum(values) / 3] * channels for values in (MEAN, STD))
-    # In place of Keras's own such layer, whose numbers ONNX does not take for constants.
+    # In place of Keras's own such layer, whose numbers ONNX does not take for constants; in
+    # float32, as images are standardized elsewhere.
     scale, offset = [1 / 255 / s for s in std], [-m / s for m, s in zip(mean, std)]
-    x = layers.Rescaling(scale, offset)(x)
+    x = layers.Rescaling(scale, offset, dtype="float32")(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras expects one channel or three
-        return ENCODERS[name](
+        network = ENCODERS[name](
             include_top=False,
             include_preprocessing=False,
             weights=weights,
             input_tensor=x,
             input_shape=(*size, channels),
         )
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):  # of the whole batch, as layers.py has it
+            layer.synchronized = num_replicas() > 1
+    return network
 
 
 def find_strides(network):
@@ -96,7 +103,7 @@ def find_strides(network):
         strides[id(layer.output)] = stride
 
 
-def begin_encoder(model, source):
+def start_encoder(model, source):
     """Give the encoder of a built U-Net its weights, and say so: IMAGENET, or a file, Keras's HDF5
     or a .keras, of the same network, with or without its head. Its first kernel, of three
     channels, is adapted to others. Raises InputError.
@@ -137,9 +144,10 @@ def fetch_layers(name):
     try:
         network = build_encoder(name, weights=IMAGENET)
     except Exception as error:  # Keras raises bare ones, of network, disk and damaged files
-        text = str(error).splitlines()[0]
+        if is_out_of_memory(error):
+            raise
         raise InputError(
-            f"{name}: its weights of ImageNet could not be fetched ({text}); pass "
+            f"{name}: its weights of ImageNet could not be fetched ({error_text(error)}); pass "
             "--encoder-weights FILE that was fetched elsewhere, or none to start anew"
         ) from error
     return [

@@ -73,11 +73,10 @@ def name_option(help):
     return option(None, help, metavar="NAME", check=check_name, group="the run")
 
 
-def set_option(what):
+def set_option(what, example):
     return option(
         (),
-        f"{what}, as unet/jobs/settings.py lists them, such as network.filters=16,32,64,128 "
-        "network.encoder=EfficientNetV2B0 augmentation.elastic=0",
+        f"{what}, as unet/jobs/settings.py lists them, such as {example}",
         metavar="FIELD=VALUE",
     )
 
@@ -241,6 +240,9 @@ def check_export(options):
         raise InputError("--decision is of --export FILE; pass that, too")
     if path is None and options.run not in JOBS:
         raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
+    for assignment in options.set:
+        if not assignment.startswith("network."):
+            raise InputError(f"--set {assignment}: here expected network.FIELD=VALUE")
     if path is not None and options.set:
         raise InputError("--set is of a job's network, --export of a trained one; leave it out")
     if path is not None and options.draw is not None:

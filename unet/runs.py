@@ -346,7 +346,7 @@ def _check_network(record):
     _check(record.symmetry in SYMMETRIES, "symmetry")
     network = record.network
     numbers = (network.channels, network.bottleneck, *network.filters, *network.decoder_filters)
-    _check(all(type(n) is int for n in numbers), "network")
+    _check(all(type(n) is int for n in numbers) and isinstance(network.encoder, str), "network")
     _check(len(record.classes) == (network.classes if network.classes > 2 else 0), "classes")
 
 

@@ -59,6 +59,7 @@ def start_from(model, path):
                 f"{path}: no layer of it fits this network: {difference(first, there)}; pass "
                 "--set with the filters of its training, or leave --weights out"
             )
+        check_encoder(model, pairs, path)
         for own, other in pairs:
             if own.fits(other):
                 assign(own, read_values(other, path))
@@ -66,6 +67,20 @@ def start_from(model, path):
                 kernel, *rest = read_values(other, path)
                 assign(own, [adapt(kernel, own.shapes[0][2]), *rest])
     print(f"{path}: {describe(pairs, stored)}", flush=True)
+
+
+def check_encoder(model, pairs, path):
+    """Raise InputError where a file has not all of the layers of a model's encoder: it is of
+    another network, whose layers may fit by chance.
+    """
+    parts = [layer for layer in model.layers if hasattr(layer, "layers")]
+    names = {layer.name for part in parts for layer in leaf_layers(part)}
+    for own, other in pairs:
+        if own.name in names and not own.fits(other) and not own.is_adapted(other):
+            raise InputError(
+                f"{path}: not of a network with the encoder {parts[0].name} "
+                f"({difference(own, other)}); leave --weights out"
+            )
 
 
 def layers_of(model):

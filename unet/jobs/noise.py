@@ -37,7 +37,7 @@ MODERN = replace(  # 836,865 parameters
     ),
     recipe=replace(
         SHORT,
-        epochs=4,
+        epochs=20,
         augmentation=Augmentation(symmetry="turns", shift=0.5, wrap=True),
         decide=False,  # its validation images are there to be looked at, not to be fitted
     ),

@@ -26,7 +26,7 @@ class UNetConfig:
 
     image_size: tuple[int | None, int | None]  # (H, W) in pixels; None: any that fits
     channels: int
-    filters: tuple[int, ...]  # encoder levels; beside another encoder the decoder's alone
+    filters: tuple[int, ...]  # encoder levels; beside another network's encoder the decoder's
     bottleneck: int  # filters below the last pooling; 0: its output goes up as it is
     decoder_filters: tuple[int, ...] = ()  # (): the encoder's
     top_convolutions: int = 2  # 3x3 convolutions in the decoder's full-resolution level
@@ -43,7 +43,7 @@ class UNetConfig:
     head_dropout: float = 0.0
     head_kernel: int = 1
     head_name: str = "logits"  # of the last convolution
-    encoder: str = ""  # key of encoders.ENCODERS, for images of 0..255; "": levels of its own
+    encoder: str = ""  # key of encoders.ENCODERS, which takes raw images; "": levels of its own
 
     def __post_init__(self):
         levels = len(self.filters)
@@ -62,17 +62,28 @@ class UNetConfig:
             check_range(f"network.{name}", getattr(self, name), 0, 0.999)
         for rate in self.dropout:
             check_range("network.dropout", rate, 0, 0.999)
-        if self.encoder and (self.padding == "valid" or any(self.dropout[:-1])):
-            raise InputError(
-                f"network.encoder {self.encoder}: pads and has dropout of its own; pass --set "
-                "network.padding=same network.dropout= too"
-            )
+        if self.encoder:
+            self._check_beside_encoder()
         for name, needed in (("decoder_filters", levels), ("dropout", levels + 1)):
             given = len(getattr(self, name))
             if given not in (0, needed):
                 raise InputError(
                     f"network.{name} has {given} entries, {levels} levels need {needed}; pass "
                     f"--set network.{name}= for none of its own, or so many"
+                )
+
+    def _check_beside_encoder(self):
+        """Raise InputError for fields of a left side that is another network's."""
+        rates = ",".join(map(str, [0] * len(self.filters) + list(self.dropout[-1:])))
+        for is_wrong, field, mend in (
+            (self.padding != "same", "padding", "=same"),
+            (any(self.dropout[:-1]), "dropout", f"={rates}"),
+            (self.decoder_filters, "decoder_filters", "=, and network.filters in its place"),
+        ):
+            if is_wrong:
+                raise InputError(
+                    f"network.{field} {getattr(self, field)}: the left side is {self.encoder}'s; "
+                    f"pass --set network.{field}{mend}"
                 )
 
     @property
@@ -286,6 +297,8 @@ class Job:
             except (ValueError, KeyError) as error:
                 kind = kind.__name__ if isinstance(kind, type) else kind
                 raise InputError(f"--set {assignment}: expected a value of type {kind}") from error
+        if values["network"].get("encoder"):  # noise's right side has filters of its own
+            values["network"] = {"decoder_filters": (), **values["network"]}
         network, recipe, augmentation = (replace(parts[p], **values[p]) for p in parts)
         if values["augmentation"]:
             recipe = replace(recipe, augmentation=augmentation)

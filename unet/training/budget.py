@@ -13,6 +13,7 @@ from unet.errors import InputError
 from unet.prediction.predict import batch_size, predict_batch
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
+from unet.training.fit import take_weights
 from unet.training.lines import steps_done
 from unet.training.monitor import DRAWING_SHARE, NUM_SAMPLES
 from unet.training.plan import describe_run, is_scored
@@ -110,6 +111,7 @@ def fit_in(session, build_unet, build_training):
         of_one_epoch = replace(session, job=replace(job, recipe=long))
         model, training, validation = build_training(of_one_epoch, record)
         check_memory(model, recipe.batch_size, session.devices)
+        take_weights(model, options.weights, options.encoder_weights)
         times = measure(model, training, validation, begun, min(MOST, SHARE * seconds))
     keras.config.set_dtype_policy("float32")
     num_networks, num_images = len(session.splits), len(arrays.test_images) * len(session.splits)

@@ -5,22 +5,21 @@ import sys
 import keras
 import numpy as np
 
-from unet.encoders import IMAGENET, NONE, begin_encoder
+from unet.encoders import IMAGENET, NONE, start_encoder
 from unet.losses import METRICS, accuracy, ignoring, make_loss
 from unet.machine.devices import num_devices
 from unet.training.callbacks import Patience
 from unet.weights import start_from
 
 
-def begin(model, weights=None, encoder_weights=None):
-    """Give a built network what it starts from: its encoder the weights of a file, NONE or
-    IMAGENET, which is the default, then all of it those of a file. Raises InputError.
+def take_weights(model, weights, encoder_weights):
+    """Give a built network the weights that it starts from: those of a file, else its encoder
+    those of IMAGENET, which is the default, of a file or NONE. Raises InputError.
     """
-    source = encoder_weights or (NONE if weights else IMAGENET)
-    if model.unet_config.encoder and source != NONE:
-        begin_encoder(model, source)
     if weights:
         start_from(model, weights)
+    elif model.unet_config.encoder and encoder_weights != NONE:
+        start_encoder(model, encoder_weights or IMAGENET)
 
 
 def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):

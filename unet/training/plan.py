@@ -27,7 +27,6 @@ from unet.reading.classes import TWO_CLASSES
 from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command, weights_of_run
 
-WITHOUT_FILE = (("encoder_weights", IMAGENET), ("encoder_weights", NONE))
 SCALES = ("training", "set", "image", "none", "raw")
 PLANNED = ("recipe.epochs", "recipe.steps_per_epoch")  # by --minutes
 
@@ -70,12 +69,20 @@ def choose(options, arrays):
 
 
 def check_weights(options):
-    """Raise InputError for files of weights that there are not."""
-    for name in ("weights", "encoder_weights"):
-        given = getattr(options, name)
-        if given and not Path(given).exists() and (name, given) not in WITHOUT_FILE:
-            hint = weights_of_run(given)
-            raise InputError(f"{flag(name)} {given}: no such HDF5 file of weights{hint}")
+    """Raise InputError for files of weights that there are not, or for two of the encoder's."""
+    if options.weights and options.encoder_weights:
+        raise InputError(
+            "--encoder-weights does not go with --weights, which has the encoder's, too; pass one "
+            "of the two"
+        )
+    if options.weights and not Path(options.weights).exists():
+        hint = weights_of_run(options.weights)
+        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights{hint}")
+    source = options.encoder_weights
+    if source not in (None, IMAGENET, NONE) and not Path(source).exists():
+        raise InputError(
+            f"--encoder-weights {source}: no such HDF5 file of weights, nor {IMAGENET} or {NONE}"
+        )
 
 
 def check_minutes(options):
@@ -171,11 +178,10 @@ def check_job(name, job, classes):
     ):
         if value not in allowed:
             raise InputError(f"{field} {value!r}: expected one of {', '.join(allowed)}")
-    if job.network.encoder and recipe.standardize != "raw":
-        raise InputError(
-            f"recipe.standardize {recipe.standardize}: {job.network.encoder} takes raw images; "
-            "leave it out"
-        )
+    encoder = job.network.encoder
+    if bool(encoder) != (recipe.standardize == "raw"):
+        what = f"{encoder} takes raw images" if encoder else "raw images are for an encoder"
+        raise InputError(f"recipe.standardize {recipe.standardize}: {what}; leave it out")
     if channels > 2 and channels != len(classes):
         raise InputError(
             f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "

@@ -205,8 +205,7 @@ def what_hosts_share(options, arrays):
     """{name: value} of what has to be the same on all hosts: options, images, masks and the
     weights to start from.
     """
-    share = {f"--{key.replace('_', '-')}": value for key, value in vars(options).items()}
-    del share["--process-id"]
+    share = {flag(key): value for key, value in vars(options).items() if key != "process_id"}
     for name in ("weights", "encoder_weights"):
         if (path := getattr(options, name)) and Path(path).is_file():
             share[flag(name)] = zlib.crc32(Path(path).read_bytes())
