@@ -1,5 +1,6 @@
 """Images of any size: padding by mirroring, tiles, resizing."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_a_padded_network_gets_other_images_mirrored_to_the_next_size(size):
     mirrored = np.pad(image, [*fill, (0, 0)], mode="reflect")
     expected = model.predict(mirrored[None], verbose=0)[0, : size[0], : size[1]]
     np.testing.assert_allclose(predict_image(model, image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("encoder", "overlap"), [("", 64), ("EfficientNetV2B0", 128)])
+def test_tiles_overlap_as_far_as_the_network_sees(encoder, overlap):
+    sizes = []
+
+    class Model:
+        unet_config = replace(
+            JOBS["cadastre"].network, encoder=encoder, dropout=(), image_size=(None, None)
+        )
+
+        def predict_on_batch(self, part):
+            sizes.append(part.shape[2])
+            return np.zeros((*part.shape[:3], 1), np.float32)
+
+    predict_image(Model(), np.zeros((16, 900, 1), np.float32), tile=600)
+    assert sizes == 2 * [math.ceil((900 + 2 * overlap) / 2 / 16) * 16]
 
 
 def test_tiles_of_a_padded_network_equal_the_whole_where_they_overlap_by_its_reach():

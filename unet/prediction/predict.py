@@ -15,7 +15,9 @@ from unet.prediction.run import check_arrays, validation_rows
 from unet.reading.pixels import resize
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
-OVERLAP = 64  # pixels at a padded network's tile edge that its zeros may have spoiled
+# Pixels at a padded network's tile edge that its zeros may have spoiled; an encoder sees further
+# (benchmarks/RESULTS.md, An encoder that has seen the world).
+OVERLAP, ENCODER_OVERLAP = 64, 128
 BATCH_PIXELS = 2**21  # predicted at once: 32 images of 256x256
 
 
@@ -28,7 +30,7 @@ def predict_held_out(run, arrays):
         yield from zip(rows, predict_arrays(alone, arrays.images, rows))
 
 
-def predict_image(model, image, tile=TILE, overlap=OVERLAP):
+def predict_image(model, image, tile=TILE, overlap=None):
     """Probability of the foreground in each pixel of an image of any size, float32 (H, W, 1), or
     that of each of more than two classes, (H, W, K).
 
@@ -36,10 +38,12 @@ def predict_image(model, image, tile=TILE, overlap=OVERLAP):
     unpadded network gets all the context that it needs by mirroring, as in the paper
     (overlap-tile, figure 2). Where more than `tile` pixels of height or width are needed, tile by
     tile: equal to the whole for an unpadded network, nearly so for a padded one, which drops
-    `overlap` pixels at each inner edge of a tile.
+    `overlap` pixels (default: OVERLAP, or ENCODER_OVERLAP) at each inner edge of a tile.
     """
     config = model.unet_config
     border = config.border
+    if overlap is None:
+        overlap = ENCODER_OVERLAP if config.encoder else OVERLAP
     if config.padding == "valid":
         overlap = 0
     else:  # on the grid of the poolings
