@@ -38,15 +38,15 @@ class Options:
     draw: str | None = option(
         None, "draw the network into this file, .svg or .png, and print no summary", metavar="FILE"
     )
+    set: tuple[str, ...] = set_option(
+        "fields of a job's network", "network.encoder=EfficientNetV2B0"
+    )
     export: str | None = option(
         None,
         "write the run's trained network, from raw pixels to mask, to a file: .onnx, .tflite "
         "(LiteRT), or a folder without ending (SavedModel)",
         metavar="FILE",
         group="for other programs",
-    )
-    set: tuple[str, ...] = set_option(
-        "fields of a job's network", "network.encoder=EfficientNetV2B0"
     )
     image_size: tuple[int, int] | None = option(
         None,

@@ -128,7 +128,7 @@ def test_the_encoder_takes_the_layers_of_each_file(files, file, channels, capsys
     start_encoder(model, folder / file)
     layers = [layer for layer in encoder_of(model).layers if layer.weights]
     assert (
-        f"{NAME}: weights of {folder / file} for its {len(layers)} layers"
+        f"{NAME}: weights of {folder / file} for its first {len(layers)} layers, to a stride of 16"
         in capsys.readouterr().out
     )
     for number, layer in enumerate(layers):
@@ -198,7 +198,11 @@ def test_the_memory_of_a_step_counts_the_encoders_layers():
     ("changes", "options", "message"),
     [
         ((), {"encoder_weights": "none"}, "--encoder-weights none: this network has no encoder"),
-        ((ENCODER,), {"encoder_weights": "there.h5"}, "--encoder-weights there.h5: no such HDF5"),
+        (
+            (ENCODER,),
+            {"encoder_weights": "there.h5"},
+            "--encoder-weights there.h5: no such file; expect",
+        ),
         ((ENCODER,), {"encoder_weights": "none", "weights": "a.h5"}, "--encoder-weights does not"),
         (("network.encoder=ResNet",), {}, "network.encoder 'ResNet': expected one of EfficientN"),
         (("recipe.standardize=raw",), {}, "recipe.standardize raw: raw images are for an encoder"),

@@ -46,7 +46,7 @@ def encode(images, config):
     if strides[-1] not in last:
         raise InputError(
             f"network.filters has {len(config.filters)} levels, {config.encoder} "
-            f"{len(last) - 1}; pass --set network.filters= with so many"
+            f"{len(last) - 1}; pass --set network.filters= with no more"
         )
     maps = [last[stride] for stride in strides]
     return keras.Model(network.inputs, maps, name=config.encoder)(images)
@@ -121,7 +121,11 @@ def start_encoder(model, source):
             if kernel.shape != layer.shapes[0]:
                 kernel = adapt(kernel, layer.shapes[0][2])
             assign(layer, [kernel, *rest])
-    print(f"{name}: weights of {source} for its {len(own)} layers", flush=True)
+    stride = 2 ** len(model.unet_config.filters)
+    print(
+        f"{name}: weights of {source} for its first {len(own)} layers, to a stride of {stride}",
+        flush=True,
+    )
 
 
 def place_all(name, stored, source):

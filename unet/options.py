@@ -240,11 +240,11 @@ def check_export(options):
         raise InputError("--decision is of --export FILE; pass that, too")
     if path is None and options.run not in JOBS:
         raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
+    if path is not None and options.set:
+        raise InputError("--set is of a job's network, --export of a trained one; leave it out")
     for assignment in options.set:
         if not assignment.startswith("network."):
             raise InputError(f"--set {assignment}: here expected network.FIELD=VALUE")
-    if path is not None and options.set:
-        raise InputError("--set is of a job's network, --export of a trained one; leave it out")
     if path is not None and options.draw is not None:
         raise InputError("--draw is of a job's network, --export of a trained one; pass one")
     if path is not None and Path(path).suffix not in EXPORTS:

@@ -81,7 +81,8 @@ def check_weights(options):
     source = options.encoder_weights
     if source not in (None, IMAGENET, NONE) and not Path(source).exists():
         raise InputError(
-            f"--encoder-weights {source}: no such HDF5 file of weights, nor {IMAGENET} or {NONE}"
+            f"--encoder-weights {source}: no such file; expected HDF5 of weights, {IMAGENET} or "
+            f"{NONE}"
         )
 
 
