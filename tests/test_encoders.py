@@ -211,8 +211,12 @@ def test_the_memory_of_a_step_counts_the_encoders_layers():
             {},
             "recipe.standardize set: EfficientNetV2B0 takes",
         ),
-        ((ENCODER, "network.padding=valid"), {}, "network.padding valid: the left side is"),
-        ((ENCODER, "network.decoder_filters=4,6"), {}, "network.decoder_filters (4, 6): the left"),
+        (
+            (ENCODER, "network.padding=valid", "network.decoder_filters=4,6"),
+            {},
+            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            "network.padding=same network.decoder_filters= network.filters=4,6, too",
+        ),
     ],
 )
 def test_what_does_not_go_with_an_encoder_is_refused(small, changes, options, message):
@@ -239,7 +243,11 @@ def test_noises_right_side_gives_way_to_the_encoders():
     [
         (("--set", "recipe.epochs=3"), "--set recipe.epochs=3: here expected network.FIELD=VALUE"),
         (("--set", ENCODER, "--export", "a.onnx"), "--set is of a job's network, --export of a"),
-        (("--set", ENCODER), "network.dropout (0, 0, 0, 0.2, 0.5): the left side is Efficien"),
+        (
+            ("--set", ENCODER),
+            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            "network.dropout=0,0,0,0,0.5, too",
+        ),
     ],
 )
 def test_the_summary_refuses_what_has_no_effect(arguments, message, place):

@@ -74,17 +74,20 @@ class UNetConfig:
 
     def _check_beside_encoder(self):
         """Raise InputError for fields of a left side that is another network's."""
-        rates = ",".join(map(str, [0] * len(self.filters) + list(self.dropout[-1:])))
-        for is_wrong, field, mend in (
-            (self.padding != "same", "padding", "=same"),
-            (any(self.dropout[:-1]), "dropout", f"={rates}"),
-            (self.decoder_filters, "decoder_filters", "=, and network.filters in its place"),
-        ):
-            if is_wrong:
-                raise InputError(
-                    f"network.{field} {getattr(self, field)}: the left side is {self.encoder}'s; "
-                    f"pass --set network.{field}{mend}"
-                )
+        mends = []
+        if self.padding != "same":
+            mends.append("network.padding=same")
+        if any(self.dropout[:-1]):
+            rates = [0] * len(self.filters) + list(self.dropout[-1:])
+            mends.append(f"network.dropout={','.join(map(str, rates))}")
+        if self.decoder_filters:
+            filters = ",".join(map(str, self.decoder_filters))
+            mends.append(f"network.decoder_filters= network.filters={filters}")
+        if mends:
+            raise InputError(
+                f"network.encoder {self.encoder}: takes the place of the whole left side; pass "
+                f"--set {' '.join(mends)}, too"
+            )
 
     @property
     def num_maps(self):
