@@ -21,11 +21,12 @@ from unet.encoders import build_encoder, find_strides, start_encoder
 from unet.errors import InputError
 from unet.jobs import MODERN
 from unet.machine.precision import in_precision
+from unet.matching import Layer
 from unet.prediction.predict import predict_file
 from unet.training import fit
 from unet.training.session import what_hosts_share
 from unet.training.steps import image_bytes
-from unet.weights import load_weights, start_from
+from unet.weights import layers_of, load_weights, start_from
 
 NAME = "EfficientNetV2B0"
 ENCODER = f"network.encoder={NAME}"
@@ -173,6 +174,14 @@ def test_a_file_of_another_network_is_refused(files, place):
             start_encoder(model, file)
     for one, two in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_what_standardizes_in_a_file_is_left_there():
+    stored = layers_of(build_encoder(NAME))
+    numbers = [np.zeros(3), np.ones(3), np.zeros(())]  # as Keras's layer keeps them
+    kept = Layer("normalization", "normalization", numbers)
+    places = encoders.place_all(NAME, [kept, *stored], "a.h5")
+    assert list(places.values()) == stored
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):

@@ -134,7 +134,9 @@ def place_all(name, stored, source):
     """
     pairs = place_layers(layers_of(build_encoder(name)), stored)
     found = [difference(*pair) for pair in pairs if not pair[0].fits(pair[1])]
-    more = left_over(pairs, [layer for layer in stored if layer.ranks[0] != 2])  # 2: the head
+    # Without the head, a matrix, and what standardizes: a mean, a variance and a count.
+    own = [layer for layer in stored if layer.ranks[0] != 2 and layer.ranks != (1, 1, 0)]
+    more = left_over(pairs, own)
     found += [f"{more} there, none here"] if more else []
     if found:
         raise InputError(f"{source}: not weights of {name}: {found[0]}")
