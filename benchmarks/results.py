@@ -123,25 +123,22 @@ def subset(measured, rows):
 
 def by_fold(values, folds):
     """ "mean ± spread (each)" of the folds' means."""
-    return describe_folds([np.mean(values[folds == fold]) for fold in np.unique(folds)])
+    means = [np.mean(values[folds == fold]) for fold in np.unique(folds)]
+    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.4f}{spread}{each_of(means)}"
 
 
-def describe_folds(scores):
-    """ "mean ± spread (each)" of the folds' scores."""
-    if len(scores) == 1:
-        return f"{scores[0]:.4f}"
-    each = ", ".join(f"{score:.4f}" for score in scores)
-    return f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f} ({each})"
+def each_of(scores):
+    """ " (0.8, 0.9)", the folds' scores; "" of one alone."""
+    texts = [f"{score:.4f}" for score in scores]
+    return f" ({', '.join(texts)})" if len(texts) > 1 else ""
 
 
 def f1_by_fold(right, total, folds):
     """ "F1 of all (each fold's)" of counts (N,): of what is right, and of predicted and true."""
-    scores = [
-        2 * right[inside].sum() / max(total[inside].sum(), 1)
-        for inside in [folds >= 0, *(folds == fold for fold in np.unique(folds))]
-    ]
-    each = ", ".join(f"{score:.4f}" for score in scores[1:])
-    return f"{scores[0]:.4f} ({each})" if len(scores) > 2 else f"{scores[0]:.4f}"
+    parts = [folds >= 0, *(folds == fold for fold in np.unique(folds))]
+    whole, *each = (2 * right[part].sum() / max(total[part].sum(), 1) for part in parts)
+    return f"{whole:.4f}{each_of(each)}"
 
 
 def score_pixels(measured):

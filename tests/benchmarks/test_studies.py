@@ -190,6 +190,16 @@ class TestScores:
         prediction[32:] = True
         assert results.count_patches(prediction, truth) == (1, 3)
 
+    def test_the_score_of_each_fold_stands_behind_that_of_all(self, results):
+        folds = np.array([0, 0, 1])
+        assert (
+            results.by_fold(np.array([0.5, 0.7, 0.9]), folds) == "0.7500 ± 0.2121 (0.6000, 0.9000)"
+        )
+        assert results.by_fold(np.array([0.5, 0.7, 0.9]), 0 * folds) == "0.7000"
+        counts = np.array([1, 2, 4]), np.array([4, 4, 8])  # right, and of both
+        assert results.f1_by_fold(*counts, folds) == "0.8750 (0.7500, 1.0000)"
+        assert results.f1_by_fold(*counts, 0 * folds) == "0.8750"
+
     def test_a_fold_is_scored_with_what_is_best_for_the_others(self, results):
         # Two images each: above 0.5 those of fold 0 are empty and those of fold 1 right; above
         # 0.3 both are the other way.
