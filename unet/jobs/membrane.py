@@ -40,6 +40,9 @@ MODERN = replace(  # 1,968,225 parameters
     DOCUMENT,
     network=UNetConfig((256, 256), 1, **NARROW),
     recipe=replace(
-        SHORT, window=(256, 256), augmentation=Augmentation("turns", contrast=0.1, brightness=0.05)
+        SHORT,
+        epochs=20,
+        window=(256, 256),
+        augmentation=Augmentation("turns", contrast=0.1, brightness=0.05),
     ),
 )

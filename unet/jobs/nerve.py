@@ -28,7 +28,7 @@ MODERN = replace(  # 7,857,857 parameters
         SHORT,
         loss="bce_image_dice",
         batch_size=16,
-        epochs=30,
+        epochs=20,
         steps_per_epoch=None,
         standardize="image",
         augmentation=Augmentation(
