@@ -95,6 +95,24 @@ def test_the_bar_counts_images_and_the_time_to_come_without_the_first_step(monke
     assert bars[-1].endswith("\n")
 
 
+def test_no_time_is_told_by_a_smaller_last_step_that_compiles(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("unet.training.lines.time", clock)
+
+    class Training:
+        first_step, num_steps, batch_size = 0, 4, 8
+
+    lines = ProgressLines(Training())
+    lines.set_params({"epochs": 3, "steps": 4})
+    for epoch in range(2):
+        lines.on_epoch_begin(epoch)
+        for step, seconds in enumerate((30, 1, 1, 80) if epoch == 0 else (2, 2, 2, 2)):
+            clock.now += seconds
+            lines.on_train_batch_end(step, {"loss": 0.5})
+    expected = "an epoch of 4 steps takes about 8 s without its validation, the 2 to come 10 s"
+    assert capsys.readouterr().out.splitlines() == [expected]
+
+
 def test_durations_are_told_in_the_unit_of_their_size():
     assert [duration(s) for s in (4.4, 89, 90, 5399, 5400, 36000)] == [
         "4 s",

@@ -12,7 +12,8 @@ class ProgressLines(keras.callbacks.Callback):
     """A bar with images per second and time left on a terminal's error stream, a line after each
     epoch, and once how long the whole will take.
 
-    training: its Batches. After the first step of a run the clock starts: that one compiles.
+    training: its Batches. After the first step of a run the clock starts: that one compiles. So
+    may an epoch's last, on JAX, where it has fewer images: nothing is told by that one.
     """
 
     def __init__(self, training):
@@ -32,10 +33,10 @@ class ProgressLines(keras.callbacks.Callback):
             self.start, self.untimed = now, done
             return
         seconds = (now - self.start) / (done - self.untimed)
-        num_left = total * (epochs - self.epoch) - step
-        if not self.is_told and now - self.start > 3 and num_left:
+        if not self.is_told and now - self.start > 3 and step < total:
             self.is_told = True
-            epoch, left = seconds * total, seconds * num_left
+            epoch = seconds * total
+            left = (epochs - self.epoch) * epoch - seconds * step
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
             print(
                 f"{clear}an epoch of {total} steps takes about {duration(epoch)} without its "
