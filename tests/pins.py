@@ -1,5 +1,5 @@
-"""What a training of each job and recipe begins with: its weights of seed 1, and the loss of their
-first step on images that are always the same. Printed figures rest on both.
+"""What a training of each job and recipe is: the fields of its recipe, its weights of seed 1, and
+the loss of their first step on images that are always the same. Printed figures rest on these.
 
 python tests/pins.py    # writes tests/files/pins.json; first measure again what test_figures names
 """
@@ -7,7 +7,7 @@ python tests/pins.py    # writes tests/files/pins.json; first measure again what
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +16,9 @@ PINS = ROOT / "tests/files/pins.json"
 
 
 def pin(job, recipe_name):
-    """{"weights": {variable: mean, standard deviation and first value}, "loss": of step 1}."""
+    """{"recipe": its fields, "weights": {variable: mean, standard deviation and first value},
+    "loss": of step 1}.
+    """
     import keras
     import numpy as np
 
@@ -28,6 +30,7 @@ def pin(job, recipe_name):
     from unet.training.fit import compile_unet
 
     network, recipe = RECIPES[recipe_name][job].network, RECIPES[recipe_name][job].recipe
+    stated = json.loads(json.dumps(asdict(recipe)))
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     model = build_unet(replace(network, image_size=(None, None)))
@@ -50,7 +53,7 @@ def pin(job, recipe_name):
     batches, _ = make_batches(arrays, (np.arange(2), []), recipe, scale, 1, (size, mask_size))
     compile_unet(model, recipe, 100)
     loss = float(model.train_on_batch(*batches[0])[0])
-    return {"weights": found, "loss": loss}
+    return {"recipe": stated, "weights": found, "loss": loss}
 
 
 def main():

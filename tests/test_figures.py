@@ -127,8 +127,8 @@ def test_the_figures_of_the_first_page_are_those_of_the_table():
 
 
 class TestPins:
-    """The document's and the modern recipe's training of seed 1 begins as it did when the figures
-    were measured.
+    """The document's and the modern recipe's training of seed 1 is stated, and begins, as when the
+    figures were measured.
     """
 
     KEYS = [(job, recipe) for recipe in RECIPES for job in RECIPES[recipe]]
@@ -141,16 +141,17 @@ class TestPins:
 
     @slow
     @pytest.mark.parametrize(("job", "recipe"), KEYS)
-    def test_weights_and_first_loss_are_those_of_the_figures(self, pins, job, recipe):
+    def test_recipe_weights_and_first_loss_are_those_of_the_figures(self, pins, job, recipe):
         found, pinned = pin(job, recipe), pins[f"{job} {recipe}"]
         measures = sorted(
             {row["measure"] for row in ROWS if (row["job"], row["recipe"]) == (job, recipe)}
         )
         told = (
-            f"{job}, {recipe}: a training begins otherwise than when these rows of "
+            f"{job}, {recipe}: a training is another than when these rows of "
             f"benchmarks/figures.csv were measured; measure them again, then run python "
             f"tests/pins.py: {measures}"
         )
+        assert found["recipe"] == pinned["recipe"], told
         assert list(found["weights"]) == list(pinned["weights"]), told
         for name, values in found["weights"].items():
             assert values == pytest.approx(pinned["weights"][name], abs=1e-6), told

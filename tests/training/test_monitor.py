@@ -95,22 +95,33 @@ def test_the_bar_counts_images_and_the_time_to_come_without_the_first_step(monke
     assert bars[-1].endswith("\n")
 
 
-def test_no_time_is_told_by_a_smaller_last_step_that_compiles(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        ((30, 1, 1, 80), (2, 2, 2, 2), "4 steps takes about 8 s without its validation, the 2"),
+        ((30, 80), (9, 9), "2 steps takes about 18 s without its validation, the 2"),
+    ],
+)
+def test_no_time_is_told_by_a_smaller_last_step_that_compiles(
+    monkeypatch, capsys, first, later, expected
+):
     clock = Clock()
     monkeypatch.setattr("unet.training.lines.time", clock)
 
     class Training:
-        first_step, num_steps, batch_size = 0, 4, 8
+        first_step, num_steps, batch_size = 0, len(first), 8
 
     lines = ProgressLines(Training())
-    lines.set_params({"epochs": 3, "steps": 4})
-    for epoch in range(2):
+    lines.set_params({"epochs": 3, "steps": len(first)})
+    for epoch, steps in enumerate((first, later)):
         lines.on_epoch_begin(epoch)
-        for step, seconds in enumerate((30, 1, 1, 80) if epoch == 0 else (2, 2, 2, 2)):
+        for step, seconds in enumerate(steps):
             clock.now += seconds
             lines.on_train_batch_end(step, {"loss": 0.5})
-    expected = "an epoch of 4 steps takes about 8 s without its validation, the 2 to come 10 s"
-    assert capsys.readouterr().out.splitlines() == [expected]
+        lines.on_epoch_end(epoch, {})
+    told = [line for line in capsys.readouterr().out.splitlines() if "takes" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"an epoch of {expected} to come ")
 
 
 def test_durations_are_told_in_the_unit_of_their_size():

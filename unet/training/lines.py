@@ -13,12 +13,12 @@ class ProgressLines(keras.callbacks.Callback):
     epoch, and once how long the whole will take.
 
     training: its Batches. After the first step of a run the clock starts: that one compiles. So
-    may an epoch's last, on JAX, where it has fewer images: nothing is told by that one.
+    may the first epoch's last, on JAX, where it has fewer images: nothing is told by that one.
     """
 
     def __init__(self, training):
         super().__init__()
-        self.training, self.is_told = training, False
+        self.training, self.is_told, self.is_compiled = training, False, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.first_step = epoch, self.training.first_step
@@ -33,10 +33,11 @@ class ProgressLines(keras.callbacks.Callback):
             self.start, self.untimed = now, done
             return
         seconds = (now - self.start) / (done - self.untimed)
-        if not self.is_told and now - self.start > 3 and step < total:
+        num_left = total * (epochs - self.epoch) - step
+        may_tell = num_left and (step < total or self.is_compiled)
+        if not self.is_told and now - self.start > 3 and may_tell:
             self.is_told = True
-            epoch = seconds * total
-            left = (epochs - self.epoch) * epoch - seconds * step
+            epoch, left = seconds * total, seconds * num_left
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
             print(
                 f"{clear}an epoch of {total} steps takes about {duration(epoch)} without its "
@@ -50,6 +51,7 @@ class ProgressLines(keras.callbacks.Callback):
             progress_bar(f"epoch {self.epoch + 1}/{epochs}", step, total, seconds, rate, text)
 
     def on_epoch_end(self, epoch, logs=None):
+        self.is_compiled = True
         seconds = time.monotonic() - self.began
         values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.1f}s  {values}", flush=True)
