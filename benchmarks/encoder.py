@@ -120,7 +120,9 @@ def main(options):
         given = {key: value for key, value in vars(options).items() if key != "random"}
         encoder = dict(set=(f"network.encoder={NAME}",), encoder_weights=source)
         train.train_predict(train.Options(recipe="modern", **encoder, **given))
-    results.main(results.Options(options.name, patches=options.job == "cadastre"))
+    measures = {"cadastre": "patches", "car": "full_size", "membrane": "segments"}
+    also = {measures[options.job]: True} if options.job in measures else {}
+    results.main(results.Options(options.name, **also))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks.measure import head
 from model import load_run
 from unet.data.augment import crop_middle
 from unet.errors import InputError, one_line_errors
-from unet.jobs import MODERN, RECIPES
+from unet.jobs import DOCUMENT, RECIPES
 from unet.machine.disk import replace_file
 from unet.options import option, parse_options
 from unet.pictures.panels import as_rgb, draw, draw_outlines
@@ -133,8 +133,10 @@ WRITERS = {
 
 
 def changes_of(job, example):
-    """What --set is given, for a network as narrow as the example says."""
-    levels = len(MODERN[job].network.filters)
+    """What --set is given, for a network as narrow as the example says, of as many levels as the
+    document's.
+    """
+    levels = len(DOCUMENT[job].network.filters)
     filters = [example.first_filters * 2**level for level in range(levels)]
     texts = f"filters={','.join(map(str, filters))}", f"bottleneck={2 * filters[-1]}"
     texts += ("decoder_filters=",)

@@ -30,7 +30,7 @@ from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, write_checkpoint
 from unet.training.fit import compile_unet
 from unet.training.monitor import Monitor, Samples
-from unet.training.plan import change_job, check_masks
+from unet.training.plan import change_job, check_masks, describe_size
 
 
 @pytest.fixture
@@ -57,6 +57,25 @@ def test_the_recipe_is_the_documents(job, expected):
             recipe.batch_size, recipe.epochs, recipe.steps_per_epoch, recipe.validation_steps,
             recipe.repeats, recipe.keep) == expected  # fmt: skip
     assert recipe.validation_split == (0 if job == "nerve" else 0.2)
+
+
+@pytest.mark.parametrize(
+    ("job", "recipe", "file_size", "told"),
+    [
+        ("nerve", "modern", (84, 116), "with 96x128, .* data.py nerve --image-size 96 128 makes"),
+        ("nerve", "document", (84, 116), None),
+        ("cadastre", "modern", (84, 116), "with the files' own size, .* --image-size 0 0 makes"),
+        ("membrane", "modern", (64, 80), None),
+        ("own", "modern", (84, 116), None),
+    ],
+)
+def test_other_arrays_than_the_modern_recipe_was_measured_with_are_told(
+    arrays, job, recipe, file_size, told
+):
+    files = [{**row, "height": file_size[0], "width": file_size[1]} for row in arrays.files]
+    lines = list(describe_size(Options(job, recipe=recipe), replace(arrays, files=files)))
+    assert len(lines) == bool(told)
+    assert not told or re.search(f"arrays of 64x80: .* {told}", lines[0])
 
 
 def test_options_change_the_recipe():

@@ -37,6 +37,7 @@ MODERN = replace(  # 1,968,513 parameters
     DOCUMENT,
     network=UNetConfig((256, 256), 3, **NARROW),
     recipe=replace(
-        SHORT, epochs=14, window=(256, 256), augmentation=Augmentation("turns", color=0.3)
+        SHORT, epochs=28, window=(256, 256), augmentation=Augmentation("turns", color=0.3)
     ),
+    image_size=None,
 )

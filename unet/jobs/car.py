@@ -33,9 +33,10 @@ DOCUMENT = Job(  # 3,707,873 parameters
     image_size=(256, 256),
     raw="--raw DIR|ZIP with train/ID_VV.jpg, train_masks/ID_VV_mask.gif and test/ID_VV.jpg",
 )
-MODERN = replace(  # 1,966,257 parameters
+MODERN = replace(  # 4,920,497 parameters
     DOCUMENT,
-    network=replace(DOCUMENT.network, **NARROW),
+    network=replace(DOCUMENT.network, **{**NARROW, "filters": (16, 32, 64, 128, 256)}),
+    image_size=(320, 480),
     recipe=replace(
         SHORT,
         epochs=15,

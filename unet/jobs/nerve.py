@@ -41,4 +41,5 @@ MODERN = replace(  # 7,857,857 parameters
             gamma=0.3,
         ),
     ),
+    image_size=(96, 128),
 )

@@ -63,7 +63,7 @@ def choose(options, arrays):
     base = change_job(options.job, base, classes=arrays.classes)
     if options.minutes:
         reasons.pop("steps", None)
-    for reason in still_true(reasons, base, job):
+    for reason in (*still_true(reasons, base, job), *describe_size(options, arrays)):
         print(reason)
     return job, replace(options, precision=choose_precision(options))
 
@@ -229,6 +229,23 @@ def size_network(name, job, arrays):
         remedy = f"run {command('data.py', arrays.name, name)} with another --image-size"
         raise InputError(f"{Paths(arrays.name).arrays}: {error}; {remedy}") from error
     return config, window
+
+
+def describe_size(options, arrays):
+    """Lines, one or none: that a document's modern recipe was measured with another size of Arrays
+    than these.
+    """
+    job, size = options.job, arrays.images.shape[1:3]
+    wanted = RECIPES[options.recipe][job].image_size
+    if options.recipe != "modern" or job == "own" or size == wanted:
+        return
+    what = "{}x{}".format(*wanted) if wanted else "the files' own size"
+    if wanted or (arrays.is_resized and not are_tiled(arrays.files)):
+        height, width = wanted or (0, 0)
+        yield (
+            f"arrays of {size[0]}x{size[1]}: the modern recipe was measured with {what}, which "
+            f"{command('data.py', arrays.name, job)} --image-size {height} {width} makes"
+        )
 
 
 def check_masks(arrays, splits):
