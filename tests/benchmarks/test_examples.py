@@ -194,7 +194,7 @@ def test_each_job_has_a_row_that_the_modern_recipe_can_train(job):
     example = examples.EXAMPLES[job]
     changed = MODERN[job].change(examples.changes_of(job, example))
     levels = len(changed.network.filters)
-    assert levels == len(MODERN[job].network.filters)
+    assert levels == len(RECIPES["document"][job].network.filters)
     assert changed.network.filters[-1] == example.first_filters * 2 ** (levels - 1)
     size = changed.recipe.window or example.image_size or changed.image_size
     changed.network.check_size(*size)
