@@ -189,7 +189,7 @@ def own_peak_memory():
 
 def measure_document(options):
     """Seconds of the nerve document's training after its first epoch, fed as train.py does."""
-    count, job = 64 if options.tiny else 5635, JOBS["nerve"]
+    count, job = 4 if options.tiny else 5635, JOBS["nerve"]
     arrays, sizes = random_arrays(job.network, count), (job.network.image_size,) * 2
     kind = choose_batches(arrays, job.recipe, ONE_DEVICE)
     batches = kind(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)

@@ -369,7 +369,7 @@ MODERN_PARAMETERS = {
     "noise": 836_865,
     "membrane": 1_968_225,
     "nerve": 7_857_857,
-    "car": 1_966_257,
+    "car": 4_920_497,
     "cadastre": 1_968_513,
     "own": 1_968_513,
 }

@@ -173,6 +173,7 @@ def test_arrays_that_are_not_there_are_answered_with_those_that_are(roads):
     assert "output/x; first run data.py" in refusal("train.py", "nerve", "--arrays", "x")
 
 
+@longest
 def test_a_training_on_the_arrays_of_another_run_is_gone_on_with_there(roads, monkeypatch):
     write_files = RunFiles.write_files
 
@@ -350,6 +351,7 @@ def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
         assert row["seen_in_training"] == seen_by
 
 
+@longest
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     make_folders(nerve, count=3, size=(64, 80), channels=1)
     copy_run("wide", arrays="wide", pixels="of other images")

@@ -31,7 +31,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-@slow
+@longest
 def test_the_noise_study_runs_and_does_not_run_twice(place):
     output = run_well("-m benchmarks.noise", "--tiny", "--part", "target", "--output", place)
     assert (
@@ -68,7 +68,7 @@ def test_the_reasons_of_the_noise_study_run(place):
     assert names == {"document", *importlib.import_module("benchmarks.noise").REASONS}
 
 
-@slow
+@longest
 def test_the_cadastre_study_runs(place):
     make_folders(place, count=5)
     data.prepare(data.Options(job="cadastre", images="images", masks="masks", image_size=(0, 0)))

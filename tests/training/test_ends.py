@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import what_a_run_left
+from conftest import longest, what_a_run_left
 
 import model
 import submission
@@ -87,7 +87,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("is_stopped", [True, False])
+@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=longest)])
 def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkeypatch, is_stopped):
     if is_stopped:
         monkeypatch.setattr("train.predict_after", stop)
@@ -108,6 +108,7 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkey
     assert longer.validation == begun.validation
 
 
+@longest
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
     small(epochs=1)
     Paths("nerve").finished_checkpoint.unlink()
@@ -131,6 +132,7 @@ def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     assert epochs() == 3
 
 
+@longest
 def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
     small("recipe.cosine=true", epochs=3, patience=1, **STILL)
     assert epochs() == 2
@@ -147,7 +149,7 @@ def test_an_option_counts_beside_a_field_that_is_set(small):
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("changes", [(), ("recipe.cosine=true",)])
+@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=longest)])
 def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, changes):
     small(*changes, epochs=9, patience=2, **STILL)
     assert epochs() == 3

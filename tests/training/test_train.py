@@ -385,6 +385,7 @@ class TestFolds:
         ):
             load_run("nerve")
 
+    @longest
     def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
         small_run(folds=2, epochs=1)
         before = read_record("nerve")
@@ -478,7 +479,9 @@ def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("options", [{"folds": 3}, {"set": ["recipe.decide=true"]}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({"folds": 3}, marks=longest), {"set": ["recipe.decide=true"]}]
+)
 def test_a_network_that_is_no_better_than_a_constant_mask_has_not_learnt(
     arrays, monkeypatch, capsys, options
 ):

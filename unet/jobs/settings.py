@@ -259,7 +259,9 @@ class Job:
 
     network: UNetConfig
     recipe: Recipe
-    image_size: tuple[int, int] | None  # of the arrays, (H, W); None: as the files are
+    # Of the arrays, (H, W), as data.py makes them for a document's recipe, and as a modern one was
+    # measured with; None: as the files are.
+    image_size: tuple[int, int] | None
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
 
