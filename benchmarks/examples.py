@@ -24,7 +24,7 @@ from benchmarks.measure import head
 from model import load_run
 from unet.data.augment import crop_middle
 from unet.errors import InputError, one_line_errors
-from unet.jobs import DOCUMENT, RECIPES
+from unet.jobs import RECIPES
 from unet.machine.disk import replace_file
 from unet.options import option, parse_options
 from unet.pictures.panels import as_rgb, draw, draw_outlines
@@ -54,6 +54,7 @@ class Options:
 
 WIDEST = 1064  # pixels of a picture: four panels of 256 with their frames
 MOST_BYTES = 290_000  # of a picture's file
+LEVELS = 4  # of each network
 TILE = 256  # pixels of an image in the picture of all jobs
 MARK = (255, 190, 0)  # RGB of what is predicted there
 
@@ -133,11 +134,8 @@ WRITERS = {
 
 
 def changes_of(job, example):
-    """What --set is given, for a network as narrow as the example says, of as many levels as the
-    document's.
-    """
-    levels = len(DOCUMENT[job].network.filters)
-    filters = [example.first_filters * 2**level for level in range(levels)]
+    """What --set is given, for a network as narrow as the example says."""
+    filters = [example.first_filters * 2**level for level in range(LEVELS)]
     texts = f"filters={','.join(map(str, filters))}", f"bottleneck={2 * filters[-1]}"
     texts += ("decoder_filters=",)
     return (*(f"network.{text}" for text in texts), *example.changes)

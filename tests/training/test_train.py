@@ -60,22 +60,30 @@ def test_the_recipe_is_the_documents(job, expected):
 
 
 @pytest.mark.parametrize(
-    ("job", "recipe", "file_size", "told"),
+    ("job", "file_size", "options", "told"),
     [
-        ("nerve", "modern", (84, 116), "with 96x128, .* data.py nerve --image-size 96 128 makes"),
-        ("nerve", "document", (84, 116), None),
-        ("cadastre", "modern", (84, 116), "with the files' own size, .* --image-size 0 0 makes"),
-        ("membrane", "modern", (64, 80), None),
-        ("own", "modern", (84, 116), None),
+        ("nerve", (84, 116), {}, ("96x128", "96 128")),
+        ("nerve", (84, 116), {"resume": True}, None),
+        ("nerve", (84, 116), {"recipe": "document"}, None),
+        ("noise", (84, 116), {}, ("160x160", "160 160")),
+        ("cadastre", (84, 116), {}, ("the files' own size", "0 0")),
+        ("membrane", (64, 80), {}, None),
+        ("own", (84, 116), {}, None),
     ],
 )
-def test_other_arrays_than_the_modern_recipe_was_measured_with_are_told(
-    arrays, job, recipe, file_size, told
+def test_arrays_of_another_size_than_the_modern_recipe_was_measured_with(
+    arrays, monkeypatch, job, file_size, options, told
 ):
     files = [{**row, "height": file_size[0], "width": file_size[1]} for row in arrays.files]
-    lines = list(describe_size(Options(job, recipe=recipe), replace(arrays, files=files)))
-    assert len(lines) == bool(told)
-    assert not told or re.search(f"arrays of 64x80: .* {told}", lines[0])
+    arrays, options = replace(arrays, files=files), Options(job, **{"recipe": "modern", **options})
+    line = "arrays of 64x80: the modern recipe was measured with {}, as data.py makes them with "
+    line += "--image-size {}"
+    assert describe_size(options, arrays) == (line.format(*told) if told else "")
+    assert describe_size(options, replace(arrays, files=files + files[:1])) == ""  # a tile more
+    if told and job != "cadastre":
+        measured = replace(RECIPES["modern"][job], image_size=(64, 80))
+        monkeypatch.setitem(RECIPES["modern"], job, measured)
+        assert describe_size(options, arrays) == ""
 
 
 def test_options_change_the_recipe():

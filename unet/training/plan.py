@@ -63,8 +63,10 @@ def choose(options, arrays):
     base = change_job(options.job, base, classes=arrays.classes)
     if options.minutes:
         reasons.pop("steps", None)
-    for reason in (*still_true(reasons, base, job), *describe_size(options, arrays)):
+    for reason in still_true(reasons, base, job):
         print(reason)
+    if line := describe_size(options, arrays):
+        print(line)
     return job, replace(options, precision=choose_precision(options))
 
 
@@ -227,25 +229,27 @@ def size_network(name, job, arrays):
         if job.recipe.window:
             raise InputError(f"recipe.window {window[0]},{window[1]}: {error}") from error
         remedy = f"run {command('data.py', arrays.name, name)} with another --image-size"
+        if job.image_size and all(map(config.output_length, job.image_size)):
+            remedy += ", such as {} {}".format(*job.image_size)
         raise InputError(f"{Paths(arrays.name).arrays}: {error}; {remedy}") from error
     return config, window
 
 
 def describe_size(options, arrays):
-    """Lines, one or none: that a document's modern recipe was measured with another size of Arrays
-    than these.
+    """A line where a document's modern recipe was measured with another size than that of Arrays,
+    else "". Of tiles, and of a training that goes on, there is nothing to say.
     """
-    job, size = options.job, arrays.images.shape[1:3]
-    wanted = RECIPES[options.recipe][job].image_size
-    if options.recipe != "modern" or job == "own" or size == wanted:
-        return
+    size, wanted = arrays.images.shape[1:3], RECIPES[options.recipe][options.job].image_size
+    is_wanted = size == wanted if wanted else not arrays.is_resized
+    is_documents = options.job != "own" and options.recipe == "modern"
+    if is_wanted or not is_documents or options.resume or are_tiled(arrays.files):
+        return ""
     what = "{}x{}".format(*wanted) if wanted else "the files' own size"
-    if wanted or (arrays.is_resized and not are_tiled(arrays.files)):
-        height, width = wanted or (0, 0)
-        yield (
-            f"arrays of {size[0]}x{size[1]}: the modern recipe was measured with {what}, which "
-            f"{command('data.py', arrays.name, job)} --image-size {height} {width} makes"
-        )
+    height, width = wanted or (0, 0)
+    return (
+        f"arrays of {size[0]}x{size[1]}: the modern recipe was measured with {what}, as data.py "
+        f"makes them with --image-size {height} {width}"
+    )
 
 
 def check_masks(arrays, splits):
@@ -351,13 +355,14 @@ def describe_plan(session, progress, model, batches):
     unit = "tiles" if are_tiled(arrays.files) else "images"
     source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
     loss = describe_loss(recipe, class_names(arrays.classes))
+    epochs = f"{recipe.epochs} epochs" if recipe.epochs > 1 else "1 epoch"
     patience = f" (patience {recipe.patience})" if recipe.patience else ""
     print(
         f"{progress.name}: {len(split[0])} training and {len(split[1])} validation {unit} of "
         f"{arrays.images.shape[1]}x{arrays.images.shape[2]}{classes}{source}, "
         f"{model.count_params():,} parameters\n"
-        f"{recipe.epochs} epochs{patience} of {batches.num_steps} steps of {recipe.batch_size} "
-        f"images, {loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
+        f"{epochs}{patience} of {batches.num_steps} steps of {recipe.batch_size} images, "
+        f"{loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
         f"{keras.config.dtype_policy().name} on {session.devices.describe()}{batches.told}{since}",
         flush=True,
     )
