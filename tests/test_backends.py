@@ -89,14 +89,3 @@ def test_a_job_runs_from_images_to_a_submission(backend, place, monkeypatch):
     assert f'"backend": "{backend}"' in Path("weights/nerve.json").read_text()
     assert "Dice " in run_well("test.py", "nerve", "--num-images", 1)
     assert "3 rows" in run_well("submission.py", "nerve")
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_pixels_that_do_not_count_change_no_loss_gradient_or_metric(backend):
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n0", "tests/test_losses.py", "-k", "count"],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=ROOT,
-        check=True,
-        timeout=280,
-    )

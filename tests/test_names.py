@@ -83,6 +83,7 @@ def test_a_run_without_arrays_of_its_name_trains_on_the_jobs(nerve):
     assert load_run("wide").name == "wide"
 
 
+@longest
 def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
     make_nerve(nerve / "more", subjects=2, frames=2)
     data.prepare(data.Options(job="nerve", name="wide", raw="more"))
@@ -129,6 +130,7 @@ def roads(nerve):
     return nerve
 
 
+@longest
 def test_a_run_trains_on_the_arrays_of_another_run(roads):
     small_run(name="roads", validation_split=0.5)
     before = contents("weights", "output/roads", "output/nerve")

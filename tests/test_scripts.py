@@ -237,6 +237,7 @@ class TestAfterANerveRun:
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
 
+    @longest
     def test_masks_go_where_output_says(self, there):
         save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
         arguments = "test.py", "nerve", "--images", "one/a.png"

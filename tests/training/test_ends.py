@@ -122,6 +122,7 @@ def test_folds_and_lost_checkpoints_end_as_they_did(small):
         go_on(epochs=2)
 
 
+@longest
 def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     small(epochs=1)
     with monkeypatch.context() as patch:
@@ -143,6 +144,7 @@ def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
         go_on(patience=5)
 
 
+@longest
 def test_an_option_counts_beside_a_field_that_is_set(small):
     small("recipe.epochs=2", epochs=None)
     go_on(epochs=3)

@@ -423,6 +423,7 @@ def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(
     assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
 
 
+@longest
 def test_photos_cut_into_tiles_are_decided_on_and_scored_whole(place, capsys):
     for number, size in enumerate([(64, 160), (100, 80), (64, 80), (128, 160)]):
         image, mask = draw_pair(number, size, filled=number < 3)
@@ -678,7 +679,8 @@ def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("floatx", ["float16", pytest.param("float64", marks=longest)])
+@longest
+@pytest.mark.parametrize("floatx", ["float16", "float64"])
 def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):
     """As older versions of Keras left them in the home folder."""
     data.prepare(data.Options(image_size=(64, 64), num_images=2))
