@@ -7,6 +7,7 @@ from keras import layers
 from unet.errors import InputError
 from unet.machine.devices import num_replicas
 
+TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal distribution cut at -2 and 2
 # keras.json, which another project may have left in the home folder, may say otherwise.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
@@ -109,12 +110,16 @@ def normalization(x, config):
 
 
 def initializer(config, scale=2, inputs="fan_in"):
-    """Initial weights of a kernel: Keras's own by name, or the paper's (section 3), a normal
-    distribution of standard deviation sqrt(scale / N), not truncated, N what Keras counts as the
-    kernel's inputs.
+    """Initial weights of a kernel: Keras's own by name, or a normal distribution of standard
+    deviation sqrt(scale / N), N what Keras counts as the kernel's inputs: "he_untruncated", the
+    paper's (section 3); "he_truncated", Keras 2.0.4's he_normal, cut at two deviations and not
+    widened again, so that 0.88 of the deviation is left.
     """
     if config.initializer == "he_untruncated":
         return keras.initializers.VarianceScaling(scale, inputs, "untruncated_normal")
+    if config.initializer == "he_truncated":  # which Keras 3 divides by what the cut takes away
+        scale *= TRUNCATED_DEVIATION**2
+        return keras.initializers.VarianceScaling(scale, inputs, "truncated_normal")
     return config.initializer
 
 
@@ -155,5 +160,5 @@ def check_names(config):
     # Not by keras.initializers.get, which draws from the generator that the weights come from.
     kind = getattr(keras.initializers, config.initializer, None)
     is_known = isinstance(kind, type) and issubclass(kind, keras.initializers.Initializer)
-    if not is_known and config.initializer != "he_untruncated":
+    if not is_known and config.initializer not in ("he_untruncated", "he_truncated"):
         raise InputError(f"initializer {config.initializer!r}: not one of Keras's")

@@ -12,7 +12,7 @@ DOCUMENT = Job(  # 13,360,593 parameters
         bottleneck=512,
         decoder_filters=(16, 32, 64, 128, 256),
         skip_first=False,
-        initializer="he_normal",
+        initializer="he_truncated",  # he_normal as Keras 2.0.4 has it
     ),
     Recipe(
         "sgd",
@@ -34,6 +34,7 @@ MODERN = replace(  # 836,865 parameters
         filters=(8, 16, 32, 64, 128),
         bottleneck=128,
         decoder_filters=(8, 8, 16, 32, 64),
+        initializer="he_normal",
     ),
     recipe=replace(
         SHORT,

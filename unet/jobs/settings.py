@@ -34,7 +34,7 @@ class UNetConfig:
     padding: str = "same"  # "valid": the output is smaller than the input
     upsample: str = "nearest"  # key of model.UPSAMPLE
     skip_first: bool = True  # concatenated as [skip, upsampled]; False: [upsampled, skip]
-    initializer: str = "glorot_uniform"  # Keras's name, or "he_untruncated": N(0, sqrt(2 / N))
+    initializer: str = "glorot_uniform"  # Keras's name, or one of layers.initializer's own
     separate_relu: bool = False  # ReLU as a layer of its own
     batch_normalization: bool = False  # after each 3x3 convolution's ReLU
     momentum: float = 0.99  # of the normalization's moving averages
