@@ -129,7 +129,7 @@ def of_whole_runs(rows):
             "value": f"{np.mean(values):.6f}",
             "spread": "; ".join(f"{value:.4f}" for value in values) if len(values) > 1 else "",
             "seeds": f"{len(values)} pairs",
-            "command": f"{STUDIES[0]} --part document --precision mixed_bfloat16, and --part pairs",
+            "command": f"{STUDIES[0]} --precision mixed_bfloat16",
             "commit": " ".join(sorted({row["commit"] for row in last})),
             "machine": last[0]["machine"],
             "precision": "mixed_bfloat16",
