@@ -153,11 +153,9 @@ def make_parser(options_class, prog, documentation):
         if field.metadata["group"]:
             group = parser.add_argument_group(field.metadata["group"])
         arguments = parser_arguments(field, hints[field.name])
-        if field.name in ("job", "run"):  # left out of what is given unless it is
+        if field.name in ("job", "run"):  # None where it is left out
             arguments["help"] += f" (default: {field.default})"
-            parser.add_argument(
-                field.name, nargs="?", **{**arguments, "default": argparse.SUPPRESS}
-            )
+            parser.add_argument(field.name, nargs="?", **{**arguments, "default": None})
         else:
             group.add_argument(flag(field.name), **arguments)
     return parser
@@ -203,7 +201,7 @@ def parse_given(options_class, prog, documentation, arguments=None):
         if field.default not in (None, ()):  # argparse leaves those out
             setattr(namespace, field.name, unset)
     given = vars(parser.parse_args(arguments, namespace))
-    given = {name: value for name, value in given.items() if value is not unset}
+    given = {name: value for name, value in given.items() if value not in (unset, None)}
     for field in dataclasses.fields(options_class):
         if field.name in given:
             given[field.name] = checked(field, given[field.name])
