@@ -80,8 +80,8 @@ class Options:
     )
     table: str | None = option(
         None,
-        "CSV file that lists images and masks, with paths relative to its folder, in columns image "
-        "and mask (or the first two); the optional columns subject and split are used",
+        "CSV file that lists images and masks, with paths relative to its folder, in the columns "
+        "image and mask (or the first two); the optional columns subject and split are used",
     )
     validation_table: str | None = option(None, "CSV file that lists validation images and masks")
     subject: str | None = option(
@@ -125,7 +125,10 @@ class Options:
         check=parse_ignore,
     )
     black_level: float = option(
-        0.0, "pixel value that maps to black, in images deeper than 8 bits", least=-(2**32), most=2**32
+        0.0,
+        "pixel value that maps to black, in images deeper than 8 bits",
+        least=-(2**32),
+        most=2**32,
     )
     white_level: float | None = option(
         None,
