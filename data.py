@@ -3,32 +3,35 @@
 python data.py nerve --raw raw
 """
 
+import itertools
 import os
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
-from unet.data.shapes import FILLS, PLACEMENTS, SHAPES, create_data
-from unet.errors import InputError, check_image_size, check_whole, one_line_errors
+from unet.errors import InputError, check_image_size, check_whole, one_line_errors, refuse
 from unet.jobs import JOBS
+from unet.jobs.noise import FILLS, NUM_TEST, NUM_VALIDATION, PLACEMENTS, SHAPES
 from unet.jobs.settings import MOST_CLASSES
 from unet.lazy import lazy
 from unet.options import flag, job_option, name_option, option, parse_given
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
+disk = lazy("unet.machine.disk")
 frames = lazy("unet.reading.frames")
+pixels = lazy("unet.reading.pixels")
+raw = lazy("unet.reading.raw")
 sources = lazy("unet.reading.sources")
 tables = lazy("unet.reading.tables")
-raw_files = lazy("unet.reading.raw")
-forms = lazy("unet.data.form")
-readings = lazy("unet.reading.values")
-preparation = lazy("unet.data.prepare")
+values = lazy("unet.reading.values")
 arrays = lazy("unet.data.arrays")
+form = lazy("unet.data.form")
+shapes = lazy("unet.data.shapes")
 split = lazy("unet.data.split")
 survey = lazy("unet.data.survey")
+write = lazy("unet.data.write")
 sheet = lazy("unet.pictures.sheet")
-
-__all__ = ["create_data", "keras_generator", "prepare"]
 
 
 def parse_ignore(text):
@@ -171,6 +174,36 @@ OF_ALL = ("job", "name", "raw", "image_size", "channels")
 OF_NOISE = ("num_images", "shape", "fill", "placement", "seed")  # all others are of files
 
 
+def create_data(
+    num_images=1,
+    image_size=(160, 160),
+    *,
+    shape="circle",
+    fill="noise",
+    placement="document",
+    seed=1,
+    folder=None,
+    ids=None,
+):
+    """Images of shapes on noise and their masks, uint8 (N, H, W, 1) twice, as the noise document
+    draws them: the first ones of the stream of a seed.
+
+    With a folder, saves them there as X_ID.png and Y_ID.png; ids: one for each (default: 1, 2 and
+    so on). Raises ValueError for a shape, fill or placement that there is not, and for an image in
+    which the shape has no room.
+    """
+    shapes.check_shape(image_size, shape, fill, placement)
+    images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
+    drawn = shapes.draw_shapes(image_size, shape, fill, placement, seed)
+    for row, (image, mask) in enumerate(itertools.islice(drawn, num_images)):
+        images[row], masks[row] = image, mask
+    if folder:
+        for id, image, mask in zip(ids or itertools.count(1), images, masks):
+            pixels.write_image(Path(folder) / f"X_{id}.png", image)
+            pixels.write_image(Path(folder) / f"Y_{id}.png", mask)
+    return images, masks
+
+
 def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     """Endless batches of random lines of a table, read from their files, as the car document feeds
     its network.
@@ -187,7 +220,7 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     else:
         rows, path = tables.table_rows(table), "table"
     pairs = tables.row_frames(rows, "train", path)
-    return forms.endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
+    return form.endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
 
 
 def check_options(options):
@@ -197,51 +230,97 @@ def check_options(options):
         is_idle = field.name not in OF_ALL and (field.name in OF_NOISE) != is_noise
         if is_idle and getattr(options, field.name) != field.default:
             own_text = "noise draws its own images and masks; name another job to read files"
-            raise InputError(f"{flag(field.name)}: {own_text if is_noise else 'is of noise'}")
-    if own and options.raw != Options.raw:
-        raise InputError("--raw and --images or --table are two ways to say the same; pass one")
-    if options.missing_is_empty and not own:
-        raise InputError("--missing-is-empty is of --images or --table; pass one of these")
-    if options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1:
-        raise InputError(f"--ignore {options.ignore}: of masks in --colors name one, as R,G,B")
-    if options.placement != "document" and options.shape == "rectangle":
-        raise InputError("--placement is of circles; a rectangle lies anywhere inside already")
-    if options.classes or options.colors:
-        for name in ("mask_threshold", "invert"):
-            if getattr(options, name) not in (None, False):
-                raise InputError(
-                    f"{flag(name)} is of two classes; leave it out, or --classes and --colors"
-                )
-    if options.white_level is not None and options.white_level <= options.black_level:
-        raise InputError(
-            f"--white-level {options.white_level:g}: expected more than --black-level "
-            f"{options.black_level:g}"
-        )
-    if options.tile_size and options.image_size:
-        raise InputError("--tile-size cuts images, --image-size resizes them; pass one")
-    size = options.image_size
-    if size and 0 in size and any(size):
-        raise InputError(f"--image-size {size[0]} {size[1]}: expected two lengths, or 0 0")
+            raise InputError(
+                f"{flag(field.name)}: {own_text if is_noise else 'for the job noise only'}"
+            )
+    has_classes = options.classes or options.colors
+    black, white, size = options.black_level, options.white_level, options.image_size or ()
+    refuse(
+        (
+            own and options.raw != Options.raw,
+            "--raw and --images or --table are two ways to say the same; pass one",
+        ),
+        (
+            options.missing_is_empty and not own,
+            "--missing-is-empty goes with --images or --table; pass one of these",
+        ),
+        (
+            options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1,
+            f"--ignore {options.ignore}: masks in --colors have no such value; name a colour, as "
+            "R,G,B",
+        ),
+        (
+            options.placement != "document" and options.shape == "rectangle",
+            "--placement applies to circles only; a rectangle lies anywhere inside already",
+        ),
+        (
+            has_classes and options.mask_threshold is not None,
+            "--mask-threshold is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            has_classes and options.invert,
+            "--invert is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            white is not None and white <= black,
+            f"--white-level {white or 0:g}: expected more than --black-level {black:g}",
+        ),
+        (
+            options.tile_size and options.image_size,
+            "--tile-size cuts images, --image-size resizes them; pass one",
+        ),
+        (
+            0 in size and any(size),
+            f"--image-size {' '.join(map(str, size))}: expected two lengths, or 0 0",
+        ),
+    )
 
 
 def prepare(options):
-    """What `python data.py` does; returns the folder that it wrote to."""
+    """Write the arrays that the options describe; returns their folder, output/NAME."""
     check_options(options)
     name = runs.run_name(options.job, options.name)
     if options.job == "noise":
-        keys = "image_size", "channels", "num_images", "shape", "fill", "placement", "seed"
-        preparation.prepare_noise(name, **{key: getattr(options, key) for key in keys})
-        return runs.Paths(name).arrays
+        draw_noise(name, options)
+    else:
+        read_files(name, options)
+    return runs.Paths(name).arrays
+
+
+def draw_noise(name, options):
+    """Draw the images of the noise job with create_data and write their arrays to output/NAME/.
+
+    From the stream of --seed come image 1 for training, 2 to 101 for validation and, from 102 on,
+    what --num-images wants beside the first; from that of the next seed the test images, test_0 to
+    test_99.
+    """
+    job, paths = JOBS["noise"], runs.Paths(name)
+    size, channels = options.image_size or job.image_size, options.channels
+    drawn = {key: getattr(options, key) for key in ("shape", "fill", "placement")}
+    shapes.check_shape(size, **drawn)
+    ids = range(1, NUM_VALIDATION + options.num_images + 1)
+    test_ids = [f"test_{number}" for number in range(NUM_TEST)]
+    with disk.lock(paths.arrays_lock):
+        (paths.arrays / arrays.FILES).unlink(missing_ok=True)  # of other images from here on
+        create_data(len(ids), size, **drawn, seed=options.seed, folder=paths.arrays)
+        drawn |= {"seed": options.seed + 1, "ids": test_ids}
+        create_data(NUM_TEST, size, **drawn, folder=paths.arrays)
+        new_form = form.Form(size, channels or job.network.channels)
+        write.write_noise(paths.arrays, ids, test_ids, new_form)
+
+
+def read_files(name, options):
+    """Write the arrays of image and mask files to output/NAME/."""
     names = [field.name for field in fields(frames.Source)]
     source = frames.Source(**{name: getattr(options, name) for name in names})
-    classes = preparation.choose_classes(options.classes, options.colors)
+    classes = write.choose_classes(options.classes, options.colors)
     found = sources.read_frames(options.job, source, classes)
     job, is_own = JOBS[options.job], options.job == "own"
     size = options.tile_size or options.image_size or job.image_size or (0, 0)
-    form = forms.Form(
+    new_form = form.Form(
         size,
         options.channels or (0 if is_own else job.network.channels),
-        readings.Reading(
+        values.Reading(
             options.mask_threshold,
             invert=options.invert,
             ignore=parse_ignore(options.ignore),
@@ -254,19 +333,16 @@ def prepare(options):
         is_tiled=bool(options.tile_size),
         is_open=is_own,
     )
-    notes = preparation.prepare_frames(name, found.frames, form, options.skip_bad)
+    notes = write.prepare_frames(name, found.frames, new_form, options.skip_bad)
     for note in (*found.notes, *notes):
         print(note)
-    return runs.Paths(name).arrays
 
 
 def main(options, is_raw_given=False):
     if options.job == "noise" and is_raw_given:
-        raise InputError(
-            f"--raw {options.raw}: of which job? {raw_files.describe_raw(options.raw)}"
-        )
+        raise InputError(f"--raw {options.raw}: of which job? {raw.describe_raw(options.raw)}")
     if options.job == "noise" and "noise" not in sys.argv and os.path.exists(options.raw):
-        print(f"no job named: noise draws its own images; {raw_files.describe_raw(options.raw)}")
+        print(f"no job named: noise draws its own images; {raw.describe_raw(options.raw)}")
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
     shape, num_test = written.images.shape, len(written.test_images)

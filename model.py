@@ -6,6 +6,7 @@ python model.py nerve --export nerve.onnx
 """
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from unet.machine.devices import num_devices
 from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
 
 keras = lazy("keras")
-layers = lazy("keras.layers")
-blocks = lazy("unet.layers")
+layers = lazy("unet.layers")
 encoders = lazy("unet.encoders")
-weights_files = lazy("unet.weights")
+weights = lazy("unet.weights")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
 trained = lazy("unet.prediction.run")
@@ -68,45 +68,45 @@ def build_unet(config, name="unet"):
     that the poolings cannot halve.
     """
     config.check_size(*config.image_size)
-    blocks.check_names(config)
+    layers.check_names(config)
     inputs = keras.Input((*config.image_size, config.channels), name="image")
 
     go_down = encoders.encode if config.encoder else encode
     *skips, x = go_down(inputs, config)
     if config.bottleneck:
         for _ in range(2):
-            x = blocks.convolution(x, config.bottleneck, config)
+            x = layers.convolution(x, config.bottleneck, config)
     if config.dropout and config.dropout[-1]:
-        x = layers.Dropout(config.dropout[-1])(x)
+        x = keras.layers.Dropout(config.dropout[-1])(x)
 
     decoder_filters = config.decoder_filters or config.filters
     border = 4 if config.bottleneck else 0  # by which an unpadded skip is larger, on each side
     for level in reversed(range(len(config.filters))):
-        x = blocks.UPSAMPLE[config.upsample](x, decoder_filters[level], config)
+        x = layers.UPSAMPLE[config.upsample](x, decoder_filters[level], config)
         skip = skips[level]
         if config.padding == "valid":
-            skip = layers.Cropping2D(border)(skip)
+            skip = keras.layers.Cropping2D(border)(skip)
             border = 2 * border + 8
-        x = layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
+        x = keras.layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
         for _ in range(config.top_convolutions if level == 0 else 2):
-            x = blocks.convolution(x, decoder_filters[level], config)
+            x = layers.convolution(x, decoder_filters[level], config)
 
     if config.head_filters:
-        x = blocks.convolution(x, config.head_filters, config)
+        x = layers.convolution(x, config.head_filters, config)
     if config.head_dropout:
-        x = layers.Dropout(config.head_dropout)(x)
-    x = layers.Conv2D(
+        x = keras.layers.Dropout(config.head_dropout)(x)
+    x = keras.layers.Conv2D(
         config.classes,
         config.head_kernel,
         padding="same",
         dtype="float32",
         name=config.head_name,
-        kernel_initializer=blocks.initializer(config),
+        kernel_initializer=layers.initializer(config),
     )(x)
-    outputs = layers.Activation(
+    outputs = keras.layers.Activation(
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
-    model = blocks.UNet(inputs, outputs, name=name)
+    model = layers.UNet(inputs, outputs, name=name)
     model.unet_config, model.num_devices = config, num_devices()
     return model
 
@@ -115,14 +115,32 @@ def encode(x, config):
     """The maps that go across, a list from full resolution down, and the one below all levels."""
     skips = []
     for filters, rate in zip(config.filters, config.dropout or itertools.repeat(0)):
-        x = blocks.convolution(x, filters, config)
-        x = activated = blocks.convolution(x, filters, config, normalize=False)
-        x = blocks.normalization(x, config)
+        x = layers.convolution(x, filters, config)
+        x = activated = layers.convolution(x, filters, config, normalize=False)
+        x = layers.normalization(x, config)
         if rate:
-            x = layers.Dropout(rate)(x)
+            x = keras.layers.Dropout(rate)(x)
         skips.append(x if rate else activated)  # before normalization, but after dropout
-        x = layers.MaxPooling2D(2)(x)
+        x = keras.layers.MaxPooling2D(2)(x)
     return *skips, x
+
+
+def describe_layers(network):
+    """Lines on a Keras network, of at most 80 columns: name, output (H, W, C), parameters and
+    inputs of each layer, then the totals.
+    """
+    yield f"{'layer':<23}{'output':<14}{'parameters':>10}  connected to"
+    makers = {}
+    for layer in network.layers:
+        outputs = keras.tree.flatten(layer.output)
+        inputs = [makers.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
+        makers |= {id(tensor): layer.name for tensor in outputs}
+        output = "x".join("any" if n is None else str(n) for n in outputs[-1].shape[1:])
+        count, sources = f"{layer.count_params():,}", [name for name in inputs if name]
+        yield f"{layer.name:<23}{output:<14}{count:>10}  {sources[0] if sources else '-'}"
+        yield from (f"{'':<49}{name}" for name in sources[1:])
+    fixed = sum(math.prod(weight.shape) for weight in network.non_trainable_weights)
+    yield f"{network.name}: {network.count_params():,} parameters, {fixed:,} not trainable"
 
 
 def get_unet(job="noise", **changes):
@@ -152,7 +170,7 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
         folder, colon, file = str(pretrained_model).rpartition(":")
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
         path = Path(folder, file) if is_pair else Path(pretrained_model)
-        weights_files.load_weights(model, path)
+        weights.load_weights(model, path)
     recipe = replace(JOBS["cadastre"].recipe, metrics=("accuracy", "iou_loss"))
     return fit.compile_unet(model, recipe)
 
@@ -178,7 +196,7 @@ def main(options):
         drawing.write_drawing(network, options.draw)
         print(options.draw)
     else:
-        network.summary(line_length=110)
+        print("\n".join(describe_layers(network)))
         if options.run == "own":
             print("own: for large RGB images; train.py own fits it to the arrays")
 

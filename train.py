@@ -6,6 +6,7 @@ python train.py nerve
 import contextlib
 from dataclasses import dataclass, fields, replace
 
+import data
 from model import build_unet, load_run
 from unet import BEGAN
 from unet.errors import check_backend, check_name, one_line_errors
@@ -172,6 +173,10 @@ def train_predict(options=Options(job="nerve"), begun=None):
     Raises InputError, FloatingPointError, Stopped.
     """
     name, seed = runs.run_name(options.job, options.name), options.seed
+    source = resume.find_source(name, options.job, options.arrays, options.resume)
+    # Arrays without files.csv are those of before an interrupted data.py, as load_arrays says.
+    if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
+        data.prepare(data.Options())
     arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
     job, options = plan.choose(options, arrays)
     share, by_subject = job.recipe.validation_split, options.split_by_subject

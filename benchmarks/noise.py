@@ -6,7 +6,8 @@ Image and weights are seeded apart: a run is what data.py noise --seed IMAGE and
 noise --seed WEIGHTS do, scored after its last step (the modern recipe's train.py keeps the epoch
 that is best in validation) on the test images of that data.py, one prediction an image but for the
 modern recipe, which averages over turns and flips. Runs that benchmarks/noise.csv has already are
-not run again; the tables are printed and the plot drawn, benchmarks/noise.png, from that file.
+not run again; the tables are printed and the plots drawn, benchmarks/noise.png and start.png, from
+that file.
 --output DIR starts a file of your own.
 """
 
@@ -45,9 +46,9 @@ class Options:
         "all",
         "document: the document's recipe, whole, 10 images with weights of their own; target: the "
         "modern one likewise; pairs: 5 images with 3 weights each; reasons: one change of the "
-        "document's recipe each, 3 images with 2 weights; shapes: both recipes on other kinds of "
-        "shapes; modern: one part less each; scales: other deviations of the first weights, 3 "
-        "images with weights of their own",
+        "document's recipe each, 3 images with weights of their own; shapes: both recipes on "
+        "other kinds of shapes; modern: one part less each; scales: other deviations of the "
+        "first weights, 3 images with weights of their own",
         choices=("all", "document", "target", "pairs", "reasons", "shapes", "modern", "scales"),
     )
     precision: str = option("float32", "of the layers", choices=("float32", "mixed_bfloat16"))
@@ -106,12 +107,11 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "constant", "document"),
 )
 STEPS = 2000  # the document's own, and the modern recipe's
-SHORT_STEPS, FEWEST_STEPS = 400, 200  # enough to see what a run comes to, and what a change does
+START_STEPS, SHORT_STEPS = 1000, 400  # enough to see what a start comes to, and what a change does
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
 THREE = [(seed, seed) for seed in range(1, 4)]
 TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
 PAIRS = [(image, weights) for image in range(1, 6) for weights in range(1, 4)]
-FEW = [(image, weights) for image in range(1, 4) for weights in range(1, 3)]
 
 
 def settings(options):
@@ -120,12 +120,13 @@ def settings(options):
         "document": [("document", KINDS[0], STEPS, TEN)],
         "target": [("modern", KINDS[0], STEPS, TEN)],
         "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
-        "reasons": [(name, KINDS[0], FEWEST_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
+        "reasons": [(name, KINDS[0], SHORT_STEPS, THREE) for name in (*DOCUMENT, *REASONS)],
         "shapes": [
-            (name, kind, FEWEST_STEPS, FEW) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
+            (name, kind, SHORT_STEPS, THREE) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
         ],
-        "modern": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*MODERN, *ABLATIONS)],
-        "scales": [(name, KINDS[0], STEPS, THREE) for name in (*DOCUMENT, *SCALES)],
+        "modern": [(name, KINDS[0], SHORT_STEPS, TEN) for name in (*MODERN, *ABLATIONS)],
+        "scales": [("document", KINDS[0], STEPS, THREE)]
+        + [(name, KINDS[0], START_STEPS, THREE) for name in SCALES],
     }
     for part, some in parts.items():
         if options.part in ("all", part):
@@ -220,11 +221,6 @@ def table(rows):
     for (name, *kind, precision, steps), some in grouped(rows).items():
         ends = [row for row in some if row["step"] == steps]
         yield line(f"{name} | {', '.join(kind)} | {precision} | {steps}", ends)
-    of_reasons = grouped(rows).get(("document", *KINDS[0], "mixed_bfloat16", str(SHORT_STEPS)), [])
-    few = [row for row in of_reasons if (int(row["image"]), int(row["weights"])) in FEW]
-    ends = [row for row in few if row["step"] == str(FEWEST_STEPS)]
-    if ends:  # the same pairs and steps as the reasons have
-        yield line(f"document | {', '.join(KINDS[0])} | mixed_bfloat16 | {FEWEST_STEPS}", ends)
 
 
 def line(label, ends):
@@ -290,6 +286,43 @@ def draw(rows, path):
         figure.savefig(temporary, dpi=100)
 
 
+def draw_starts(rows, path):
+    """Dice of the training image and of new ones after START_STEPS against the deviation of the
+    first weights, a line a pair of image and weights; nothing where none was run.
+    """
+    scales = {**SCALES, "document": TRUNCATED_DEVIATION}
+    some = [
+        row
+        for row in rows
+        if row["setting"] in scales
+        and (row["step"], row["precision"]) == (str(START_STEPS), "mixed_bfloat16")
+        and (int(row["image"]), int(row["weights"])) in THREE
+        and (row["shape"], row["fill"], row["placement"]) == KINDS[0]
+    ]
+    if not some:
+        return
+    some.sort(key=lambda row: scales[row["setting"]])
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for column, colour, label in (
+        ("train", "tab:gray", "the training image"),
+        ("mean", "tab:blue", "100 new images"),
+    ):
+        for number, pair in enumerate(THREE):
+            of_pair = [row for row in some if (int(row["image"]), int(row["weights"])) == pair]
+            x = [scales[row["setting"]] for row in of_pair]
+            y = [float(row[column]) for row in of_pair]
+            axes.plot(x, y, color=colour, marker=".", label=None if number else label)
+    axes.axvline(TRUNCATED_DEVIATION, color="tab:green", linestyle=":", label="Keras 2.0.4")
+    axes.axvline(1, color="tab:red", linestyle=":", label="Keras today")
+    axes.set(xlabel="deviation of the first weights / sqrt(2 / fan_in)", ylabel="Dice")
+    axes.set(ylim=(-0.02, 1.02), title=f"{START_STEPS} steps on one image, three pairs of seeds")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
 def longest(rows, name, kind):
     """The rows of a setting and kind of shape whose runs have the most steps."""
     some = [
@@ -322,6 +355,7 @@ def main(options):
         if (name, *kind, steps) == ("document", *KINDS[0], str(SHORT_STEPS)):
             print("\n".join(decompose([row for row in some if row["step"] == steps])))
     draw(rows, path.with_suffix(".png"))
+    draw_starts(rows, path.with_name("start.png"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import types
 import typing
 from pathlib import Path
 
-from unet.errors import InputError, check_name, check_range
+from unet.errors import InputError, check_name, check_range, refuse
 from unet.jobs import JOBS
 
 EXPORTS = {  # format by ending
@@ -235,24 +235,30 @@ def check_export(options):
     """Raise InputError for files of other kinds that model.py is to write, and for options without
     an effect.
     """
-    if options.draw is not None and Path(options.draw).suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"--draw {options.draw}: expected a file that ends in .svg or .png")
-    path = options.export
-    if path is None and (options.image_size or not options.average):
-        raise InputError("--image-size and --no-average are of --export FILE; pass that, too")
-    if path is None and options.threshold is not None:
-        raise InputError("--threshold is of --export FILE; pass that, too")
-    if path is None and options.run not in JOBS:
-        raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
-    if path is not None and options.set:
-        raise InputError("--set is of a job's network, --export of a trained one; leave it out")
-    for assignment in options.set:
-        if not assignment.startswith("network."):
-            raise InputError(f"--set {assignment}: here expected network.FIELD=VALUE")
-    if path is not None and options.draw is not None:
-        raise InputError("--draw is of a job's network, --export of a trained one; pass one")
-    if path is not None and Path(path).suffix not in EXPORTS:
-        raise InputError(
+    draw, path = options.draw, options.export
+    is_for_export = options.image_size or not options.average or options.threshold is not None
+    others = [word for word in options.set if not word.startswith("network.")]
+    refuse(
+        (
+            draw is not None and Path(draw).suffix.lower() not in (".svg", ".png"),
+            f"--draw {draw}: expected a file that ends in .svg or .png",
+        ),
+        (
+            path is None and is_for_export,
+            "--image-size, --threshold and --no-average are for --export FILE; pass that, too",
+        ),
+        (
+            path is None and options.run not in JOBS,
+            f"{options.run}: no job, expected one of {', '.join(JOBS)}",
+        ),
+        (
+            path is not None and (options.set or draw is not None),
+            "--set and --draw are for a job's network, --export is for a trained one; pass one",
+        ),
+        (bool(others), f"--set {' '.join(others)}: here expected network.FIELD=VALUE"),
+        (
+            path is not None and Path(path).suffix not in EXPORTS,
             f"--export {path}: expected the ending .onnx, .tflite (LiteRT), .savedmodel or none "
-            "(a folder, SavedModel)"
-        )
+            "(a folder, SavedModel)",
+        ),
+    )

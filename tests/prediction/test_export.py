@@ -347,8 +347,11 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(place, monkeypat
     ("arguments", "message"),
     [
         (["--export", "x.h5"], "x.h5: expected the ending .onnx, .tflite (LiteRT), .savedmodel"),
-        (["--image-size", "8", "8"], "--image-size and --no-average are of --export FILE"),
-        (["--threshold", "0.3"], "--threshold is of --export FILE; pass that, too"),
+        (
+            ["--image-size", "8", "8"],
+            "--image-size, --threshold and --no-average are for --export",
+        ),
+        (["--threshold", "0.3"], "--image-size, --threshold and --no-average are for --export"),
         (["--export", "x.tflite"], "weights/noise.json: no trained network there yet; first run"),
     ],
 )

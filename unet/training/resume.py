@@ -4,8 +4,7 @@ import contextlib
 import json
 import sys
 
-from unet.data.arrays import FILES, IMAGES, find_arrays, has_arrays, load_arrays
-from unet.data.prepare import prepare_noise
+from unet.data.arrays import FILES, find_arrays, has_arrays, load_arrays
 from unet.errors import InputError, Stopped
 from unet.options import flag
 from unet.runs import Paths, command, read_record, run_name
@@ -94,11 +93,8 @@ def find_source(name, job, given, resume):
 
 
 def read_arrays(name, job, given, resume):
-    """The Arrays that a training reads; those of noise are drawn first where there are none."""
+    """The Arrays that a training reads."""
     source = find_source(name, job, given, resume)
-    # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
-    if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
-        prepare_noise(source)
     arrays = load_arrays(source, job)
     first = arrays.test_files[0] if arrays.test_files else None
     if first and first["mask"] and not first["id"].startswith("test_"):  # only noise has masks
