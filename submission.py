@@ -18,9 +18,10 @@ from unet.options import (
     devices_option,
     hosts_option,
     option,
-    parse_options,
+    parse_given,
     process_option,
     run_option,
+    tell_no_job,
     threshold_option,
 )
 from unet.prediction.run_length import TruthError, image_dice, read_truth
@@ -177,4 +178,6 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(parse_options(Options, "submission.py", __doc__))
+        given = parse_given(Options, "submission.py", __doc__)
+        tell_no_job("submission.py", given)
+        main(Options(**given))

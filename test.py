@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 
 from model import load_run
-from unet.errors import InputError, check_backend, check_name, one_line_errors
+from unet.errors import check_backend, check_name, one_line_errors, refuse
 from unet.lazy import lazy
 from unet.machine.cards import tell_unseen_card
 from unet.options import option, parse_options, run_option, threshold_option
@@ -18,7 +18,7 @@ terminal = lazy("unet.machine.terminal")
 masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
-comparison = lazy("unet.prediction.compare")
+compare = lazy("unet.prediction.compare")
 decide = lazy("unet.training.decide")
 
 
@@ -75,16 +75,25 @@ class Options:
 
 def check_options(options):
     """Raise InputError for options that contradict each other."""
-    if options.masks and not options.images:
-        raise InputError("--masks goes with --images; pass both")
-    if options.output is not None and not options.images:
-        raise InputError("--output is of the masks of --images; pass both")
-    if options.output is not None and options.compare:
-        raise InputError("--output is of masks, which --compare does not write; leave it out")
-    if options.compare and options.weights:
-        raise InputError("--weights is of one run; leave it out, or --compare")
-    if options.compare and options.images and not options.masks:
-        raise InputError("--compare scores; pass --masks with --images")
+    refuse(
+        (options.masks and not options.images, "--masks goes with --images; pass both"),
+        (
+            options.output is not None and not options.images,
+            "--output is for the masks of --images; pass both",
+        ),
+        (
+            options.output is not None and options.compare,
+            "--output is for masks, which --compare does not write; leave it out",
+        ),
+        (
+            options.compare and options.weights,
+            "--weights is for one run; leave it out, or --compare",
+        ),
+        (
+            options.compare and options.images and not options.masks,
+            "--compare scores; pass --masks with --images",
+        ),
+    )
 
 
 def find_results(run, options, other=None):
@@ -145,15 +154,15 @@ def show(result, dice, page, run):
     )
 
 
-def compare(run, other, options):
+def compare_runs(run, other, options):
     """Write and print what a second run gains on images that none of the two has seen."""
-    comparison.check_comparable(run, other, bool(options.images))
+    compare.check_comparable(run, other, bool(options.images))
     results, unseen = find_results(run, options, other), None
     if not (options.images or results.are_tested):
         unseen = scoring.unseen_by(other, results.arrays.files)
-    comparison.check_unseen(run, results.are_seen)
-    comparison.check_unseen(other, unseen == {})
-    comparison.compare(run, results.adapt(other), results, unseen, options.num_images)
+    compare.check_unseen(run, results.are_seen)
+    compare.check_unseen(other, unseen == {})
+    compare.compare(run, results.adapt(other), results, unseen, options.num_images)
 
 
 def main(options):
@@ -169,7 +178,7 @@ def main(options):
     tell_unseen_card()
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
-            compare(run, other, options)
+            compare_runs(run, other, options)
         else:
             predict_and_draw(run, options)
 

@@ -26,6 +26,7 @@ from unet.options import (
     parse_given,
     process_option,
     set_option,
+    tell_no_job,
 )
 
 keras = lazy("keras")
@@ -281,4 +282,6 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(read_options(parse_given(Options, "train.py", __doc__)))
+        given = parse_given(Options, "train.py", __doc__)
+        tell_no_job("train.py", given)
+        main(read_options(given))

@@ -251,7 +251,7 @@ class TestAfterANerveRun:
         before = Path("output/nerve/masks/a.png").read_bytes()
         assert "name another folder with --output" in refusal("test.py", "nerve", *corrected)
         assert Path("output/nerve/masks/a.png").read_bytes() == before
-        assert "--output is of the masks of --images" in refusal(
+        assert "--output is for the masks of --images" in refusal(
             "test.py", "nerve", "--output", "put/here"
         )
 
@@ -372,10 +372,27 @@ def test_a_step_that_comes_too_early_names_the_one_before(script, place):
     assert not list(place.iterdir())
 
 
-def test_the_model_script_prints_the_summary(place):
-    output = run_well("model.py", "nerve")
-    assert "7,846,081" in output
-    assert "conv2d" in output
+def test_the_model_script_prints_the_summary_in_80_columns_and_what_is_connected(place):
+    lines = run_well("model.py", "cadastre").splitlines()
+    assert lines[-1] == "cadastre: 1,947,277 parameters, 2,948 not trainable"
+    assert max(map(len, lines)) <= 80
+    (row,) = (n for n, line in enumerate(lines) if line.startswith("concatenate "))
+    assert lines[row].split() == ["concatenate", "32x32x256", "0", "dropout"]
+    assert lines[row + 1].split() == ["conv2d_10"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("raw", "raw/ has files: python data.py JOB --raw raw, then python submission.py JOB"),
+        ("output/cells", "output/ has arrays of cells: python submission.py cells"),
+    ],
+)
+def test_a_script_without_a_job_says_what_else_lies_here(folder, told, place):
+    (place / folder).mkdir(parents=True)
+    (place / folder / "files.csv").touch()
+    assert f"no job named: this is noise; {told}" in run("submission.py").stdout
+    assert "no job named" not in run("submission.py", "noise").stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

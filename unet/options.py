@@ -207,6 +207,20 @@ def parse_given(options_class, prog, documentation, arguments=None):
     return given
 
 
+def tell_no_job(script, given):
+    """Print a line where a script was called without a job, so that it takes noise, and the files
+    or the arrays of other jobs lie here. given: as parse_given returns it.
+    """
+    arrays = [path.parent.name for path in Path("output").glob("*/files.csv")]
+    others = sorted(set(arrays) - {"noise"})
+    if "job" in given or "run" in given or not (others or Path("raw").exists()):
+        return
+    what, name = "raw/ has files: python data.py JOB --raw raw, then", "JOB"
+    if others:
+        what, name = f"output/ has arrays of {', '.join(others)}:", others[0]
+    print(f"no job named: this is noise; {what} python {script} {name}", flush=True)
+
+
 def checked(field, value):
     """The value that is given for an option, a list as a tuple; raises InputError for one that is
     not allowed.
