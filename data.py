@@ -5,16 +5,22 @@ python data.py nerve --raw raw
 
 import itertools
 import os
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from unet.errors import InputError, check_image_size, check_whole, one_line_errors, refuse
+from unet.errors import InputError, check_image_size, check_whole, one_line_errors
 from unet.jobs import JOBS
 from unet.jobs.noise import FILLS, NUM_TEST, NUM_VALIDATION, PLACEMENTS, SHAPES
-from unet.jobs.settings import MOST_CLASSES
 from unet.lazy import lazy
-from unet.options import flag, job_option, name_option, option, parse_given
+from unet.options import (
+    check_classes,
+    check_data,
+    job_option,
+    name_option,
+    option,
+    parse_given,
+    parse_ignore,
+)
 
 np = lazy("numpy")
 runs = lazy("unet.runs")
@@ -32,27 +38,6 @@ split = lazy("unet.data.split")
 survey = lazy("unet.data.survey")
 write = lazy("unet.data.write")
 sheet = lazy("unet.pictures.sheet")
-
-
-def parse_ignore(text):
-    """The value of `--ignore 255`, (255,), or the colour of `--ignore 224,224,192`; raises
-    InputError.
-    """
-    if text is None:
-        return ()
-    numbers = text.split(",")
-    if len(numbers) not in (1, 3) or not all(n.isdecimal() and int(n) < 65536 for n in numbers):
-        raise InputError(f"--ignore {text}: expected a mask's value, or a colour as R,G,B")
-    return tuple(map(int, numbers))
-
-
-def check_classes(count):
-    """Raise InputError for two classes or fewer, which are no option, and for too many."""
-    if count is not None and not 3 <= count <= MOST_CLASSES:
-        raise InputError(
-            f"--classes {count}: expected 3 to {MOST_CLASSES}; foreground and background need no "
-            "option, --mask-threshold tells them apart where a mask is not 0 and one other value"
-        )
 
 
 @dataclass(frozen=True)
@@ -170,10 +155,6 @@ class Options:
     )
 
 
-OF_ALL = ("job", "name", "raw", "image_size", "channels")
-OF_NOISE = ("num_images", "shape", "fill", "placement", "seed")  # all others are of files
-
-
 def create_data(
     num_images=1,
     image_size=(160, 160),
@@ -223,62 +204,9 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     return form.endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
 
 
-def check_options(options):
-    """Raise InputError for options that contradict each other."""
-    is_noise, own = options.job == "noise", options.images or options.table
-    for field in fields(Options):
-        is_idle = field.name not in OF_ALL and (field.name in OF_NOISE) != is_noise
-        if is_idle and getattr(options, field.name) != field.default:
-            own_text = "noise draws its own images and masks; name another job to read files"
-            raise InputError(
-                f"{flag(field.name)}: {own_text if is_noise else 'for the job noise only'}"
-            )
-    has_classes = options.classes or options.colors
-    black, white, size = options.black_level, options.white_level, options.image_size or ()
-    refuse(
-        (
-            own and options.raw != Options.raw,
-            "--raw and --images or --table are two ways to say the same; pass one",
-        ),
-        (
-            options.missing_is_empty and not own,
-            "--missing-is-empty goes with --images or --table; pass one of these",
-        ),
-        (
-            options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1,
-            f"--ignore {options.ignore}: masks in --colors have no such value; name a colour, as "
-            "R,G,B",
-        ),
-        (
-            options.placement != "document" and options.shape == "rectangle",
-            "--placement applies to circles only; a rectangle lies anywhere inside already",
-        ),
-        (
-            has_classes and options.mask_threshold is not None,
-            "--mask-threshold is for two classes; leave it out, or --classes and --colors",
-        ),
-        (
-            has_classes and options.invert,
-            "--invert is for two classes; leave it out, or --classes and --colors",
-        ),
-        (
-            white is not None and white <= black,
-            f"--white-level {white or 0:g}: expected more than --black-level {black:g}",
-        ),
-        (
-            options.tile_size and options.image_size,
-            "--tile-size cuts images, --image-size resizes them; pass one",
-        ),
-        (
-            0 in size and any(size),
-            f"--image-size {' '.join(map(str, size))}: expected two lengths, or 0 0",
-        ),
-    )
-
-
 def prepare(options):
     """Write the arrays that the options describe; returns their folder, output/NAME."""
-    check_options(options)
+    check_data(options)
     name = runs.run_name(options.job, options.name)
     if options.job == "noise":
         draw_noise(name, options)
@@ -338,10 +266,13 @@ def read_files(name, options):
         print(note)
 
 
-def main(options, is_raw_given=False):
-    if options.job == "noise" and is_raw_given:
+def main(options, given=("job",)):
+    """Prepare the arrays, say what is in them, and draw them. given: names of the options that the
+    command line has.
+    """
+    if options.job == "noise" and "raw" in given:
         raise InputError(f"--raw {options.raw}: of which job? {raw.describe_raw(options.raw)}")
-    if options.job == "noise" and "noise" not in sys.argv and os.path.exists(options.raw):
+    if "job" not in given and os.path.exists(options.raw):
         print(f"no job named: noise draws its own images; {raw.describe_raw(options.raw)}")
     folder = prepare(options)
     written = arrays.load_arrays(folder.name, options.job)
@@ -356,4 +287,4 @@ def main(options, is_raw_given=False):
 if __name__ == "__main__":
     with one_line_errors():
         given = parse_given(Options, "data.py", __doc__)
-        main(Options(**given), is_raw_given="raw" in given)
+        main(Options(**given), given)

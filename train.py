@@ -261,6 +261,7 @@ def read_options(given):
     """The Options of what the command line gives, {name: value}; with --resume those of the
     training that was interrupted. Exits where that one is finished; raises InputError.
     """
+    given = {"job": Options.job, **given}
     if given.get("resume"):
         given = resume.options_to_resume(given, [field.name for field in fields(Options)])
     return Options(**given)

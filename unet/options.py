@@ -14,7 +14,11 @@ from pathlib import Path
 
 from unet.errors import InputError, check_name, check_range, refuse
 from unet.jobs import JOBS
+from unet.jobs.settings import MOST_CLASSES
 
+# Options of data.py for every job, and for noise; all others are for files.
+OF_ALL = ("job", "name", "raw", "image_size", "channels")
+OF_NOISE = ("num_images", "shape", "fill", "placement", "seed")
 EXPORTS = {  # format by ending
     ".onnx": "onnx",
     ".tflite": "litert",
@@ -153,8 +157,11 @@ def make_parser(options_class, prog, documentation):
         if field.metadata["group"]:
             group = parser.add_argument_group(field.metadata["group"])
         arguments = parser_arguments(field, hints[field.name])
-        if field.name in ("job", "run"):
-            parser.add_argument(field.name, nargs="?", **arguments)
+        if field.name in ("job", "run"):  # left out of what is given unless it is
+            arguments["help"] += f" (default: {field.default})"
+            parser.add_argument(
+                field.name, nargs="?", **{**arguments, "default": argparse.SUPPRESS}
+            )
         else:
             group.add_argument(flag(field.name), **arguments)
     return parser
@@ -274,5 +281,79 @@ def check_export(options):
             path is not None and Path(path).suffix not in EXPORTS,
             f"--export {path}: expected the ending .onnx, .tflite (LiteRT), .savedmodel or none "
             "(a folder, SavedModel)",
+        ),
+    )
+
+
+def parse_ignore(text):
+    """The value of `--ignore 255`, (255,), or the colour of `--ignore 224,224,192`; raises
+    InputError.
+    """
+    if text is None:
+        return ()
+    numbers = text.split(",")
+    if len(numbers) not in (1, 3) or not all(n.isdecimal() and int(n) < 65536 for n in numbers):
+        raise InputError(f"--ignore {text}: expected a mask's value, or a colour as R,G,B")
+    return tuple(map(int, numbers))
+
+
+def check_classes(count):
+    """Raise InputError for two classes or fewer, which are no option, and for too many."""
+    if count is not None and not 3 <= count <= MOST_CLASSES:
+        raise InputError(
+            f"--classes {count}: expected 3 to {MOST_CLASSES}; foreground and background need no "
+            "option, --mask-threshold tells them apart where a mask is not 0 and one other value"
+        )
+
+
+def check_data(options):
+    """Raise InputError for options of data.py that contradict each other."""
+    is_noise, own = options.job == "noise", options.images or options.table
+    for field in dataclasses.fields(options):
+        is_idle = field.name not in OF_ALL and (field.name in OF_NOISE) != is_noise
+        if is_idle and getattr(options, field.name) != field.default:
+            own_text = "noise draws its own images and masks; name another job to read files"
+            raise InputError(
+                f"{flag(field.name)}: {own_text if is_noise else 'for the job noise only'}"
+            )
+    has_classes = options.classes or options.colors
+    black, white, size = options.black_level, options.white_level, options.image_size or ()
+    refuse(
+        (
+            own and options.raw != type(options).raw,
+            "--raw and --images or --table are two ways to say the same; pass one",
+        ),
+        (
+            options.missing_is_empty and not own,
+            "--missing-is-empty goes with --images or --table; pass one of these",
+        ),
+        (
+            options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1,
+            f"--ignore {options.ignore}: masks in --colors have no such value; name a colour, as "
+            "R,G,B",
+        ),
+        (
+            options.placement != "document" and options.shape == "rectangle",
+            "--placement applies to circles only; a rectangle lies anywhere inside already",
+        ),
+        (
+            has_classes and options.mask_threshold is not None,
+            "--mask-threshold is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            has_classes and options.invert,
+            "--invert is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            white is not None and white <= black,
+            f"--white-level {white or 0:g}: expected more than --black-level {black:g}",
+        ),
+        (
+            options.tile_size and options.image_size,
+            "--tile-size cuts images, --image-size resizes them; pass one",
+        ),
+        (
+            0 in size and any(size),
+            f"--image-size {' '.join(map(str, size))}: expected two lengths, or 0 0",
         ),
     )

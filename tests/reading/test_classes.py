@@ -267,7 +267,7 @@ def test_numbers_may_have_names_and_colours_from_a_table(raw):
     assert arrays.classes[1].name == "road"
     with pytest.raises(InputError, match="4 classes, --classes says 5"):
         data.prepare(options(classes=5, colors="raw/table.csv"))
-    with pytest.raises(InputError, match="--mask-threshold is of two classes"):
+    with pytest.raises(InputError, match="--mask-threshold is for two classes"):
         data.prepare(options(classes=4, mask_threshold=3))
 
 
