@@ -43,107 +43,113 @@ sheet = lazy("unet.pictures.sheet")
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
-    name: str | None = name_option("of the arrays' folder in output/ (default: the job)")
+    name: str | None = name_option(
+        "name of the folder for the arrays in output/ (default: the job)"
+    )
     raw: str = option(
         "raw",
-        "folder or .zip with the files as Kaggle (or the membrane challenge) hands them out",
-        group="where images and masks are",
+        "folder or .zip with the files as downloaded from Kaggle or the membrane challenge",
+        group="images and masks",
     )
     images: str | None = option(
         None,
-        "your own data: images, a folder, a zip, a file of several pages, or a pattern in quotes "
-        "such as 'photos/*_img.png'",
+        "images: a folder, a zip, a file of several pages, or a quoted pattern such as "
+        "'photos/*_img.png'",
     )
     masks: str | None = option(
         None,
-        "your own data: their masks, paired by what their names have in common: a folder, which "
-        "may be the same; a COCO file; a CSV file of run-length code",
+        "masks of --images, paired by file name: a folder (it may be the same one), a COCO file, "
+        "or a CSV file of run-length codes",
     )
-    validation_images: str | None = option(None, "folder of images for validation")
-    validation_masks: str | None = option(None, "their masks")
-    test_images: str | None = option(None, "folder of images without masks, for submission.py")
+    validation_images: str | None = option(None, "validation images, a folder")
+    validation_masks: str | None = option(None, "masks of --validation-images")
+    test_images: str | None = option(
+        None, "test images without masks, a folder, for submission.py"
+    )
     table: str | None = option(
         None,
-        "your own data: CSV file of images and masks, paths seen from its folder, in columns "
-        "image and mask, or else the first and the second; columns subject and split are minded",
+        "CSV file that lists images and masks, with paths relative to its folder, in the columns "
+        "image and mask (or the first two); the optional columns subject and split are used",
     )
-    validation_table: str | None = option(None, "a second such table, for validation")
+    validation_table: str | None = option(None, "CSV file that lists validation images and masks")
     subject: str | None = option(
         None,
-        "which part of an image's name says whom it shows, a regular expression such as "
-        "'case_(\\d+)'; whole subjects are held out (default: its folder)",
+        "regular expression that extracts the subject ID from an image's name, such as "
+        "'case_(\\d+)'; subjects are held out as a whole (default: the image's folder)",
         metavar="PATTERN",
     )
-    missing_is_empty: bool = option(
-        False, "images without a mask show nothing of what is looked for"
-    )
+    missing_is_empty: bool = option(False, "treat images without a mask as all background")
     image_size: tuple[int, int] | None = option(
         None,
-        "height and width of the arrays in pixels, 0 0: as the files are "
+        "height and width of the arrays in pixels; 0 0 keeps the size of the files "
         "(default: the document's)",
         least=0,
         metavar=("H", "W"),
-        group="how they become arrays",
+        group="conversion to arrays",
     )
     tile_size: tuple[int, int] | None = option(
         None,
-        "height and width of tiles that images of any size are cut into, in place of shrinking "
-        "them; a smaller one is mirrored out; every image is read twice",
+        "cut images into tiles of this size instead of shrinking them; smaller images are padded "
+        "by reflection; reads every image twice",
         least=1,
         metavar=("H", "W"),
     )
     channels: int | None = option(
-        None, "1: grey, 3: RGB (default: the document's)", choices=(1, 3)
+        None, "1 for grey, 3 for RGB (default: the document's)", choices=(1, 3)
     )
     mask_threshold: float | None = option(
         None,
-        "mask values above it are foreground; without it a mask holds 0 and one other value, the "
-        "same in all",
+        "value above which a mask pixel is foreground (default: masks hold 0 and one other value, "
+        "the same in all files)",
         least=0,
         most=2**32,
     )
-    invert: bool = option(False, "what the masks have as foreground is background")
+    invert: bool = option(False, "swap foreground and background")
     ignore: str | None = option(
         None,
-        "mask value of pixels that do not count, 255 for example, or their colour as R,G,B",
+        "mask value of the pixels to ignore in training and scores, such as 255, or their colour "
+        "as R,G,B",
         metavar="VALUE",
         check=parse_ignore,
     )
     black_level: float = option(
-        0.0, "value of an image of more than 8 bit that becomes black", least=-(2**32), most=2**32
+        0.0,
+        "pixel value that maps to black, in images deeper than 8 bits",
+        least=-(2**32),
+        most=2**32,
     )
     white_level: float | None = option(
         None,
-        "value of an image of more than 8 bit that becomes white, 4095 of a 12-bit camera "
-        "(default: found in all of them)",
+        "pixel value that maps to white, in images deeper than 8 bits, such as 4095 for a 12-bit "
+        "camera (default: found in the images)",
         least=-(2**32),
         most=2**32,
     )
     classes: int | None = option(
         None,
-        "more than foreground and background: masks hold class numbers 0, 1, ..., 0 the "
-        "background, as grey values or in a palette",
+        "number of classes, background included; masks hold class numbers 0, 1, ..., with 0 for "
+        "background, as grey values or palette indices",
         check=check_classes,
     )
     colors: str | None = option(
         None,
-        "CSV file with columns name, r, g and b, one line a class, the background first: masks "
-        "hold these colours (with --classes: numbers, and these are names and colours to show)",
+        "CSV file with columns name, r, g and b, one line per class, background first, for masks "
+        "that hold these colours (with --classes: names and colours of the class numbers)",
     )
     skip_bad: bool = option(
-        False, "leave out images that cannot be read, and list them; every file is read twice"
+        False, "skip and list images that cannot be read; reads every file twice"
     )
-    num_images: int = option(1, "training images", least=1, group="what noise draws")
-    shape: str = option("circle", "what is drawn", choices=SHAPES)
-    fill: str = option("noise", "what it is filled with", choices=FILLS)
+    num_images: int = option(1, "number of training images", least=1, group="drawing (noise only)")
+    shape: str = option("circle", "shape to draw", choices=SHAPES)
+    fill: str = option("noise", "filling of the shape", choices=FILLS)
     placement: str = option(
         "document",
-        "where circles lie: two radii away from every side, or anywhere inside",
+        "position of circles: at least two radii from every side, or anywhere inside the image",
         choices=PLACEMENTS,
     )
     seed: int = option(
         1,
-        "of training and validation images; the test images have the next one",
+        "seed of the training and validation images; test images use seed + 1",
         least=0,
         most=2**32 - 2,
     )

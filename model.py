@@ -32,31 +32,31 @@ NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 @dataclass(frozen=True)
 class Options:
-    run: str = option(
-        "noise", "a job; with --export a run, a job or what --name called it", check=check_name
-    )
+    run: str = option("noise", "name of the job; with --export, name of the run", check=check_name)
     draw: str | None = option(
-        None, "draw the network into this file, .svg or .png, and print no summary", metavar="FILE"
+        None,
+        "draw the network to this file, .svg or .png, instead of printing a summary",
+        metavar="FILE",
     )
     set: tuple[str, ...] = set_option(
-        "fields of a job's network", "network.encoder=EfficientNetV2B0"
+        "fields of the job's network", "network.encoder=EfficientNetV2B0"
     )
     export: str | None = option(
         None,
-        "write the run's trained network, from raw pixels to mask, to a file: .onnx, .tflite "
-        "(LiteRT), or a folder without ending (SavedModel)",
+        "export the trained network, from raw pixels to mask, to a file: .onnx, .tflite (LiteRT), "
+        "or a folder without extension (SavedModel)",
         metavar="FILE",
-        group="for other programs",
+        group="export",
     )
     image_size: tuple[int, int] | None = option(
         None,
-        "height and width of the only images that it takes, in pixels (default: any)",
+        "fixed height and width of the input images, in pixels (default: any)",
         least=1,
         metavar=("H", "W"),
     )
     threshold: float | None = threshold_option()
     average: bool = option(
-        True, "average predictions over the turns and flips that the training had"
+        True, "average predictions over the rotations and flips used in training"
     )
 
 

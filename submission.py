@@ -43,7 +43,8 @@ __all__ = ["run_length_dec", "run_length_enc", "submission"]
 class Options:
     run: str = run_option()
     truth: str | None = option(
-        None, "CSV file of true masks in the submission's format, to print the competition's score"
+        None,
+        "CSV file of true masks in the format of the submission; prints the competition's score",
     )
     threshold: float | None = threshold_option()
     devices: str = devices_option()

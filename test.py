@@ -27,45 +27,49 @@ class Options:
     run: str = run_option()
     images: str | None = option(
         None,
-        "folder of images, or one image, to predict instead; see --output",
-        group="what is predicted",
+        "folder of images, or one image, to predict instead of the held-out images; see --output",
+        group="images to predict",
     )
     masks: str | None = option(
-        None, "their true masks, to score them: a folder or a file, as data.py takes them"
+        None,
+        "true masks of --images, to score the predictions: a folder or a file, as for data.py",
     )
     output: str | None = option(
         None,
-        "folder for the masks of --images and objects.csv, the area and place of each object in "
-        "them (default: output/NAME/masks)",
+        "folder for the predicted masks of --images and for objects.csv, the area and position of "
+        "each object (default: output/NAME/masks)",
         metavar="DIR",
     )
     mask_threshold: float | None = option(
         None,
-        "true-mask values above it are foreground (default: as data.py was told)",
+        "value above which a true mask's pixel is foreground (default: as for data.py)",
         least=0,
         most=2**32,
     )
     white_level: float | None = option(
         None,
-        "value of an image of more than 8 bit that becomes white (default: that of the training)",
+        "pixel value that maps to white, in images deeper than 8 bits (default: as in training)",
         least=1e-12,
     )
-    skip_bad: bool = option(
-        False, "leave out those of --images that cannot be read, and list them"
-    )
+    skip_bad: bool = option(False, "skip and list images in --images that cannot be read")
     num_images: int = option(
-        100, "pictures drawn at the most; all images are scored", least=0, group="how"
+        100,
+        "maximum number of pictures to draw; all images are scored",
+        least=0,
+        group="prediction",
     )
-    weights: str | None = option(None, "HDF5 file (default: weights/NAME.weights.h5)")
+    weights: str | None = option(
+        None, "HDF5 file with the weights to use (default: weights/NAME.weights.h5)"
+    )
     compare: str | None = option(
         None,
-        "name of a second run: scores and pictures of both go to vis/NAME+NAME/",
+        "name of a second run to compare with; writes scores and pictures to vis/NAME+NAME/",
         metavar="NAME",
         check=check_name,
     )
     threshold: float | None = threshold_option()
     average: bool = option(
-        True, "average predictions over the turns and flips that the training had"
+        True, "average predictions over the rotations and flips used in training"
     )
 
 

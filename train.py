@@ -51,115 +51,108 @@ __all__ = ["dice_coef", "dice_coef_loss", "get_unet", "train_predict"]
 class Options:
     job: str = job_option()
     name: str | None = name_option(
-        "of this run in weights/, vis/ and output/, beside others of its job; trains on "
-        "data.py's arrays of that name, or else the job's (default: the job)"
+        "name of the run in weights/, vis/ and output/; trains on the arrays of that name, if "
+        "data.py wrote any, otherwise on the job's (default: the job)"
     )
     arrays: str | None = option(
         None,
-        "name of the run whose arrays, output/NAME/, this one trains on (default: its own, or the "
-        "job's)",
+        "name of the arrays in output/ to train on (default: those of --name, or the job's)",
         metavar="NAME",
         check=check_name,
     )
     resume: bool = option(
         False,
-        "go on with the training that was stopped or killed, with its options, or with a finished "
-        "one for more --epochs",
+        "resume a training that was stopped or killed, with its options, or a finished one with "
+        "more --epochs",
     )
     weights: str | None = option(
         None,
-        "file to start from, HDF5 of any Keras or a .keras: the layers whose shapes fit are "
-        "taken, the others start anew",
+        "weights to start from, HDF5 of any Keras version or .keras; layers with matching shapes "
+        "are loaded, all others start from random weights",
         metavar="FILE",
     )
     encoder_weights: str | None = option(
         None,
-        "what an encoder, --set network.encoder=EfficientNetV2B0, starts from: imagenet, which "
-        "Keras fetches, a file as --weights takes, or none (default: imagenet)",
+        "initial weights of a pretrained encoder (--set network.encoder=EfficientNetV2B0): "
+        "imagenet, downloaded by Keras, a file as for --weights, or none (default: imagenet)",
         metavar="FILE",
     )
     seed: int = option(
         1,
-        "of weights, split and order; that of noise's images is data.py's",
+        "seed of weights, split and order of images; the images of noise have the seed of data.py",
         least=0,
         most=2**32 - 1,
     )
     tensorboard: bool = option(
-        False, "log to vis/NAME/tensorboard/ too; needs the package tensorboard"
+        False, "write TensorBoard logs to vis/NAME/tensorboard/; requires the package tensorboard"
     )
     recipe: str | None = option(
         None,
-        "the document's own training, or the best that we know today (default: document; of own, "
-        "which has none, modern)",
+        "training as in the document, or the best known today (default: document; modern for own)",
         choices=tuple(RECIPES),
-        group="the training",
+        group="training",
     )
-    upright: bool = option(
-        True, "of own: what the images show has an up and a down, so that they are turned little"
-    )
+    upright: bool = option(True, "own only: orientation matters, so rotate only slightly")
     set: tuple[str, ...] = set_option(
         "fields of the network, the recipe or the augmentation",
         "network.filters=16,32,64,128 augmentation.elastic=0",
     )
-    epochs: int | None = option(
-        None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
-    )
+    epochs: int | None = option(None, "number of epochs (default: the recipe's)", least=1)
     patience: int | None = option(
         None,
-        "end once so many epochs have brought no lower loss, the validation's where there is one "
+        "stop after N epochs without a lower loss, that of the validation if there is one "
         "(default: never)",
         least=1,
+        metavar="N",
     )
     minutes: float | None = option(
         None,
-        "plan --epochs and --steps-per-epoch so that all of it ends in about so many minutes, by "
-        "the time that a step takes here",
+        "fit the whole training into about this many minutes: sets --epochs and "
+        "--steps-per-epoch from the time that a step takes on this machine",
         least=0.01,
         most=10**6,
     )
     steps_per_epoch: int | None = option(
         None,
-        "steps in an epoch (default: the recipe's, or as many as show each image once)",
+        "number of steps per epoch (default: the recipe's, or one pass over the images)",
         least=1,
     )
-    batch_size: int | None = option(None, "images in a step (default: the recipe's)", least=1)
+    batch_size: int | None = option(
+        None, "number of images per step (default: the recipe's)", least=1
+    )
     learning_rate: float | None = option(
-        None, "of the optimizer, above 0 (default: the recipe's)", least=1e-12
+        None, "learning rate of the optimizer, above 0 (default: the recipe's)", least=1e-12
     )
     loss: str | None = option(
         None,
-        f"what training lowers; {' and '.join(fitting_losses(2))} is for membrane, "
+        f"loss to minimise; {' and '.join(fitting_losses(2))} is for membrane, "
         f"{' and '.join(fitting_losses(3))} for data.py --classes (default: the recipe's)",
         choices=tuple(LOSSES),
     )
     class_weights: tuple[float, ...] | None = option(
         None,
-        "a number of 0 or more for each class, background first, that its pixels weigh in the "
-        f"cross-entropy of {', '.join(weighing_losses())} (default: all alike)",
+        "weight of each class, 0 or more, background first, in the cross-entropy of "
+        f"{', '.join(weighing_losses())} (default: equal weights)",
         metavar="W,W,...",
         check=check_class_weights,
         parse=comma_numbers,
     )
     precision: str | None = option(
         None,
-        "of all layers but the last; auto: half precision where the hardware has instructions "
-        "for it (default: float32; of the modern recipe auto)",
+        "precision of all layers but the last; auto uses half precision if the hardware supports "
+        "it (default: float32; auto with the modern recipe)",
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
         None,
-        "share of the images held out, 0..0.9 (default: the recipe's)",
+        "share of the images to hold out, 0 to 0.9 (default: the recipe's)",
         least=0,
         most=0.9,
-        group="the validation",
+        group="validation",
     )
-    folds: int | None = option(
-        None,
-        "cross-validation: so many networks, each trained without another share of the images",
-        least=2,
-    )
+    folds: int | None = option(None, "number of cross-validation folds, one network each", least=2)
     split_by_subject: bool = option(
-        True, "hold out whole subjects; without it the last images, as Keras does"
+        True, "hold out whole subjects; otherwise the last images, as in Keras"
     )
     devices: str = devices_option()
     hosts: str | None = hosts_option()

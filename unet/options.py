@@ -56,17 +56,21 @@ def option(
 
 
 def job_option():
-    return option("noise", "which document, or own: images of your own", choices=tuple(JOBS))
+    return option(
+        "noise", "the document to reproduce, or own for your own images", choices=tuple(JOBS)
+    )
 
 
 def run_option():
-    return option("noise", "which run: a job, or what --name called it", check=check_name)
+    return option(
+        "noise", "name of the run: the job, or the name given with --name", check=check_name
+    )
 
 
 def threshold_option():
     return option(
         None,
-        "a probability above it is foreground, 0 to 1 (default: what train.py chose)",
+        "probability above which a pixel is foreground, 0 to 1 (default: chosen by train.py)",
         least=0,
         most=1,
         metavar="P",
@@ -74,13 +78,13 @@ def threshold_option():
 
 
 def name_option(help):
-    return option(None, help, metavar="NAME", check=check_name, group="the run")
+    return option(None, help, metavar="NAME", check=check_name, group="run")
 
 
 def set_option(what, example):
     return option(
         (),
-        f"{what}, as unet/jobs/settings.py lists them, such as {example}",
+        f"change {what}, listed in unet/jobs/settings.py, for example {example}",
         metavar="FIELD=VALUE",
     )
 
@@ -88,23 +92,23 @@ def set_option(what, example):
 def devices_option():
     return option(
         "1",
-        "devices of this machine that share each batch, or all",
+        "number of devices on this machine that share each batch, or all",
         metavar="N|all",
-        group="where it runs",
+        group="devices",
     )
 
 
 def hosts_option():
     return option(
         None,
-        "one address for each machine that takes part, this one too; the first is where all of "
-        "them meet; JAX only",
+        "addresses of all machines that work together, this one included; the first one "
+        "coordinates them (JAX only)",
         metavar="HOST:PORT,...",
     )
 
 
 def process_option():
-    return option(0, "which of --hosts this machine is, from 0 on", least=0)
+    return option(0, "position of this machine in --hosts, counted from 0", least=0)
 
 
 def comma_numbers(text):
