@@ -206,7 +206,6 @@ def train_network(session, progress):
     files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
     with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
         model, training, validation = build_training(session, record)
-        steps.check_memory(model, recipe.batch_size, devices)
         if not progress.record:
             fit.take_weights(model, options.weights, options.encoder_weights)
         files.begin(model, session.is_first)

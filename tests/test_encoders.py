@@ -25,7 +25,6 @@ from unet.matching import Layer
 from unet.prediction.predict import predict_file
 from unet.training import fit
 from unet.training.session import what_hosts_share
-from unet.training.steps import image_bytes
 from unet.weights import layers_of, load_weights, start_from
 
 NAME = "EfficientNetV2B0"
@@ -196,11 +195,6 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
         "https://nowhere: None); pass --encoder-weights FILE that was fetched elsewhere, or none "
         "to start anew"
     )
-
-
-def test_the_memory_of_a_step_counts_the_encoders_layers():
-    parts = [encoder_of(build()), build()]
-    assert 0 < image_bytes(parts[0]) < image_bytes(parts[1])
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,10 @@ from keras import backend, ops
 from unet.data.augment import GRID, crop_middle, from_middle
 from unet.data.batches import Batches
 from unet.machine.disk import size_text
-from unet.machine.memory import free_memory
 from unet.machine.precision import card_name
 from unet.reading.values import IGNORED_GREY
 
-# Bytes of images, masks and weights that go to the device, more stay with the processor: a share
-# of what is free there or, where the backend does not say, so many.
-SHARE, MOST_BYTES = 0.25, 2**31
+MOST_BYTES = 2**31  # of images, masks and weights on the device; more stay with the processor
 STEPS_PER_CALL = 8  # of TensorFlow; on the other backends Keras takes one at a time
 
 
@@ -30,16 +27,10 @@ def choose_batches(arrays, recipe, devices):
     if fits_device(arrays, recipe):
         return DrawnBatches
     print(
-        f"windows are cut by the processor: more than {size_text(most_bytes())} of images and "
+        f"windows are cut by the processor: more than {size_text(MOST_BYTES)} of images and "
         "masks do not go to the card"
     )
     return Batches
-
-
-def most_bytes():
-    """Bytes of images, masks and weights that may go to the device."""
-    free = free_memory()
-    return MOST_BYTES if free is None else int(SHARE * free)
 
 
 def fits_device(arrays, recipe):
@@ -47,7 +38,7 @@ def fits_device(arrays, recipe):
     the device.
     """
     count, height, width, channels = arrays.images.shape
-    return count * height * width * (channels + 1 + 4 * recipe.is_weighted) <= most_bytes()
+    return count * height * width * (channels + 1 + 4 * recipe.is_weighted) <= MOST_BYTES
 
 
 class DrawnBatches(Batches):
