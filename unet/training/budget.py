@@ -18,7 +18,7 @@ from unet.training.lines import steps_done
 from unet.training.monitor import DRAWING_SHARE, NUM_SAMPLES
 from unet.training.plan import describe_run, is_scored
 from unet.training.session import note
-from unet.training.steps import check_memory, memory_errors
+from unet.training.steps import memory_errors
 
 SHARE = 0.05  # of the time in which steps are timed
 MOST = 15  # seconds of it
@@ -110,7 +110,6 @@ def fit_in(session, build_unet, build_training):
         begun, long = time.monotonic(), replace(recipe, steps_per_epoch=LONG)
         of_one_epoch = replace(session, job=replace(job, recipe=long))
         model, training, validation = build_training(of_one_epoch, record)
-        check_memory(model, recipe.batch_size, session.devices)
         take_weights(model, options.weights, options.encoder_weights)
         times = measure(model, training, validation, begun, min(MOST, SHARE * seconds))
     keras.config.set_dtype_policy("float32")
