@@ -12,6 +12,7 @@ from pathlib import Path
 from unet.errors import InputError, check_backend, check_name, one_line_errors, split_input_size
 from unet.jobs import JOBS
 from unet.lazy import lazy
+from unet.losses import iou_loss
 from unet.machine.devices import num_devices
 from unet.options import EXPORTS, check_export, decision_option, option, parse_options, set_option
 
@@ -22,7 +23,6 @@ encoders = lazy("unet.encoders")
 weights_files = lazy("unet.weights")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
-trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
 decide = lazy("unet.training.decide")
@@ -153,23 +153,22 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
         path = Path(folder, file) if is_pair else Path(pretrained_model)
         weights_files.load_weights(model, path)
-    recipe = replace(JOBS["cadastre"].recipe, metrics=("accuracy", "iou_loss"))
-    return fit.compile_unet(model, recipe)
-
-
-def load_run(name, weights=None, average=True, threshold=None, precision=None):
-    """The trained run of a name, from weights/ here, as unet.prediction.run.load_run has it."""
-    return trained.load_run(name, build_unet, weights, average, threshold, precision)
+    recipe = JOBS["cadastre"].recipe
+    optimizer, loss = fit.make_optimizer(recipe), fit.make_loss(recipe)
+    model.compile(optimizer, loss, metrics=["accuracy", iou_loss])
+    return model
 
 
 def main(options):
     check_export(options)
     check_backend()
     if options.export is not None:
+        from train import load_run  # which imports this module
+
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        if options.decision is None and runs.read_record(options.run).is_undecided:
-            decide.decide_now(options.run, load_run)
+        if options.decision is None and runs.read_record(options.run).lacks_threshold:
+            decide.choose_threshold_now(load_run(options.run))
         run = load_run(options.run, None, options.average, options.decision, "float32")
         export.export_run(run, path, format, options.image_size)
         return

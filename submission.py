@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import build_unet, load_run
+from train import load_run
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -73,14 +73,20 @@ def submission(name="nerve", options=Options(), truth=None):
     """
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
-    if options.decision is None and record.is_undecided:
-        record = decide.decide_now(name, load_run, options.hosts)
+    if options.decision is None and record.lacks_threshold:
+        if options.hosts:  # none of which may compute yet
+            raise InputError(
+                f"{paths.record}: no threshold was chosen yet, as at the end of its training; run "
+                f"{runs.command('test.py', name)} first, or pass --threshold"
+            )
+        decide.choose_threshold_now(load_run(name))
+        record = runs.read_record(name)
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
             f"use the masks of python test.py {name} --images DIR"
         )
-    record.decision = record.decide(options.decision)
+    record.decision = record.decision_at(options.decision)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():
@@ -96,12 +102,12 @@ def find_probabilities(record, prepared, options):
     """
     name, hosts = record.name, options.hosts
     if not len(prepared.test_files):
-        return submit.held_out_probabilities(name, build_unet, prepared, hosts)
+        return submit.held_out_probabilities(name, load_run, prepared, hosts)
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
         is_first = submit.predict_with_hosts(
-            name, build_unet, prepared, options.devices, hosts, options.process_id
+            name, load_run, prepared, options.devices, hosts, options.process_id
         )
         if not is_first:
             return None

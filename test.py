@@ -6,7 +6,7 @@ python test.py nerve
 import contextlib
 from dataclasses import dataclass
 
-from model import load_run
+from train import load_run
 from unet.errors import InputError, check_backend, check_name, one_line_errors
 from unet.lazy import lazy
 from unet.machine.cards import tell_unseen_card
@@ -156,8 +156,8 @@ def main(options):
     check_options(options)
     check_backend()
     for name in filter(None, (options.run, options.compare)):
-        if options.decision is None and runs.read_record(name).is_undecided:
-            decide.decide_now(name, load_run)
+        if options.decision is None and runs.read_record(name).lacks_threshold:
+            decide.choose_threshold_now(load_run(name))
     # Before any folder is made
     how = {"average": options.average, "threshold": options.decision}
     run = load_run(options.run, options.weights, **how)

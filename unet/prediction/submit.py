@@ -45,7 +45,7 @@ def is_newer(path, sources):
     return all(file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in sources)
 
 
-def predict_with_hosts(name, build_unet, arrays, devices, hosts, process_id):
+def predict_with_hosts(name, load_run, arrays, devices, hosts, process_id):
     """Predict the test images, together with other hosts where there are any, and write them to
     imgs_mask_test.npy; returns whether this process is the first, which wrote.
     """
@@ -54,7 +54,7 @@ def predict_with_hosts(name, build_unet, arrays, devices, hosts, process_id):
         tell_unseen_card()
         with shared.alone.scope():
             # Hosts may differ in their instructions, but not in their pixels.
-            run = trained.load_run(name, build_unet, precision="float32" if hosts else None)
+            run = load_run(name, precision="float32" if hosts else None)
             if hosts:
                 shared.check_same(what_hosts_share(run, arrays))
             predict.predict_test(run, arrays, Paths(name).probabilities, shared)
@@ -74,14 +74,14 @@ def what_hosts_share(run, arrays):
     }
 
 
-def held_out_probabilities(name, build_unet, arrays, hosts):
+def held_out_probabilities(name, load_run, arrays, hosts):
     """Rows of files.csv that the run held out, and their probabilities, one after the other."""
     if hosts:
         raise InputError(
             f"{Paths(arrays.name).arrays}: has no test images, which hosts could share; start it "
             "without --hosts"
         )
-    run = trained.load_run(name, build_unet)
+    run = load_run(name)
     tell_unseen_card()
     rows = [row for rows in trained.validation_rows(run, arrays) for row in rows]
     print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")

@@ -7,7 +7,7 @@ from unet.errors import Stopped
 
 
 class StopSignals:
-    """What SIGINT and SIGTERM ask of a training: the first one lets its step end and its
+    """SIGINT and SIGTERM during a training: the first one lets its step end and its
     checkpoint be written, a second one ends it at once.
 
     describe: returns how to go on, for the line that the user sees.
