@@ -237,7 +237,6 @@ def build_training(session, record):
     num_steps = record.recipe.epochs * training.num_steps
     ignores = session.arrays.ignored is not None
     model = get_unet(record.job, record.network, record.recipe, num_steps, ignores)
-    model.steps_per_execution = training.steps_per_call
     fit.build_variables(model)
     training.attach(model, validation)
     return model, training, validation
