@@ -15,7 +15,8 @@ from conftest import longest, refusal, what_a_run_left
 from keras.layers import BatchNormalization
 
 import train
-from model import build_unet, load_run
+from model import build_unet
+from train import load_run
 from unet import encoders
 from unet.encoders import build_encoder, find_strides, start_encoder
 from unet.errors import InputError
@@ -305,7 +306,8 @@ def test_a_runs_weights_take_imagenets_place(weights, encoder_weights, expected,
     taken = []
     for name in ("start_encoder", "start_from"):
         monkeypatch.setattr(fit, name, lambda model, source: taken.append(source))
-    fit.take_weights(build(levels=1), weights, encoder_weights)
+    model = build(levels=1)
+    fit.take_weights(model, model.unet_config, weights, encoder_weights)
     assert taken == ([expected] if expected else [])
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, longest, refusal, run_well, slow
 
-from model import get_unet, load_run
+from model import get_unet
+from train import load_run
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.machine.disk import replace_folder
 from unet.prediction import export, programs, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
@@ -87,7 +89,9 @@ def make_run(case, changes=()):
     channels = models[0].unet_config.channels
     fields = dict(scale, is_resized=array_size is not None, array_size=array_size or size)
     network = models[0].unet_config
-    record = Record("noise", "noise", "noise", {}, {}, "", network=network, **fields)
+    record = Record(
+        "noise", "noise", "noise", JOBS["noise"].recipe, {}, "", network=network, **fields
+    )
     run = Run(tuple(Network(model, record) for model in models), Decision(), symmetry)
     small = np.random.default_rng(1).integers(0, 256, (2, 12, 12, channels), dtype=np.uint8)
     images = np.stack([cv2.resize(image, size[::-1]).reshape(*size, -1) for image in small])

@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES
