@@ -113,7 +113,7 @@ def predict_and_draw(run, options):
     print(f"{len(page.images)} pictures in {vis}/")
     if scores:
         scores.write(vis)
-    about = report.describe(run.name, run.record, len(run.networks), run.decision)
+    about = report.describe_run(run.name, run.record, len(run.networks), run.decision)
     if seen := scores.describe_seen():
         about["summary"] = f"{seen[0].upper()}{seen[1:]}."
     page.write(about, scores.figures() if scores else None)

@@ -158,8 +158,9 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, weights_seed, sizes)
     compile_unet(model, recipe, steps)
+    record = replace(scale_record(network, *scale), recipe=asdict(recipe))
     trained = Run(
-        (Network(model, replace(scale_record(*scale), recipe=asdict(recipe))),),
+        (Network(model, record),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )

@@ -1,4 +1,4 @@
-"""What a user can mend: the error, checks that raise it, and how a script ends in one line."""
+"""Mistakes that a user can fix: the error, checks that raise it, and its one line at the end."""
 
 import contextlib
 import importlib.util
@@ -27,7 +27,9 @@ SIGNS = (
 
 
 class InputError(ValueError):
-    """What a user can mend; it names the file, what it has, what is allowed, what to do."""
+    """A mistake that the user can fix; the message names the file, what was found, what is allowed
+    and what to do.
+    """
 
 
 def refuse(*rules):
@@ -94,16 +96,18 @@ def check_backend():
     """Raise InputError where KERAS_BACKEND names none that the project runs on, or one that is not
     installed.
     """
-    backend = os.environ.get("KERAS_BACKEND")
+    backend, known = os.environ.get("KERAS_BACKEND"), ", ".join(BACKENDS)
     if not backend:
         return
-    if backend not in BACKENDS:
-        raise InputError(f"KERAS_BACKEND={backend}: expected {', '.join(BACKENDS)}")
-    if not importlib.util.find_spec(backend):
-        raise InputError(
+    is_missing = backend in BACKENDS and not importlib.util.find_spec(backend)
+    refuse(
+        (backend not in BACKENDS, f"KERAS_BACKEND={backend}: expected {known}"),
+        (
+            is_missing,
             f"KERAS_BACKEND={backend}: the package {backend} is not installed; pip install "
-            f"{backend}, or take another of {', '.join(BACKENDS)}"
-        )
+            f"{backend}, or take another of {known}",
+        ),
+    )
 
 
 def error_text(error):
@@ -114,20 +118,20 @@ def error_text(error):
 
 
 def is_of_system(error):
-    """Whether an error is the system's word on a file, that it may not be read, say, and not what
-    is found to be wrong in it.
+    """True for an error of the system about a file, one that may not be read, say, and False for
+    what is wrong in its content.
     """
     return isinstance(error, OSError) and error.filename is not None
 
 
 def is_out_of_memory(error):
-    """Whether an error of a backend, or Python's own, says that there is not enough memory."""
+    """True for an error of a backend, or Python's own, that says that memory ran out."""
     text = f"{type(error).__name__} {error}".lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
 
 
 def import_text(error):
-    """What an ImportError says to a user: a package that is not there, or cannot be loaded."""
+    """An ImportError in one line: the package that is not there, or cannot be loaded."""
     if not isinstance(error, ModuleNotFoundError):
         return (
             f"a package cannot be loaded ({error_text(error)}); pip install -r requirements.txt "

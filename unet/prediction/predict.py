@@ -1,6 +1,7 @@
 """Images of any size to maps of probability."""
 
 import collections
+import itertools
 import math
 from dataclasses import replace
 
@@ -30,65 +31,52 @@ def predict_held_out(run, arrays):
         yield from zip(rows, predict_arrays(alone, arrays.images, rows))
 
 
-def predict_image(model, image, tile=TILE, overlap=None):
+def predict_image(model, config, image, tile=TILE, overlap=None):
     """Probability of the foreground in each pixel of an image of any size, float32 (H, W, 1), or
     that of each of more than two classes, (H, W, K).
 
-    image: (H, W, C), standardized. It is mirrored out to a size that fits and cropped back; an
-    unpadded network gets all the context that it needs by mirroring, as in the paper
-    (overlap-tile, figure 2). Where more than `tile` pixels of height or width are needed, tile by
-    tile: equal to the whole for an unpadded network, nearly so for a padded one, which drops
-    `overlap` pixels (default: OVERLAP, or ENCODER_OVERLAP) at each inner edge of a tile.
+    model: of a UNetConfig, for images of any size; image: (H, W, C), standardized. It is mirrored
+    out to a size that fits and cropped back; an unpadded network gets all the context that it
+    needs by mirroring, as in the paper (overlap-tile, figure 2). Where more than `tile` pixels of
+    height or width are needed, tile by tile: equal to the whole for an unpadded network, nearly so
+    for a padded one, which drops `overlap` pixels (default: OVERLAP, or ENCODER_OVERLAP) at each
+    inner edge of a tile.
     """
-    config = model.unet_config
-    border = config.border
+    border, maps = config.border, config.num_maps
     if overlap is None:
         overlap = ENCODER_OVERLAP if config.encoder else OVERLAP
+    overlap = math.ceil(overlap / config.divisor) * config.divisor  # on the grid of the poolings
     if config.padding == "valid":
         overlap = 0
-    else:  # on the grid of the poolings
-        overlap = math.ceil(overlap / config.divisor) * config.divisor
     height, width = image.shape[:2]
     sizes = [config.fit_length(length + 2 * border) for length in (height, width)]
-    tiles = [_tile_length(config, size, tile, border + overlap) for size in sizes]
     padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
     image = np.pad(image, [*padding, (0, 0)], mode="reflect")
 
-    maps = config.num_maps
     result = np.empty((sizes[0] - 2 * border, sizes[1] - 2 * border, maps), np.float32)
-    rows, columns = (
-        _tile_starts(size, length, border + overlap, config.divisor)
-        for size, length in zip(sizes, tiles)
-    )
-    for top in rows:
-        for left in columns:
-            part = image[None, top : top + tiles[0], left : left + tiles[1]]
-            probability = model.predict_on_batch(part)[0, ..., -maps:]
-            y = overlap if top else 0
-            x = overlap if left else 0
-            bottom, right = top + len(probability), left + probability.shape[1]
-            result[top + y : bottom, left + x : right] = probability[y:, x:]
+    (high, rows), (wide, columns) = (_cut(size, tile, border + overlap, config) for size in sizes)
+    for top, left in itertools.product(rows, columns):
+        part = image[None, top : top + high, left : left + wide]
+        probability = model.predict_on_batch(part)[0, ..., -maps:]
+        y = overlap if top else 0
+        x = overlap if left else 0
+        bottom, right = top + len(probability), left + probability.shape[1]
+        result[top + y : bottom, left + x : right] = probability[y:, x:]
     return result[:height, :width]
 
 
-def _tile_length(config, size, tile, border):
-    """The length of the tiles, at most about `tile`, that cover `size` pixels with the least of
-    them predicted twice.
+def _cut(size, tile, border, config):
+    """Length of the tiles, at most about `tile`, that cover `size` pixels with the least of them
+    predicted twice, and where they start: on the grid of the poolings, so that they agree with the
+    whole.
     """
     inner = max(tile - 2 * border, config.divisor)  # of a tile that has neighbours on both sides
-    count = math.ceil((size - 2 * border) / inner)
-    if count <= 1:
-        return size
-    length = math.ceil((size - 2 * border) / count) + 2 * border
-    return min(size, config.fit_length(length))
-
-
-def _tile_starts(size, tile, border, divisor):
-    """Where tiles start that cover `size` pixels: on the grid of the poolings, so that tiles agree
-    with the whole.
-    """
-    step = max((tile - 2 * border) // divisor, 1) * divisor
-    return [*range(0, size - tile, step), size - tile]
+    count, length = math.ceil((size - 2 * border) / inner), size
+    if count > 1:
+        least = math.ceil((size - 2 * border) / count) + 2 * border
+        length = min(size, config.fit_length(least))
+    step = max((length - 2 * border) // config.divisor, 1) * config.divisor
+    return length, [*range(0, size - length, step), size - length]
 
 
 def predict_batch(run, images):
@@ -100,18 +88,18 @@ def predict_batch(run, images):
         batch = network.standardize(images)
         for turns, flip in turnings:
             turned = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
-            result = _predict_sizes(network.model, np.ascontiguousarray(turned))
+            result = _predict_sizes(network, np.ascontiguousarray(turned))
             result = np.rot90(result, -turns, axes=(1, 2))
             total = total + (result[:, :, ::-1] if flip else result)
     return total / np.float32(len(run.networks) * len(turnings))
 
 
-def _predict_sizes(model, batch):
+def _predict_sizes(network, batch):
     """Probabilities (B, H, W, 1) of a standardized batch of any size."""
-    config, size = model.unet_config, batch.shape[1:3]
+    config, size = network.record.network, batch.shape[1:3]
     if config.padding == "same" and all(n <= TILE and config.output_length(n) for n in size):
-        return np.asarray(model.predict_on_batch(batch))[..., -config.num_maps :]
-    return np.stack([predict_image(model, image) for image in batch])
+        return np.asarray(network.model.predict_on_batch(batch))[..., -config.num_maps :]
+    return np.stack([predict_image(network.model, config, image) for image in batch])
 
 
 def predict_arrays(run, images, rows=None):
@@ -125,7 +113,7 @@ def predict_arrays(run, images, rows=None):
 
 
 def batch_size(images):
-    """How many images of an array (N, H, W, C) are predicted at once."""
+    """Number of images of an array (N, H, W, C) that are predicted at once."""
     return min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
 
 

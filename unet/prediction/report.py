@@ -1,4 +1,4 @@
-"""What test.py says of a run: scores, pictures, and the page that shows them."""
+"""Report of test.py on a run: scores, pictures, and the page that shows them."""
 
 import contextlib
 import json
@@ -36,11 +36,6 @@ OF_DATA = "data"  # and data.py's
 def classes_of(run):
     """SegmentClass of each class of a run, two where it has foreground and background."""
     return run.classes or TWO_CLASSES
-
-
-def file_name(id):
-    """The name of an image's files: a table's ids are paths."""
-    return re.sub(r"[\\/:]", "_", id)
 
 
 class Scores:
@@ -107,21 +102,27 @@ class Scores:
         write_text(folder / "scores.json", json.dumps(means, indent=1))
 
     def figures(self):
-        """What the page shows of them: Dice of each image, and its mean at each of THRESHOLDS; of
-        more than two classes, which have no threshold, the Dice of each.
+        """The page's figures: Dice of each image, and its mean at each of THRESHOLDS; of more than
+        two classes, which have no threshold, the Dice of each.
         """
-        measured = HeldOut(*map(np.array, zip(*self.levels))) if self.levels else None
-        figures = summarize([row[1] for row in self.rows], measured, self.run.decision)
-        return {**figures, "classes": self.means().get("classes", {})}
+        dice, decision = [row[1] for row in self.rows], self.run.decision
+        if self.run.classes:
+            return {"dice": dice, "curve": None, "classes": self.means()["classes"]}
+        measured, curve = HeldOut(*map(np.array, zip(*self.levels))), []
+        for threshold in map(float, THRESHOLDS):
+            mean = measured.dice(replace(decision, threshold=threshold)).mean()
+            curve.append((threshold, float(mean)))
+        return {"dice": dice, "curve": curve, "threshold": decision.threshold, "classes": {}}
 
     def describe_seen(self):
-        """How many images the run was trained on, and what others score; "" of none."""
-        if not any(self.is_seen):
-            return ""
+        """Number of images that the run was trained on, and the Dice of the others; "" of none."""
         others = [row[1] for row, is_seen in zip(self.rows, self.is_seen) if not is_seen]
+        number = len(self) - len(others)
+        if not number:
+            return ""
         if others:
-            number = f"{sum(self.is_seen)} of them seen in training"
-            return f"{number}, Dice {np.mean(others):.3f} of the other {len(others)}"
+            mean = f"Dice {np.mean(others):.3f} of the other {len(others)}"
+            return f"{number} of them seen in training, {mean}"
         why = "" if self.run.holds_out else ", which held none out"
         return f"all of them seen in training{why}: expect less of other images"
 
@@ -147,19 +148,6 @@ class Scores:
         return "\n".join([*lines, f"{line}; {seen}" if seen else line])
 
 
-def summarize(dice, measured, decision):
-    """The page's figures: Dice of each scored image, and its mean at each of THRESHOLDS, from
-    their HeldOut; None of more than two classes, which have no threshold.
-    """
-    if measured is None:
-        return {"dice": dice, "curve": None}
-    curve = [
-        (float(threshold), float(measured.dice(replace(decision, threshold=threshold)).mean()))
-        for threshold in THRESHOLDS
-    ]
-    return {"dice": dice, "curve": curve, "threshold": decision.threshold}
-
-
 @dataclass
 class Page:
     """Pictures of images in a folder of vis/, and the page that shows them."""
@@ -180,19 +168,12 @@ class Page:
         the picture at its own size and returns where it lies.
         """
         path = self.folder / f"{picture_name(result.id, self.names)}.png"
-        picture = draw_picture(path).name
-        sizes = write_layers(
-            self.layers,
-            len(self.images) + 1,
-            result.image,
-            result.truth,
-            predictions,
-            colors_of(self.classes),
-        )
-        shown = dict(name=result.id, dice=dice, picture=picture, **sizes)
+        shown = dict(name=result.id, dice=dice, picture=draw_picture(path).name)
         if facts:
             shown["facts"] = facts
-        self.images.append(shown)
+        number, colors = len(self.images) + 1, colors_of(self.classes)
+        masks = result.truth, predictions, colors
+        self.images.append(shown | write_layers(self.layers, number, result.image, *masks))
 
     def write(self, about, figures=None, views=VIEWS):
         write_page(self.folder, about, self.images, figures, self.classes, views)
@@ -209,7 +190,7 @@ def picture_name(id, taken):
     """The name of an image's picture, apart from those that are taken, lower case, to which it is
     added: from a/b and a_b, and from what a training draws.
     """
-    name = stem = file_name(id)
+    name = stem = re.sub(r"[\\/:]", "_", id)  # a table's ids are paths
     number = 1
     while name.lower() in {OF_DATA, *taken} or name.lower().startswith(OF_TRAINING):
         number += 1
@@ -230,15 +211,12 @@ def draw_result(result, dice, path, run):
     return path
 
 
-def describe(name, record, num_networks, decision=None):
-    """What the page says of a run: how it was trained, from weights/NAME.json and its network's
-    Record, the command that runs now, and with which Decision.
+def describe_run(name, record, num_networks, decision=None):
+    """The page's text about a run: its training, from weights/NAME.json and its network's Record,
+    the command that runs now, and its Decision.
     """
     trained = time.localtime(Paths(name).record.stat().st_mtime)
-    versions = record.versions or {}
-    networks = "1"
-    if num_networks > 1:
-        networks = f"{num_networks} folds; what follows is of the first"
+    networks = f"{num_networks} folds; what follows is of the first" if num_networks > 1 else "1"
     rows = {
         "tested by": shlex.join(["python", *sys.argv]),
         "masks": None if decision is None or record.classes else decision.describe(),
@@ -247,7 +225,7 @@ def describe(name, record, num_networks, decision=None):
         "networks": networks,
         "seed": record.seed,
         "commit": record.commit,
-        "versions": ", ".join(f"{key} {value}" for key, value in versions.items()),
+        "versions": ", ".join(f"{key} {value}" for key, value in (record.versions or {}).items()),
     }
     return {
         "title": visible(name),
