@@ -5,11 +5,12 @@ python submission.py nerve
 
 import contextlib
 import csv
+import functools
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import build_unet, load_run
+from model import load_run
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -23,7 +24,6 @@ from unet.options import (
     process_option,
     run_option,
 )
-from unet.prediction.run_length import TruthError, image_dice, read_truth
 from unet.reading.run_length import run_length_dec, run_length_enc
 
 np = lazy("numpy")
@@ -33,6 +33,7 @@ terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
 pixels = lazy("unet.reading.pixels")
 submit = lazy("unet.prediction.submit")
+predict = lazy("unet.prediction.predict")
 decide = lazy("unet.training.decide")
 
 __all__ = ["run_length_dec", "run_length_enc", "submission"]
@@ -87,7 +88,8 @@ def submission(name="nerve", options=Options(), truth=None):
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        return write_masks(record, *found, arrays.read_unreadable(record.arrays), truth)
+        unreadable, source = arrays.read_unreadable(record.arrays), options.truth
+        return write_masks(record, *found, unreadable, truth, source)
 
 
 def find_probabilities(record, prepared, options):
@@ -95,13 +97,14 @@ def find_probabilities(record, prepared, options):
     where there are none of the held-out ones. None in a process that predicted for another.
     """
     name, hosts = record.name, options.hosts
+    load = functools.partial(load_run, name, precision="float32" if hosts else None)
     if not len(prepared.test_files):
-        return submit.held_out_probabilities(name, build_unet, prepared, hosts)
+        return predict.held_out_probabilities(load, prepared, hosts)
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
-        is_first = submit.predict_with_hosts(
-            name, build_unet, prepared, options.devices, hosts, options.process_id
+        is_first = predict.predict_with_hosts(
+            load, prepared, name, options.devices, hosts, options.process_id
         )
         if not is_first:
             return None
@@ -109,9 +112,9 @@ def find_probabilities(record, prepared, options):
     return prepared.test_files, probabilities
 
 
-def write_masks(record, files, probabilities, unreadable, truth):
+def write_masks(record, files, probabilities, unreadable, truth, source):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
-    returns a Written.
+    returns a Written. source: of the truth, for an error.
     """
     rules, problem = JOBS[record.job].submission, None
     written = Written(record.decision.describe(), num_unreadable=len(unreadable))
@@ -139,11 +142,13 @@ def write_masks(record, files, probabilities, unreadable, truth):
             if truth is None or problem:
                 continue
             try:
-                dice = [image_dice(image, c, size, truth, rules.columns_first) for c in (code, "")]
+                codes, order = (code, ""), rules.columns_first
+                dice = [submit.image_dice(image, c, size, truth, order) for c in codes]
                 written.scores.append(dice[0])
                 written.floors.append(dice[1])
             except InputError as error:
-                problem = error  # told when the file is there: a bad truth costs no masks
+                # Told when the file is there: a bad truth costs no masks.
+                problem = InputError(f"{source}: {error}")
     if problem:
         raise problem
     return written
@@ -154,11 +159,8 @@ def main(options):
     watch_process(options.hosts, options.process_id)
     path = runs.Paths(options.run).submission
     rules = JOBS[runs.read_record(options.run).job].submission
-    truth = read_truth(options.truth, rules) if options.truth else None
-    try:
-        written = submission(options.run, options, truth)
-    except TruthError as error:
-        raise InputError(f"{options.truth}: {error}") from error
+    truth = submit.read_truth(options.truth, rules) if options.truth else None
+    written = submission(options.run, options, truth)
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from model import load_run
 from unet.errors import InputError, check_backend, check_name, one_line_errors
 from unet.lazy import lazy
-from unet.machine.cards import tell_unseen_card
 from unet.options import decision_option, option, parse_options, run_option
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
+cards = lazy("unet.machine.cards")
 masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
@@ -89,7 +89,7 @@ def find_results(run, options, other=None):
     """
     if not options.images:
         return scoring.PreparedImages(run)
-    reading = {"threshold": options.threshold, "white_level": options.white_level}
+    reading = {"mask_threshold": options.threshold, "white_level": options.white_level}
     return scoring.FolderImages(
         run, options.images, options.masks, reading, options.skip_bad, other
     )
@@ -162,7 +162,7 @@ def main(options):
     how = {"average": options.average, "threshold": options.decision}
     run = load_run(options.run, options.weights, **how)
     other = load_run(options.compare, **how) if options.compare else None
-    tell_unseen_card()
+    cards.tell_unseen_card()
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
             compare(run, other, options)

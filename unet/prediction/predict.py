@@ -3,17 +3,22 @@
 import collections
 import itertools
 import math
+import zlib
 from dataclasses import replace
 
 import numpy as np
 
+from unet.errors import InputError
 from unet.jobs.own import zoomed
 from unet.jobs.settings import SYMMETRIES
-from unet.machine.devices import ONE_DEVICE
+from unet.machine.cards import tell_unseen_card
+from unet.machine.devices import ONE_DEVICE, find_devices
 from unet.machine.disk import create_array, replace_file
+from unet.machine.hosts import stop_with_hosts
 from unet.machine.terminal import with_progress
 from unet.prediction.run import check_arrays, validation_rows
 from unet.reading.pixels import resize
+from unet.runs import Paths
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
 # Pixels at a padded network's tile edge that its zeros may have spoiled; an encoder sees further
@@ -159,3 +164,45 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
         write = create_array(temporary, (*images.shape[:3], run.num_maps), np.float32)
         for row, probability in enumerate(probabilities):
             write(row, probability)
+
+
+def predict_with_hosts(load, arrays, name, devices, hosts, process_id):
+    """Predict the test images of a run, together with other hosts where there are any, and write
+    them to imgs_mask_test.npy; True in the first process, which wrote.
+
+    load: a function without arguments that loads the Run. Hosts may differ in their instructions,
+    but not in their pixels: with them it has to be in float32.
+    """
+    with stop_with_hosts(hosts, process_id):
+        shared = find_devices(devices, hosts, process_id)
+        tell_unseen_card()
+        with shared.alone.scope():
+            run = load()
+            if hosts:
+                networks, images = run.networks, arrays.test_images
+                weights = b"".join(w.tobytes() for n in networks for w in n.model.get_weights())
+                has_to_be_same = {
+                    str(Paths(run.record.arrays).arrays): (arrays.test_files, images.checksum()),
+                    f"weights/{name}": ([n.record for n in networks], zlib.crc32(weights)),
+                }
+                shared.check_same(has_to_be_same)
+            predict_test(run, arrays, Paths(name).probabilities, shared)
+        shared.leave()
+    return shared.process_id == 0
+
+
+def held_out_probabilities(load, arrays, hosts):
+    """Rows of files.csv that a run held out, and their probabilities, one after the other; load: a
+    function without arguments that loads the Run.
+    """
+    if hosts:
+        raise InputError(
+            f"{Paths(arrays.name).arrays}: has no test images, which hosts could share; start it "
+            "without --hosts"
+        )
+    run = load()
+    tell_unseen_card()
+    rows = [row for rows in validation_rows(run, arrays) for row in rows]
+    print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
+    probabilities = (probability for _, probability in predict_held_out(run, arrays))
+    return [arrays.files[row] for row in rows], probabilities
