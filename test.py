@@ -149,7 +149,8 @@ def compare(run, other, options):
         unseen = scoring.unseen_by(other, results.arrays.files)
     comparison.check_unseen(run, results.are_seen)
     comparison.check_unseen(other, unseen == {})
-    comparison.compare(run, results.adapt(other), results, unseen, options.num_images)
+    other = other if options.images else results.adapt(other)
+    comparison.compare(run, other, results, unseen, options.num_images)
 
 
 def main(options):

@@ -162,16 +162,14 @@ def one_line_errors():
     try:
         with error_stream(), stop_signals():
             yield
-    except InputError as error:
-        message = str(error)
-    except OSError as error:
+    except (InputError, OSError) as error:
         message = error_text(error)
     except ImportError as error:
         if (error.name or "").startswith("unet"):  # ours, not the user's
             raise
         message = import_text(error)
     except FloatingPointError as error:
-        message, status = str(error), 1
+        message, status = error_text(error), 1
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -184,8 +182,7 @@ def one_line_errors():
         sys.exit(getattr(stop, "status", 130))
     else:
         return
-    line = " ".join(message.split())
-    print("error: " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    print("error: " + "".join(c if c.isprintable() else "?" for c in message), file=sys.stderr)
     sys.exit(status)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 
 from unet.errors import InputError, is_of_system
-from unet.machine.disk import replace_file, reserve
+from unet.machine.disk import replace_file
 from unet.matching import (
     Layer,
     adapt,
@@ -236,10 +237,17 @@ def open_hdf5(source):
 
 @contextlib.contextmanager
 def replace_hdf5(path, sizes):
-    """replace_file for an HDF5 file of data sets of these sizes, in bytes."""
+    """replace_file for an HDF5 file of data sets of these sizes, in bytes. Their room on the disk
+    is taken before, for HDF5 leaves the process damaged when a write fails.
+    """
     need = sum(sizes) + ROOM * (len(sizes) + 8)
     with replace_file(path, need) as temporary:
-        reserve(temporary, need)
+        with open(temporary, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, need)
+            else:
+                file.write(bytes(need))
+            file.truncate(0)
         try:
             yield temporary
         except RuntimeError as error:  # as HDF5 has it for a disk that another process filled

@@ -175,8 +175,11 @@ def sum_over_devices(x):
     gradients of all devices add up to that of the whole, since losses.shared divides each
     device's loss by the number of devices (Keras itself, where it is a loss of single pixels).
     """
-    context = _replica_context()
-    return x if context is None else context.all_reduce("SUM", x)
+    if num_replicas() == 1:
+        return x
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("SUM", x)
 
 
 def num_devices():
@@ -191,15 +194,9 @@ def num_devices():
 
 def num_replicas():
     """Number of parts of a batch, each with tensors of its own, computed at the same time."""
-    context = _replica_context()
-    return 1 if context is None else context.num_replicas_in_sync
-
-
-def _replica_context():
-    """TensorFlow's context of one of several devices; None elsewhere."""
     if keras.backend.backend() != "tensorflow":
-        return None
+        return 1
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    return context if context is not None and context.num_replicas_in_sync > 1 else None
+    return 1 if context is None else context.num_replicas_in_sync

@@ -79,7 +79,7 @@ class PreparedImages:
             self.count = sum(map(len, validation_rows(run, arrays)))
 
     def adapt(self, run):
-        """A run as it predicts these images, one after the other."""
+        """A run as it predicts these images."""
         return run.of_set(self.arrays.test_images) if self.are_tested else run
 
     def __len__(self):
@@ -87,18 +87,16 @@ class PreparedImages:
 
     def __iter__(self):
         run, arrays = self.run, self.arrays
+        files, images, read_truth = arrays.files, arrays.images, arrays.numbers
         if self.are_tested:
-            for row, probability in enumerate(predict_arrays(run, arrays.test_images)):
-                truth = self.read_test_mask(row)
-                id, image = arrays.test_files[row]["id"], arrays.test_images[row]
-                yield make_result(run, id, image, probability, truth)
-            return
-        images = arrays.images
-        seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
+            files, images, read_truth = arrays.test_files, arrays.test_images, self.read_test_mask
+        predictions = enumerate(predict_arrays(run, images))
+        if not (self.are_tested or self.are_seen):
+            predictions = predict_held_out(run, arrays)
         seen_by = (run.name,) if self.are_seen else ()
-        for row, probability in seen or predict_held_out(run, arrays):
-            id, truth = arrays.files[row]["id"], arrays.numbers(row)
-            yield make_result(run, id, images[row], probability, truth, seen_by)
+        for row, probability in predictions:
+            truth = read_truth(row)
+            yield make_result(run, files[row]["id"], images[row], probability, truth, seen_by)
 
     def read_test_mask(self, row):
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
@@ -126,7 +124,7 @@ class FolderImages:
     what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_rows, are_seen, unit = False, False, "images"  # all of them
+    are_rows, are_seen, unit = False, False, "images"
 
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
@@ -152,10 +150,6 @@ class FolderImages:
         for note in notes:
             print(note)
         self.scored_runs = [r for r in (run, other) if r and masks]
-
-    def adapt(self, run):
-        """A run as it predicts these images."""
-        return run
 
     def __len__(self):
         return len(self.frames)
