@@ -54,7 +54,8 @@ class Options:
 @dataclass
 class Written:
     """What submission wrote, by which rule: lines, those with a mask and those of unreadable
-    images, and where there is a truth the Dice of each line and that of an empty one.
+    images, and where there is a truth the Dice of each line and that of an empty one, up to a line
+    that it does not have or that is damaged, the problem.
     """
 
     rule: str
@@ -63,6 +64,7 @@ class Written:
     num_unreadable: int = 0
     scores: list = field(default_factory=list)
     floors: list = field(default_factory=list)
+    problem: InputError | None = None
 
 
 def submission(name="nerve", options=Options(), truth=None):
@@ -88,8 +90,7 @@ def submission(name="nerve", options=Options(), truth=None):
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        unreadable, source = arrays.read_unreadable(record.arrays), options.truth
-        return write_masks(record, *found, unreadable, truth, source)
+        return write_masks(record, *found, arrays.read_unreadable(record.arrays), truth)
 
 
 def find_probabilities(record, prepared, options):
@@ -103,20 +104,17 @@ def find_probabilities(record, prepared, options):
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
-        is_first = predict.predict_with_hosts(
+        probabilities = predict.predict_with_hosts(
             load, prepared, name, options.devices, hosts, options.process_id
         )
-        if not is_first:
-            return None
-        probabilities = submit.open_probabilities(name)
-    return prepared.test_files, probabilities
+    return None if probabilities is None else (prepared.test_files, probabilities)
 
 
-def write_masks(record, files, probabilities, unreadable, truth, source):
+def write_masks(record, files, probabilities, unreadable, truth):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
-    returns a Written. source: of the truth, for an error.
+    returns a Written.
     """
-    rules, problem = JOBS[record.job].submission, None
+    rules = JOBS[record.job].submission
     written = Written(record.decision.describe(), num_unreadable=len(unreadable))
 
     def name_of(file):
@@ -139,7 +137,7 @@ def write_masks(record, files, probabilities, unreadable, truth, source):
             written.num_lines += 1
             if code:
                 written.num_masks += 1
-            if truth is None or problem:
+            if truth is None or written.problem:
                 continue
             try:
                 codes, order = (code, ""), rules.columns_first
@@ -147,10 +145,7 @@ def write_masks(record, files, probabilities, unreadable, truth, source):
                 written.scores.append(dice[0])
                 written.floors.append(dice[1])
             except InputError as error:
-                # Told when the file is there: a bad truth costs no masks.
-                problem = InputError(f"{source}: {error}")
-    if problem:
-        raise problem
+                written.problem = error  # a bad truth costs no masks
     return written
 
 
@@ -161,6 +156,8 @@ def main(options):
     rules = JOBS[runs.read_record(options.run).job].submission
     truth = submit.read_truth(options.truth, rules) if options.truth else None
     written = submission(options.run, options, truth)
+    if written and written.problem:
+        raise InputError(f"{options.truth}: {written.problem}")
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return

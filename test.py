@@ -136,9 +136,7 @@ def new_masks(run, results, options):
 
 def show(result, dice, page, run):
     """Add a Result to the page."""
-    page.add(
-        result, [result.prediction], dice, lambda path: report.draw_result(result, dice, path, run)
-    )
+    page.add(result, [result.prediction], dice, report.draw_result(result, dice, run))
 
 
 def compare(run, other, options):

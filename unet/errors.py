@@ -139,12 +139,10 @@ def import_text(error):
         )
     package = error.name or "".join(re.findall("'(.*)'", str(error)))  # some leave the name out
     package = package.partition(".")[0]
+    remedy = "activate the virtual environment, or pip install -r requirements.txt"
     if package in BACKENDS[1:]:
-        return f"the package {package} is not installed; pip install {package}"
-    return (
-        f"the package {package} is not installed; activate the virtual environment, or pip "
-        "install -r requirements.txt"
-    )
+        remedy = f"pip install {package}"
+    return f"the package {package} is not installed; {remedy}"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from unet.machine.terminal import with_progress
 from unet.pictures.panels import draw_pair
 from unet.prediction.report import classes_of, describe_run, new_page
 from unet.prediction.scoring import predict_again, score
-from unet.reading.pixels import write_image
 from unet.runs import Paths
 
 
@@ -31,7 +30,10 @@ def compare(run, other, results, unseen, most_pictures):
             rows.append((first.id, *dice, dice[1] - dice[0]))
             seen_by.append(first.seen_by)
             if not page.is_full:
-                show_pair(page, first, second, names, dice, run.classes)
+                picture = draw_pair(first, second, names, dice, run.classes)
+                facts = [f"{name} {value:.3f}" for name, value in zip(names, dice)]
+                predictions = first.prediction, second.prediction
+                page.add(first, predictions, dice[1] - dice[0], {"": picture}, facts)
         if not rows:  # a page of before stays
             raise InputError(
                 f"{names[0]} and {names[1]} held out no image in common; train both with the same "
@@ -48,18 +50,6 @@ def compare(run, other, results, unseen, most_pictures):
     page.write(about, views=["truth", *(f"error of {name}" for name in names)])
     print(f"{len(page.images)} pictures in {vis}/, all of them on one page: {vis}/index.html")
     print(about["summary"])
-
-
-def show_pair(page, first, second, names, dice, classes):
-    """Add the two runs' Results of an image to the page."""
-
-    def draw_picture(path):
-        write_image(path, draw_pair(first, second, names, dice, classes))
-        return path
-
-    facts = [f"{name} {value:.3f}" for name, value in zip(names, dice)]
-    predictions = first.prediction, second.prediction
-    page.add(first, predictions, dice[1] - dice[0], draw_picture, facts)
 
 
 def check_comparable(run, other, is_of_folder):

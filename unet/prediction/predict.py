@@ -17,6 +17,7 @@ from unet.machine.disk import create_array, replace_file
 from unet.machine.hosts import stop_with_hosts
 from unet.machine.terminal import with_progress
 from unet.prediction.run import check_arrays, validation_rows
+from unet.prediction.submit import open_probabilities
 from unet.reading.pixels import resize
 from unet.runs import Paths
 
@@ -107,33 +108,25 @@ def _predict_sizes(network, batch):
     return np.stack([predict_image(network.model, config, image) for image in batch])
 
 
-def predict_arrays(run, images, rows=None):
+def predict_arrays(run, images, rows=None, devices=ONE_DEVICE):
     """Yield the probabilities, float32 (H, W, 1), of uint8 images (N, H, W, C), of some rows or of
-    all.
+    all. Each host of `devices` predicts one batch in turn: the same batches, so the same
+    probabilities, as one host alone.
     """
     rows = range(len(images)) if rows is None else rows
     count = batch_size(images)
-    for start in range(0, len(rows), count):
-        yield from predict_batch(run, images[rows[start : start + count]])
+    for start in range(0, len(rows), count * devices.num_processes):
+        own = start + count * devices.process_id
+        part = rows[own : own + count]
+        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
+        if len(part):
+            batch[: len(part)] = predict_batch(run, images[part])
+        yield from devices.gather(batch)[: len(rows) - start]
 
 
 def batch_size(images):
     """Number of images of an array (N, H, W, C) that are predicted at once."""
     return min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
-
-
-def predict_shared(run, images, devices):
-    """predict_arrays of all images, each host of `devices` predicting one batch in turn: the same
-    batches, so the same probabilities, as one host alone.
-    """
-    count = batch_size(images)
-    for start in range(0, len(images), count * devices.num_processes):
-        own = start + count * devices.process_id
-        part = images[own : own + count]
-        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
-        if len(part):
-            batch[: len(part)] = predict_batch(run, part)
-        yield from devices.gather(batch)[: len(images) - start]
 
 
 def predict_file(run, image):
@@ -155,7 +148,7 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
     """
     check_arrays(run, arrays)
     images = arrays.test_images
-    probabilities = predict_shared(run.of_set(images), images, devices)
+    probabilities = predict_arrays(run.of_set(images), images, devices=devices)
     if devices.process_id:
         collections.deque(probabilities, maxlen=0)  # take part, keep nothing
         return
@@ -167,8 +160,8 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
 
 
 def predict_with_hosts(load, arrays, name, devices, hosts, process_id):
-    """Predict the test images of a run, together with other hosts where there are any, and write
-    them to imgs_mask_test.npy; True in the first process, which wrote.
+    """Probabilities of the test images of a run, predicted together with other hosts where there
+    are any, and saved: Rows of imgs_mask_test.npy, None in all processes but the first.
 
     load: a function without arguments that loads the Run. Hosts may differ in their instructions,
     but not in their pixels: with them it has to be in float32.
@@ -188,7 +181,7 @@ def predict_with_hosts(load, arrays, name, devices, hosts, process_id):
                 shared.check_same(has_to_be_same)
             predict_test(run, arrays, Paths(name).probabilities, shared)
         shared.leave()
-    return shared.process_id == 0
+    return open_probabilities(name) if shared.process_id == 0 else None
 
 
 def held_out_probabilities(load, arrays, hosts):

@@ -163,12 +163,16 @@ class Page:
     def is_full(self):
         return len(self.images) >= self.most
 
-    def add(self, result, predictions, dice, draw_picture, facts=None):
-        """Show an image with its predictions, masks of class numbers; draw_picture(path) writes
-        the picture at its own size and returns where it lies.
+    def add(self, result, predictions, dice, pictures, facts=None):
+        """Show an image with its predictions, masks of class numbers.
+
+        pictures: uint8 (H, W, 3) at its own size by the end of their names, of which the page
+        links to the last.
         """
-        path = self.folder / f"{picture_name(result.id, self.names)}.png"
-        shown = dict(name=result.id, dice=dice, picture=draw_picture(path).name)
+        name = picture_name(result.id, self.names)
+        for end, picture in pictures.items():
+            write_image(self.folder / f"{name}{end}.png", picture)
+        shown = dict(name=result.id, dice=dice, picture=f"{name}{end}.png")
         if facts:
             shown["facts"] = facts
         number, colors = len(self.images) + 1, colors_of(self.classes)
@@ -199,16 +203,13 @@ def picture_name(id, taken):
     return name
 
 
-def draw_result(result, dice, path, run):
-    """Write the side-by-side picture of a Result and return its path; of noise the document's
-    picture to `path` and the side-by-side one to NAME_panels.png.
-    """
+def draw_result(result, dice, run):
+    """Pictures of a Result, as Page.add takes them: side by side; of noise the document's, too."""
     caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
+    panels = draw(result, caption, run.classes)
     if run.record.job == "noise" and dice is not None:
-        write_image(path, draw_channels(result))
-        path = path.with_name(f"{path.stem}_panels.png")
-    write_image(path, draw(result, caption, run.classes))
-    return path
+        return {"": draw_channels(result), "_panels": panels}
+    return {"": panels}
 
 
 def describe_run(name, record, num_networks, decision=None):
