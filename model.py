@@ -13,13 +13,13 @@ from unet.errors import InputError, check_backend, check_name, one_line_errors, 
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.losses import iou_loss
-from unet.machine.devices import num_devices
 from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
 
 keras = lazy("keras")
 layers = lazy("keras.layers")
 blocks = lazy("unet.layers")
 encoders = lazy("unet.encoders")
+devices = lazy("unet.machine.devices")
 weights_files = lazy("unet.weights")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
@@ -107,7 +107,7 @@ def build_unet(config, name="unet"):
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
     model = blocks.UNet(inputs, outputs, name=name)
-    model.unet_config, model.num_devices = config, num_devices()
+    model.unet_config, model.num_devices = config, devices.num_devices()
     return model
 
 

@@ -157,6 +157,9 @@ def read_numbers(path, columns, names, whole=()):
     return rows
 
 
-def scale_record(mean, std):
-    """A Record that knows nothing but what images are standardized with."""
-    return Record("", "noise", "", JOBS["noise"].recipe, {}, "", mean=mean, std=std)
+def scale_record(network, mean, std):
+    """A Record of a UNetConfig that knows nothing more but what images are standardized with."""
+    given = dict(
+        recipe=JOBS["noise"].recipe, options={}, command="", network=network, mean=mean, std=std
+    )
+    return Record("", "noise", "", **given)

@@ -156,8 +156,9 @@ def run(name, kind, steps, image_seed, weights_seed, options):
             variable.assign(variable * (SCALES[name] / TRUNCATED_DEVIATION))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, weights_seed, sizes)
+    record = replace(scale_record(network, *scale), recipe=recipe)
     trained = Run(
-        (Network(model, replace(scale_record(*scale), recipe=recipe)),),
+        (Network(model, record),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )

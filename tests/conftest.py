@@ -164,8 +164,8 @@ def page_data(page):
 class Forks:
     """A script in many processes, each with its own arguments; see tests/forks.py."""
 
-    def __init__(self, script):
-        command = [sys.executable, str(ROOT / "tests/forks.py"), script]
+    def __init__(self, script, root=ROOT):
+        command = [sys.executable, str(root / "tests/forks.py"), script]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 

@@ -306,8 +306,8 @@ def test_a_runs_weights_take_imagenets_place(weights, encoder_weights, expected,
     taken = []
     for name in ("start_encoder", "start_from"):
         monkeypatch.setattr(fit, name, lambda model, source: taken.append(source))
-    model = build(levels=1)
-    fit.take_weights(model, model.unet_config, weights, encoder_weights)
+    network = replace(MODERN["cadastre"].network, encoder=NAME)
+    fit.take_weights(None, network, weights, encoder_weights)
     assert taken == ([expected] if expected else [])
 
 

@@ -140,7 +140,6 @@ def load_network(name, build, weights):
         model = build(record)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{paths.record}: {error}; {remedy}") from error
-    model.unet_config = record.network_of_any_size()  # which a network of one's own lacks
     model.compiled = False  # a copy for an export needs no loss, which Keras would look for
     try:
         load_weights(model, weights)
