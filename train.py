@@ -3,7 +3,6 @@
 python train.py nerve
 """
 
-import contextlib
 from dataclasses import dataclass
 
 from model import build_unet
@@ -29,10 +28,6 @@ from unet.options import (
 
 keras = lazy("keras")
 runs = lazy("unet.runs")
-precisions = lazy("unet.machine.precision")
-pixels = lazy("unet.reading.pixels")
-split = lazy("unet.data.split")
-curves = lazy("unet.pictures.curves")
 trained = lazy("unet.prediction.run")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
@@ -198,42 +193,30 @@ def train_predict(options=Options(job="nerve"), begun=None):
     Raises InputError, FloatingPointError, Stopped.
     """
     # 1. load the arrays
-    name, seed = runs.run_name(options.job, options.name), options.seed
+    name = runs.run_name(options.job, options.name)
     arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
     # 2. plan: the recipe with the options, and the images that are held out
     job, options = plan.choose(options, arrays)
-    share, by_subject = job.recipe.validation_split, options.split_by_subject
-    splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
-    plan.check_masks(arrays, splits)
+    splits = plan.split(name, options, job, arrays)
     with sessions.start(options, job, arrays, splits, begun) as session:
         # 3. build, compile and fit each network
         with session.together():
             if options.minutes and not options.resume:
-                session = plan_minutes(session)
+                session = budget.plan_epochs(session, build_training)
             for progress in session.networks():
                 record = train_network(session, progress)
-        if not session.is_first:
-            print(f"process {options.process_id} is done; process 0 writes what was trained")
-            return
         # 4. score and predict
-        predict_after(session, record)
-    paths = runs.Paths(name)
-    print(f"{paths.record}, {paths.vis}/; next: {runs.command('test.py', name)}")
-
-
-def plan_minutes(session):
-    """The Session with the epochs that end in its --minutes."""
-    with session.devices.scope(), steps.memory_errors(session.progress.record):
-        return budget.plan_epochs(session, build_training)
+        if session.is_first:
+            predict_after(session, record)
+        else:
+            print(f"process {options.process_id} is done; process 0 writes what was trained")
 
 
 def build_training(session, record):
     """The compiled network of a Record before its first step, and its Batches for training and for
     validation.
     """
-    keras.utils.set_random_seed(session.options.seed)
-    keras.config.set_dtype_policy(session.options.precision)
-    training, validation = session.make_batches(record)
+    training, validation = session.prepare(record)
     num_steps = record.recipe.epochs * training.num_steps
     ignores = session.arrays.ignored is not None
     model = get_unet(record.job, record.network, record.recipe, num_steps, ignores)
@@ -256,14 +239,10 @@ def train_network(session, progress):
         files.begin(model, session.is_first)
         watching = session.callbacks(files, training, validation)
         plan.describe_plan(session, progress, model, training)
-        with files.signals.caught() if not options.hosts else contextlib.nullcontext():
+        with files.signals.caught(is_alone=not options.hosts):
             fit.fit(model, training, validation, watching, progress)
-        files.signals.stop_if_asked()  # after the last epoch's files
-    keras.config.set_dtype_policy("float32")
     if session.is_first:
-        pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
-        print(files.describe_best())
-        files.record.write()  # its recipe may have a new end, though no epoch was better
+        files.finish()
     return files.record
 
 
@@ -280,12 +259,11 @@ def predict_after(session, record):
         with session.devices.alone.scope():
             run = load_run(session.name, precision="float32")
             if is_to_score:
-                if (policy := precisions.usable_precision(options.precision)) != "float32":
+                if (policy := decide.half_precision(record)) != "float32":
                     half = load_run(session.name, precision=policy)
                     run = decide.take_half_precision(record, run, half, arrays)
                 decide.score_held_out(record, run, arrays)
-            if len(arrays.test_images):
-                sessions.predict_test_images(run, arrays)
+            sessions.predict_test_images(run, arrays)
     session.finish()
 
 
@@ -293,19 +271,16 @@ def read_options(given):
     """The Options of what the command line gives, {name: value}; with --resume those of the
     training that was interrupted. Exits where that one is finished; raises InputError.
     """
-    if given.get("resume"):
-        return resume.options_to_resume(given, Options)
-    return Options(**given)
+    return resume.options_to_resume(given, Options) if given.get("resume") else Options(**given)
 
 
 def main(options):
-    name = runs.run_name(options.job, options.name)
     RECIPES[choose_recipe(options.job, options.recipe)][options.job].change(options.set)
     check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
     watch_process(options.hosts, options.process_id)
-    with resume.told_how(name, options.job):
+    with resume.told_how(runs.run_name(options.job, options.name), options.job):
         train_predict(options, BEGAN)
 
 

@@ -1,4 +1,4 @@
-"""Who edits get_unet() in train.py, as the nerve document says, has changed what all scripts run."""
+"""Who edits get_unet() in train.py, as the nerve document says, changes what all scripts run."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ from unet.weights import load_weights
 # What a reader types into get_unet: a layer more, which makes it a plain Keras model, another
 # optimizer and another loss.
 LAYER = """
-    x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="edited")(model.output)
-    model = keras.Model(model.inputs, x, name=job)
+    x = keras.layers.Conv2D(1, 3, padding="same", name="edited")(model.output)
+    model = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(x), name=job)
 """
 COMPILE = 'model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=metrics)'
 OPTIONS = [

@@ -9,6 +9,7 @@ import keras
 from unet.errors import InputError
 from unet.training.lines import steps_done
 from unet.training.session import note
+from unet.training.steps import memory_errors
 
 KEPT_BACK = 0.1  # of the time, for files, pictures, and the predictions at the end
 TIMED = 0.05  # of the time, in which steps are timed
@@ -56,11 +57,12 @@ def plan_epochs(session, build):
     that has the same first weights, and a rate that falls over the planned steps.
     """
     begun, record, minutes = time.monotonic(), session.progress.record, session.options.minutes
-    num_steps = session.make_batches(record)[0].num_steps
-    long = replace(record, recipe=replace(record.recipe, steps_per_epoch=LONG))
-    model, training, validation = build(session, long)
     clock = Clock(min(MOST, TIMED * 60 * minutes))
-    model.fit(training, epochs=10**6, callbacks=[clock], shuffle=False, verbose=0)
+    with session.devices.scope(), memory_errors(record):
+        num_steps = session.prepare(record)[0].num_steps
+        long = replace(record, recipe=replace(record.recipe, steps_per_epoch=LONG))
+        model, training, validation = build(session, long)
+        model.fit(training, epochs=10**6, callbacks=[clock], shuffle=False, verbose=0)
     keras.backend.clear_session()
     keras.config.set_dtype_policy("float32")
     spent, start, step = time.monotonic() - session.begun, clock.first - begun, clock.step

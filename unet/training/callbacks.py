@@ -15,6 +15,8 @@ import numpy as np
 from unet.errors import InputError
 from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
+from unet.pictures.curves import draw_curves
+from unet.reading.pixels import write_image
 from unet.runs import Paths, command, read_record
 from unet.training.checkpoint import (
     Progress,
@@ -208,11 +210,15 @@ class RunFiles(keras.callbacks.Callback):
         there = sum(path.stat().st_size for path in paths if path.exists())
         check_room(paths[0], max(size, 3 * size - there))
 
-    def describe_best(self):
-        """Losses and scores of the epoch whose weights are kept."""
+    def finish(self):
+        """Draw the curves, print losses and scores of the epoch whose weights are kept, and write
+        the Record: it may have a new end, though no epoch was better.
+        """
+        write_image(self.paths.picture("curves"), draw_curves(self.history))
         best = self.record.best
         scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
-        return f"{self.record.recipe.keep} epoch {best['epoch']}: {', '.join(scores)}"
+        print(f"{self.record.recipe.keep} epoch {best['epoch']}: {', '.join(scores)}")
+        self.record.write()
 
     def describe_resume(self):
         """The command that goes on after a stop, for a reader."""

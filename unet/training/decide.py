@@ -5,12 +5,18 @@ import numpy as np
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, error_text
 from unet.machine.disk import lock
+from unet.machine.precision import usable_precision
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import class_counts, count_confusion, mean_dices
 from unet.prediction.scoring import count_images, mean_masks, measure_classes, measure_held_out
 from unet.runs import Decision, Paths, read_record
 
 MOST_CHANGE = 0.0005  # of the held-out Dice, for predictions in half precision
+
+
+def half_precision(record):
+    """The half precision that a Record's training had where this hardware has it, else float32."""
+    return usable_precision(record.options["precision"])
 
 
 def take_half_precision(record, run, half, arrays):

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from unet.data.scale import find_scale
-from unet.data.split import are_tiled
+from unet.data.split import are_tiled, split_networks
 from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError, refuse
@@ -256,6 +256,16 @@ def describe_size(options, arrays):
         f"arrays of {size[0]}x{size[1]}: the modern recipe was measured with {what}, as data.py "
         f"makes them with --image-size {height} {width}"
     )
+
+
+def split(name, options, job, arrays):
+    """{name of a network of the run: its training and its validation rows} of some Arrays; raises
+    InputError where a network would see no foreground.
+    """
+    share, by_subject = job.recipe.validation_split, options.split_by_subject
+    splits = split_networks(name, arrays.files, share, options.folds, by_subject, options.seed)
+    check_masks(arrays, splits)
+    return splits
 
 
 def check_masks(arrays, splits):

@@ -70,6 +70,7 @@ class Session:
             is_begun = name == self.progress.name
             yield self.progress if is_begun else Progress(self.describe(name))
             keras.backend.clear_session()
+            keras.config.set_dtype_policy("float32")
 
     def describe(self, name):
         """The Record of a network that is about to be trained."""
@@ -85,8 +86,12 @@ class Session:
         session = replace(self, options=options, job=job)
         return replace(session, progress=Progress(session.describe(self.progress.name)))
 
-    def make_batches(self, record):
-        """Batches for training and for validation of a network with a Record."""
+    def prepare(self, record):
+        """Batches for training and for validation of a network with a Record, which is built next:
+        its seed and its precision are set.
+        """
+        keras.utils.set_random_seed(self.options.seed)
+        keras.config.set_dtype_policy(self.options.precision)
         window, recipe = record.network.image_size, record.recipe
         return make_batches(
             self.arrays,
@@ -115,19 +120,20 @@ class Session:
         return callbacks
 
     def finish(self):
-        """Keep the checkpoint of a training that can go on, and say so; remove that of another."""
+        """Keep the checkpoint of a training that can go on, remove that of another, and say what
+        is there.
+        """
         paths, recipe = Paths(self.name), self.job.recipe
         progress = read_progress(paths.checkpoint)
         is_at_its_end = progress and recipe.cosine and progress.epoch == recipe.epochs
         if self.options.folds or not progress or is_at_its_end:
             paths.checkpoint.unlink(missing_ok=True)
-            return
-        os.replace(paths.checkpoint, paths.finished_checkpoint)
-        size = size_text(paths.finished_checkpoint.stat().st_size)
-        print(
-            f"{paths.finished_checkpoint} ({size}) stays until the next training: "
-            f"{describe_more(progress)}"
-        )
+        else:
+            finished = paths.finished_checkpoint
+            os.replace(paths.checkpoint, finished)
+            size, more = size_text(finished.stat().st_size), describe_more(progress)
+            print(f"{finished} ({size}) stays until the next training: {more}")
+        print(f"{paths.record}, {paths.vis}/; next: {command('test.py', self.name)}")
 
 
 @contextlib.contextmanager
@@ -250,9 +256,11 @@ def what_is_trained_on(arrays):
 
 
 def predict_test_images(run, arrays):
-    """Write the probabilities of the test images, imgs_mask_test.npy, unless data.py has replaced
-    the images meanwhile.
+    """Write the probabilities of the test images, where there are any, imgs_mask_test.npy, unless
+    data.py has replaced the images meanwhile.
     """
+    if not len(arrays.test_images):
+        return
     paths = Paths(run.name)
     with lock(paths.arrays_lock, wait=True):
         if arrays.test_images.is_replaced():
