@@ -177,9 +177,7 @@ def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False)
 
 
 def load_run(name, weights=None, average=True, threshold=None, precision=None):
-    """The trained run of a name, from weights/ here, each of its networks by get_unet; arguments
-    and errors as unet.prediction.run.load_run has them.
-    """
+    """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
 
     def build(record):
         return get_unet(record.job, record.network_of_any_size(), record.recipe)

@@ -78,10 +78,8 @@ def trained():
     """The edited network with the weights in weights/nerve.weights.h5, built here."""
     network = replace(JOBS["nerve"].network, filters=(4,), bottleneck=4, image_size=(64, 80))
     model = build_unet(network)
-    x = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="edited")(
-        model.output
-    )
-    model = keras.Model(model.inputs, x)
+    x = keras.layers.Conv2D(1, 3, padding="same", name="edited")(model.output)
+    model = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(x))
     load_weights(model, "weights/nerve.weights.h5")
     return model
 
