@@ -13,16 +13,16 @@ from pathlib import Path
 from unet.errors import InputError, check_backend, check_name, one_line_errors, split_input_size
 from unet.jobs import JOBS
 from unet.lazy import lazy
-from unet.machine.devices import num_devices
+from unet.losses import iou_loss
 from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
 
 keras = lazy("keras")
 layers = lazy("unet.layers")
 encoders = lazy("unet.encoders")
 weights = lazy("unet.weights")
+devices = lazy("unet.machine.devices")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
-trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
 decide = lazy("unet.training.decide")
@@ -107,7 +107,7 @@ def build_unet(config, name="unet"):
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
     model = layers.UNet(inputs, outputs, name=name)
-    model.unet_config, model.num_devices = config, num_devices()
+    model.unet_config, model.num_devices = config, devices.num_devices()
     return model
 
 
@@ -171,23 +171,22 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
         path = Path(folder, file) if is_pair else Path(pretrained_model)
         weights.load_weights(model, path)
-    recipe = replace(JOBS["cadastre"].recipe, metrics=("accuracy", "iou_loss"))
-    return fit.compile_unet(model, recipe)
-
-
-def load_run(name, weights=None, average=True, threshold=None, precision=None):
-    """The trained run of a name, from weights/ here, as unet.prediction.run.load_run has it."""
-    return trained.load_run(name, build_unet, weights, average, threshold, precision)
+    recipe = JOBS["cadastre"].recipe
+    optimizer, loss = fit.make_optimizer(recipe), fit.make_loss(recipe)
+    model.compile(optimizer, loss, metrics=["accuracy", iou_loss])
+    return model
 
 
 def main(options):
     check_export(options)
     check_backend()
     if options.export is not None:
+        from train import load_run  # which imports this module
+
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        if options.threshold is None and runs.read_record(options.run).is_undecided:
-            decide.decide_now(options.run, load_run)
+        if options.threshold is None and runs.read_record(options.run).lacks_threshold:
+            decide.choose_threshold_now(load_run(options.run))
         run = load_run(options.run, None, options.average, options.threshold, "float32")
         export.export_run(run, path, format, options.image_size)
         return

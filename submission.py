@@ -5,11 +5,12 @@ python submission.py nerve
 
 import contextlib
 import csv
+import functools
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import build_unet, load_run
+from train import load_run
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -24,7 +25,6 @@ from unet.options import (
     tell_no_job,
     threshold_option,
 )
-from unet.prediction.run_length import TruthError, image_dice, read_truth
 from unet.reading.run_length import run_length_dec, run_length_enc
 
 np = lazy("numpy")
@@ -34,6 +34,7 @@ terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
 pixels = lazy("unet.reading.pixels")
 submit = lazy("unet.prediction.submit")
+predict = lazy("unet.prediction.predict")
 decide = lazy("unet.training.decide")
 
 __all__ = ["run_length_dec", "run_length_enc", "submission"]
@@ -55,7 +56,8 @@ class Options:
 @dataclass
 class Written:
     """What submission wrote, by which rule: lines, those with a mask and those of unreadable
-    images, and where there is a truth the Dice of each line and that of an empty one.
+    images, and where there is a truth the Dice of each line and that of an empty one, up to a line
+    that it does not have or that is damaged, the problem.
     """
 
     rule: str
@@ -64,6 +66,7 @@ class Written:
     num_unreadable: int = 0
     scores: list = field(default_factory=list)
     floors: list = field(default_factory=list)
+    problem: InputError | None = None
 
 
 def submission(name="nerve", options=Options(), truth=None):
@@ -75,14 +78,20 @@ def submission(name="nerve", options=Options(), truth=None):
     """
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
-    if options.threshold is None and record.is_undecided:
-        record = decide.decide_now(name, load_run, options.hosts)
+    if options.threshold is None and record.lacks_threshold:
+        if options.hosts:  # none of which may compute yet
+            raise InputError(
+                f"{paths.record}: no threshold was chosen yet, as at the end of its training; run "
+                f"{runs.command('test.py', name)} first, or pass --threshold"
+            )
+        decide.choose_threshold_now(load_run(name))
+        record = runs.read_record(name)
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
             f"use the masks of python test.py {name} --images DIR"
         )
-    record.decision = record.decide(options.threshold)
+    record.decision = record.decision_at(options.threshold)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():
@@ -97,25 +106,23 @@ def find_probabilities(record, prepared, options):
     where there are none of the held-out ones. None in a process that predicted for another.
     """
     name, hosts = record.name, options.hosts
+    load = functools.partial(load_run, name, precision="float32" if hosts else None)
     if not len(prepared.test_files):
-        return submit.held_out_probabilities(name, build_unet, prepared, hosts)
+        return predict.held_out_probabilities(load, prepared, hosts)
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
-        is_first = submit.predict_with_hosts(
-            name, build_unet, prepared, options.devices, hosts, options.process_id
+        probabilities = predict.predict_with_hosts(
+            load, prepared, name, options.devices, hosts, options.process_id
         )
-        if not is_first:
-            return None
-        probabilities = submit.open_probabilities(name)
-    return prepared.test_files, probabilities
+    return None if probabilities is None else (prepared.test_files, probabilities)
 
 
 def write_masks(record, files, probabilities, unreadable, truth):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
     returns a Written.
     """
-    rules, problem = JOBS[record.job].submission, None
+    rules = JOBS[record.job].submission
     written = Written(record.decision.describe(), num_unreadable=len(unreadable))
 
     def name_of(file):
@@ -138,16 +145,15 @@ def write_masks(record, files, probabilities, unreadable, truth):
             written.num_lines += 1
             if code:
                 written.num_masks += 1
-            if truth is None or problem:
+            if truth is None or written.problem:
                 continue
             try:
-                dice = [image_dice(image, c, size, truth, rules.columns_first) for c in (code, "")]
+                codes, order = (code, ""), rules.columns_first
+                dice = [submit.image_dice(image, c, size, truth, order) for c in codes]
                 written.scores.append(dice[0])
                 written.floors.append(dice[1])
             except InputError as error:
-                problem = error  # told when the file is there: a bad truth costs no masks
-    if problem:
-        raise problem
+                written.problem = error  # a bad truth costs no masks
     return written
 
 
@@ -156,11 +162,10 @@ def main(options):
     watch_process(options.hosts, options.process_id)
     path = runs.Paths(options.run).submission
     rules = JOBS[runs.read_record(options.run).job].submission
-    truth = read_truth(options.truth, rules) if options.truth else None
-    try:
-        written = submission(options.run, options, truth)
-    except TruthError as error:
-        raise InputError(f"{options.truth}: {error}") from error
+    truth = submit.read_truth(options.truth, rules) if options.truth else None
+    written = submission(options.run, options, truth)
+    if written and written.problem:
+        raise InputError(f"{options.truth}: {written.problem}")
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return

@@ -6,15 +6,15 @@ python test.py nerve
 import contextlib
 from dataclasses import dataclass
 
-from model import load_run
+from train import load_run
 from unet.errors import check_backend, check_name, one_line_errors, refuse
 from unet.lazy import lazy
-from unet.machine.cards import tell_unseen_card
 from unet.options import option, parse_options, run_option, threshold_option
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
+cards = lazy("unet.machine.cards")
 masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
@@ -102,7 +102,7 @@ def find_results(run, options, other=None):
     """
     if not options.images:
         return scoring.PreparedImages(run)
-    reading = {"threshold": options.mask_threshold, "white_level": options.white_level}
+    reading = {"mask_threshold": options.mask_threshold, "white_level": options.white_level}
     return scoring.FolderImages(
         run, options.images, options.masks, reading, options.skip_bad, other
     )
@@ -126,7 +126,7 @@ def predict_and_draw(run, options):
     print(f"{len(page.images)} pictures in {vis}/")
     if scores:
         scores.write(vis)
-    about = report.describe(run.name, run.record, len(run.networks), run.decision)
+    about = report.describe_run(run.name, run.record, len(run.networks), run.decision)
     if seen := scores.describe_seen():
         about["summary"] = f"{seen[0].upper()}{seen[1:]}."
     page.write(about, scores.figures() if scores else None)
@@ -149,9 +149,7 @@ def new_masks(run, results, options):
 
 def show(result, dice, page, run):
     """Add a Result to the page."""
-    page.add(
-        result, [result.prediction], dice, lambda path: report.draw_result(result, dice, path, run)
-    )
+    page.add(result, [result.prediction], dice, report.draw_result(result, dice, run))
 
 
 def compare_runs(run, other, options):
@@ -162,20 +160,21 @@ def compare_runs(run, other, options):
         unseen = scoring.unseen_by(other, results.arrays.files)
     compare.check_unseen(run, results.are_seen)
     compare.check_unseen(other, unseen == {})
-    compare.compare(run, results.adapt(other), results, unseen, options.num_images)
+    other = other if options.images else results.adapt(other)
+    compare.compare(run, other, results, unseen, options.num_images)
 
 
 def main(options):
     check_options(options)
     check_backend()
     for name in filter(None, (options.run, options.compare)):
-        if options.threshold is None and runs.read_record(name).is_undecided:
-            decide.decide_now(name, load_run)
+        if options.threshold is None and runs.read_record(name).lacks_threshold:
+            decide.choose_threshold_now(load_run(name))
     # Before any folder is made
     how = {"average": options.average, "threshold": options.threshold}
     run = load_run(options.run, options.weights, **how)
     other = load_run(options.compare, **how) if options.compare else None
-    tell_unseen_card()
+    cards.tell_unseen_card()
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
             compare_runs(run, other, options)

@@ -3,11 +3,10 @@
 python train.py nerve
 """
 
-import contextlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import data
-from model import build_unet, load_run
+from model import build_unet
 from unet import BEGAN
 from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
@@ -31,10 +30,7 @@ from unet.options import (
 
 keras = lazy("keras")
 runs = lazy("unet.runs")
-pixels = lazy("unet.reading.pixels")
-split = lazy("unet.data.split")
-batches = lazy("unet.data.batches")
-curves = lazy("unet.pictures.curves")
+trained = lazy("unet.prediction.run")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
 sessions = lazy("unet.training.session")
@@ -44,7 +40,7 @@ fit = lazy("unet.training.fit")
 callbacks = lazy("unet.training.callbacks")
 decide = lazy("unet.training.decide")
 
-__all__ = ["dice_coef", "dice_coef_loss", "get_unet", "train_predict"]
+__all__ = ["dice_coef", "dice_coef_loss", "get_unet", "load_run", "train_predict"]
 
 
 @dataclass(frozen=True)
@@ -159,13 +155,29 @@ class Options:
     process_id: int = process_option()
 
 
-def get_unet():
-    """The nerve document's network, compiled: Adam 1e-5, -dice_coef; get_unet of model.py has any
-    job's.
+def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False):
+    """The compiled U-Net of a job, which is trained, resumed, scored and exported: change network,
+    optimizer and loss here. Without arguments the nerve document's: Adam 1e-5, -dice_coef.
+
+    network, recipe: a UNetConfig and a Recipe (default: the job's document's); num_steps: of the
+    whole training, for a rate that falls; ignores: masks have pixels that do not count. Raises
+    ValueError for a size that the poolings cannot halve.
     """
-    job = JOBS["nerve"]
-    recipe = replace(job.recipe, metrics=("dice_coef",))
-    return fit.compile_unet(build_unet(job.network, name="nerve"), recipe)
+    recipe = recipe or JOBS[job].recipe
+    model = build_unet(network or JOBS[job].network, name=job)
+    optimizer = fit.make_optimizer(recipe, num_steps)
+    loss, metrics = fit.make_loss(recipe, ignores), fit.make_metrics(recipe, ignores)
+    model.compile(optimizer, loss, metrics=metrics)
+    return model
+
+
+def load_run(name, weights=None, average=True, threshold=None, precision=None):
+    """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
+
+    def build(record):
+        return get_unet(record.job, record.network_of_any_size(), record.recipe)
+
+    return trained.load_run(name, build, weights, average, threshold, precision)
 
 
 def train_predict(options=Options(job="nerve"), begun=None):
@@ -173,87 +185,82 @@ def train_predict(options=Options(job="nerve"), begun=None):
     imgs_mask_test.npy. begun: the time.monotonic() that --minutes counts from (default: now).
     Raises InputError, FloatingPointError, Stopped.
     """
-    name, seed = runs.run_name(options.job, options.name), options.seed
+    # 1. load the arrays; those of noise are drawn where there are none
+    name = runs.run_name(options.job, options.name)
     source = resume.find_source(name, options.job, options.arrays, options.resume)
     # Arrays without files.csv are those of before an interrupted data.py, as load_arrays says.
     if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
         data.prepare(data.Options())
     arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
+    # 2. plan: the recipe with the options, and the images that are held out
     job, options = plan.choose(options, arrays)
-    share, by_subject = job.recipe.validation_split, options.split_by_subject
-    splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
-    plan.check_masks(arrays, splits)
+    splits = plan.split(name, options, job, arrays)
     with sessions.start(options, job, arrays, splits, begun) as session:
+        # 3. build, compile and fit each network
         with session.together():
-            session = budget.fit_in(session, build_unet, build_training)
+            if options.minutes and not options.resume:
+                session = budget.plan_epochs(session, build_training)
             for progress in session.networks():
                 record = train_network(session, progress)
-        if not session.is_first:
+        # 4. score and predict
+        if session.is_first:
+            predict_after(session, record)
+        else:
             print(f"process {options.process_id} is done; process 0 writes what was trained")
-            return
-        predict_after(session, record)
-    paths = runs.Paths(name)
-    print(f"{paths.record}, {paths.vis}/; next: {runs.command('test.py', name)}")
-
-
-def train_network(session, progress):
-    """Train the network of a Progress on its split, from there on; the first process writes
-    weights/NAME.* and pictures in vis/NAME/. Returns its Record.
-    """
-    options, devices, recipe = session.options, session.devices, session.job.recipe
-    record = plan.describe_run(session, progress)
-    files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
-    with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
-        model, training, validation = build_training(session, record)
-        steps.check_memory(model, recipe.batch_size, devices)
-        if not progress.record:
-            fit.take_weights(model, options.weights, options.encoder_weights)
-        files.begin(model, session.is_first)
-        watching = session.callbacks(files, training, validation)
-        plan.describe_plan(session, progress, model, training)
-        with files.signals.caught() if not options.hosts else contextlib.nullcontext():
-            fit.fit(model, training, validation, recipe, watching, progress)
-        files.signals.stop_if_asked()  # after the last epoch's files
-    keras.config.set_dtype_policy("float32")
-    if session.is_first:
-        pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
-        print(files.describe_best())
-        files.record.write()  # its recipe may have a new end, though no epoch was better
-    return files.record
 
 
 def build_training(session, record):
     """The compiled network of a Record before its first step, and its Batches for training and for
     validation.
     """
-    recipe, ignores = session.job.recipe, session.arrays.ignored is not None
-    keras.utils.set_random_seed(session.options.seed)
-    keras.config.set_dtype_policy(session.options.precision)
-    training, validation = session.make_batches(record)
-    model, num_steps = build_unet(record.network, record.job), recipe.epochs * len(training)
-    fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
+    training, validation = session.prepare(record)
+    num_steps = record.recipe.epochs * training.num_steps
+    ignores = session.arrays.ignored is not None
+    model = get_unet(record.job, record.network, record.recipe, num_steps, ignores)
+    fit.build_variables(model)
     training.attach(model, validation)
-    model.short_batches = batches.short_batches(training, validation)
     return model, training, validation
 
 
+def train_network(session, progress):
+    """Train the network of a Progress on its split, from there on; the first process writes
+    weights/NAME.* and pictures in vis/NAME/. Returns its Record.
+    """
+    options, devices, record = session.options, session.devices, progress.record
+    is_new = progress is session.progress and not options.resume
+    files = callbacks.RunFiles(progress, is_new, can_pause=len(devices) == 1)  # what is kept
+    with devices.scope(), steps.memory_errors(record, files):
+        model, training, validation = build_training(session, record)
+        if not progress.has_steps:
+            fit.take_weights(model, record.network, options.weights, options.encoder_weights)
+        files.begin(model, session.is_first)
+        watching = session.callbacks(files, training, validation)
+        plan.describe_plan(session, progress, model, training)
+        with files.signals.caught(is_alone=not options.hosts):
+            fit.fit(model, training, validation, watching, progress)
+    if session.is_first:
+        files.finish()
+    return files.record
+
+
 def predict_after(session, record):
-    """What follows a training: the decision on the held-out images, and the probabilities of the
+    """After a training: threshold and score on the held-out images, and the probabilities of the
     test images. record: of the network that was trained last.
     """
-    arrays, recipe, has_folds = session.arrays, session.job.recipe, session.options.folds
-    is_to_score = has_folds or (record.validation and plan.is_scored(session.options, recipe))
-    if has_folds:
-        record = record.of_folds(session.name, list(session.splits))
+    arrays, options = session.arrays, session.options
+    is_to_score = record.validation and (record.recipe.decide or options.recipe == "modern")
+    if options.folds:
+        is_to_score, record = True, record.of_folds(session.name, list(session.splits))
         record.write()
     if is_to_score or len(arrays.test_images):
         with session.devices.alone.scope():
             run = load_run(session.name, precision="float32")
             if is_to_score:
-                run = decide.choose_precision(record, run, load_run, arrays)
-                decide.decide(record, run, arrays, recipe.decide)
-            if len(arrays.test_images):
-                sessions.predict_test_images(run, arrays)
+                if (policy := decide.half_precision(record)) != "float32":
+                    half = load_run(session.name, precision=policy)
+                    run = decide.take_half_precision(record, run, half, arrays)
+                decide.score_held_out(record, run, arrays)
+            sessions.predict_test_images(run, arrays)
     session.finish()
 
 
@@ -262,22 +269,16 @@ def read_options(given):
     training that was interrupted. Exits where that one is finished; raises InputError.
     """
     given = {"job": Options.job, **given}
-    if given.get("resume"):
-        given = resume.options_to_resume(given, [field.name for field in fields(Options)])
-    return Options(**given)
+    return resume.options_to_resume(given, Options) if given.get("resume") else Options(**given)
 
 
 def main(options):
-    name = runs.run_name(options.job, options.name)
     RECIPES[choose_recipe(options.job, options.recipe)][options.job].change(options.set)
     check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
-    if options.job != "noise" or options.arrays or options.hosts:  # before Keras, which is slow
-        source = resume.find_source(name, options.job, options.arrays, options.resume)
-        resume.load_arrays(source, options.job)
     watch_process(options.hosts, options.process_id)
-    with resume.told_how(name, options.job):
+    with resume.told_how(runs.run_name(options.job, options.name), options.job):
         train_predict(options, BEGAN)
 
 

@@ -12,7 +12,7 @@ that file.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import data
 from benchmarks.measure import processor, read_numbers, scale_record
-from model import build_unet
+from train import get_unet
 from unet.data.arrays import Arrays
 from unet.data.batches import make_batches
 from unet.data.scale import find_scale
@@ -34,7 +34,6 @@ from unet.options import option, parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
-from unet.training.fit import compile_unet
 from unet.training.plan import find_commit
 
 FOLDER = Path(__file__).parent
@@ -152,15 +151,15 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     keras.backend.clear_session()
     keras.utils.set_random_seed(weights_seed)
     keras.config.set_dtype_policy(options.precision)
-    model = build_unet(replace(network, image_size=(None, None)))
+    model = get_unet("noise", replace(network, image_size=(None, None)), recipe, steps)
     if name in SCALES:
         for variable in model.trainable_variables:  # biases are 0
             variable.assign(variable * (SCALES[name] / TRUNCATED_DEVIATION))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, weights_seed, sizes)
-    compile_unet(model, recipe, steps)
+    record = replace(scale_record(network, *scale), recipe=recipe)
     trained = Run(
-        (Network(model, replace(scale_record(*scale), recipe=asdict(recipe))),),
+        (Network(model, record),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )

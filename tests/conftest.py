@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from unet.data.augment import cut_windows, draw_middle, draw_windows
+from unet.jobs import JOBS
 from unet.runs import Record
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +105,8 @@ def make_folders(root, count=5, size=(80, 100), channels=3, suffix="", kind=".pn
 
 def make_record(**fields):
     """A Record of a nerve run with some fields."""
-    given = dict(name="nerve", job="nerve", arrays="nerve", recipe={}, options={}, command="")
+    recipe = JOBS["nerve"].recipe
+    given = dict(name="nerve", job="nerve", arrays="nerve", recipe=recipe, options={}, command="")
     return Record(**{**given, **fields})
 
 
@@ -162,8 +164,8 @@ def page_data(page):
 class Forks:
     """A script in many processes, each with its own arguments; see tests/forks.py."""
 
-    def __init__(self, script):
-        command = [sys.executable, str(ROOT / "tests/forks.py"), script]
+    def __init__(self, script, root=ROOT):
+        command = [sys.executable, str(root / "tests/forks.py"), script]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 

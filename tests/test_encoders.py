@@ -15,7 +15,8 @@ from conftest import longest, refusal, what_a_run_left
 from keras.layers import BatchNormalization
 
 import train
-from model import build_unet, load_run
+from model import build_unet
+from train import load_run
 from unet import encoders
 from unet.encoders import build_encoder, find_strides, start_encoder
 from unet.errors import InputError
@@ -25,7 +26,6 @@ from unet.matching import Layer
 from unet.prediction.predict import predict_file
 from unet.training import fit
 from unet.training.session import what_hosts_share
-from unet.training.steps import image_bytes
 from unet.weights import layers_of, load_weights, start_from
 
 NAME = "EfficientNetV2B0"
@@ -198,11 +198,6 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
     )
 
 
-def test_the_memory_of_a_step_counts_the_encoders_layers():
-    parts = [encoder_of(build()), build()]
-    assert 0 < image_bytes(parts[0]) < image_bytes(parts[1])
-
-
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
@@ -311,7 +306,8 @@ def test_a_runs_weights_take_imagenets_place(weights, encoder_weights, expected,
     taken = []
     for name in ("start_encoder", "start_from"):
         monkeypatch.setattr(fit, name, lambda model, source: taken.append(source))
-    fit.take_weights(build(levels=1), weights, encoder_weights)
+    network = replace(MODERN["cadastre"].network, encoder=NAME)
+    fit.take_weights(None, network, weights, encoder_weights)
     assert taken == ([expected] if expected else [])
 
 

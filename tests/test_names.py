@@ -12,7 +12,7 @@ from conftest import longest, make_folders, make_nerve, page_data, refusal, run_
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, Stopped
 from unet.prediction.report import picture_name
@@ -107,7 +107,7 @@ def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
     monkeypatch.setattr(RunFiles, "write_files", stop)
     with pytest.raises(Stopped, match="python train.py nerve --name wide --resume goes on after"):
         small_run(name="wide", folds=2)
-    assert read_progress(Path("weights/wide.checkpoint.h5")).options["name"] == "wide"
+    assert read_progress(Path("weights/wide.checkpoint.h5")).record.options["name"] == "wide"
     monkeypatch.setattr(RunFiles, "write_files", write_files)
     with pytest.raises(InputError, match="run python train.py JOB --name wide --resume"):
         read_record("wide")

@@ -15,10 +15,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, refusal
+from conftest import ROOT, make_record, refusal
 
 import train
-from model import build_unet, get_model, get_unet, load_run
+from model import build_unet, get_model, get_unet
+from train import load_run
 from unet.errors import InputError
 from unet.jobs import RECIPES
 from unet.runs import Paths, read_record
@@ -244,7 +245,7 @@ def test_damaged_files_are_refused_and_named(rgb):
     Path("zip.keras").write_bytes(b"PK\x03\x04" + bytes(99))
     write_zip("lacks.keras", "config.json", b"{}")
     write_zip("cut.keras", "model.weights.h5", whole[: len(whole) // 2])
-    write_checkpoint(Path("a.checkpoint.h5"), Progress({"job": "noise"}, "", "noise"))
+    write_checkpoint(Path("a.checkpoint.h5"), Progress(make_record(name="noise", job="noise")))
     for file in ("cut.weights.h5", "text.keras", "zip.keras", "cut.keras", "a.checkpoint.h5"):
         for read in (load_weights, start_from):
             with pytest.raises(InputError, match=f"^{file}: damaged, or not Keras's weights"):

@@ -11,8 +11,8 @@ from keras import layers
 
 from unet.errors import InputError, error_text, is_out_of_memory
 from unet.machine.devices import num_replicas
-from unet.matching import adapt, difference, left_over, place_layers
-from unet.weights import assign, layers_of, open_layers, read_values
+from unet.matching import difference, left_over, place_layers
+from unet.weights import assign, layers_of, open_layers
 
 LEAST_SIDE = 32  # pixels of what keras.applications take
 # In place of a file of weights: those that Keras fetches and keeps, or random ones.
@@ -108,8 +108,8 @@ def start_encoder(model, source):
     or a .keras, of the same network, with or without its head. Its first kernel, of three
     channels, is adapted to others. Raises InputError.
     """
-    name = model.unet_config.encoder
-    own = layers_of(model.get_layer(name))
+    encoder = next(layer for layer in model.layers if layer.name in ENCODERS)
+    name, own = encoder.name, layers_of(encoder)
     with contextlib.ExitStack() as held:
         if source == IMAGENET:
             stored = fetch_layers(name)
@@ -117,11 +117,8 @@ def start_encoder(model, source):
             stored = held.enter_context(open_layers(source))
         places = place_all(name, stored, source)
         for layer in own:
-            kernel, *rest = read_values(places[layer.name], source)
-            if kernel.shape != layer.shapes[0]:
-                kernel = adapt(kernel, layer.shapes[0][2])
-            assign(layer, [kernel, *rest])
-    stride = 2 ** len(model.unet_config.filters)
+            assign(layer, places[layer.name], source)
+    stride = 2 ** (len(encoder.outputs) - 1)
     print(
         f"{name}: weights of {source} for its first {len(own)} layers, to a stride of {stride}",
         flush=True,

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from unet.jobs.settings import THRESHOLD
 from unet.lazy import lazy
-from unet.machine.devices import num_replicas, sum_over_devices
 
 keras = lazy("keras")
 ops = lazy("keras.ops")
+devices = lazy("unet.machine.devices")
 
 
 def dice_coef(y_true, y_pred, smooth=1.0):
@@ -247,11 +247,12 @@ def _mean_of_pixels(pixels, y_true, counted, class_weights):
 
 
 def _sum(x, axis=None):
-    return sum_over_devices(ops.sum(x, axis=axis))
+    return devices.sum_over_devices(ops.sum(x, axis=axis))
 
 
 def _mean(x):
-    return sum_over_devices(ops.mean(x)) / num_replicas()  # each has as many images
+    # Each has as many images.
+    return devices.sum_over_devices(ops.mean(x)) / devices.num_replicas()
 
 
 def _float32(*tensors):
@@ -265,7 +266,7 @@ def shared(loss):
 
     @functools.wraps(loss)
     def share(*tensors):
-        return loss(*tensors) / num_replicas()
+        return loss(*tensors) / devices.num_replicas()
 
     return share
 

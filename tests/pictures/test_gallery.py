@@ -20,9 +20,10 @@ from unet.pictures.gallery import (
     write_page,
 )
 from unet.pictures.panels import draw_error, draw_truth
-from unet.prediction.report import describe, summarize
-from unet.prediction.scores import THRESHOLDS, HeldOut, count_pixels
-from unet.prediction.scoring import Result
+from unet.prediction.report import Scores, describe_run
+from unet.prediction.run import Network, Run
+from unet.prediction.scores import THRESHOLDS
+from unet.prediction.scoring import Result, make_result
 from unet.reading.classes import number_classes
 from unet.runs import Decision
 
@@ -168,9 +169,11 @@ def test_the_curve_is_the_mean_dice_at_each_threshold():
     truth[0, :5] = 1  # the second image has no foreground
     probability = np.zeros((2, 10, 10, 1), np.float32)
     probability[0, :2], probability[0, 2:4], probability[1, 0] = 0.9, 0.42, 0.22
-    rows = [(0, *count_pixels(t, p)) for t, p in zip(truth, probability)]
-    held = HeldOut(*map(np.array, zip(*rows)))
-    figures = summarize([1.0, 0.5], held, Decision(0.5))
+    run = Run((Network(None, make_record()),), Decision(0.5))
+    scores = Scores(run)
+    for true, predicted in zip(truth, probability):
+        scores.add(make_result(run, "a", predicted, predicted, true))
+    figures = scores.figures()
     curve = {round(threshold, 2): dice for threshold, dice in figures["curve"]}
     assert list(curve) == [round(float(threshold), 2) for threshold in THRESHOLDS]
     both, half = 2 * 40 / (50 + 40), 2 * 20 / (50 + 20)
@@ -178,7 +181,7 @@ def test_the_curve_is_the_mean_dice_at_each_threshold():
     assert curve[0.3] == pytest.approx((both + 1) / 2)
     assert curve[0.5] == pytest.approx((half + 1) / 2)
     assert curve[0.95] == pytest.approx((0 + 1) / 2)
-    assert figures["dice"] == [1.0, 0.5]
+    assert figures["dice"] == pytest.approx([half, 1])
 
 
 def test_hidden_characters_of_a_name_are_written_out():
@@ -202,7 +205,7 @@ def test_the_run_is_described_by_its_record(place):
         versions={"keras": "3.15", "backend": "jax"},
         options={"seed": 4, "set": ["a=1", "b=2"], "weights": None},
     )
-    about = describe("x", record, 5)
+    about = describe_run("x", record, 5)
     assert about["title"] == "x"
     assert about["rows"]["trained by"] == record.command
     assert about["rows"]["networks"] == "5 folds; what follows is of the first"

@@ -10,10 +10,12 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, longest, refusal, run_well, slow
+from conftest import ROOT, longest, make_record, refusal, run_well, slow
 
-from model import get_unet, load_run
+from model import build_unet
+from train import load_run
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.machine.disk import replace_folder
 from unet.prediction import export, programs, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
@@ -22,7 +24,7 @@ from unet.prediction.run import Network, Run
 from unet.prediction.scoring import FolderImages
 from unet.reading.pixels import resize, scale_levels
 from unet.reading.values import Reading
-from unet.runs import Decision, Record
+from unet.runs import Decision
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
@@ -80,18 +82,17 @@ def make_run(case, changes=()):
     """
     job, network, scale, size, array_size, folds, symmetry = CASES[case]
     keras.utils.set_random_seed(1)
-    models = [get_unet(job, **{**network, **dict(changes)}) for _ in range(folds)]
+    config = replace(JOBS[job].network, **{**network, **dict(changes)})
+    models = [build_unet(config) for _ in range(folds)]
     for model in models:
-        spread_logits(model)
+        spread_logits(model, config)
         model.run_eagerly = True  # tracing takes longer than predicting
-    channels = models[0].unet_config.channels
     fields = dict(scale, is_resized=array_size is not None, array_size=array_size or size)
-    network = models[0].unet_config
-    record = Record("noise", "noise", "noise", {}, {}, "", network=network, **fields)
+    record = make_record(network=config, **fields)
     run = Run(tuple(Network(model, record) for model in models), Decision(), symmetry)
-    small = np.random.default_rng(1).integers(0, 256, (2, 12, 12, channels), dtype=np.uint8)
+    small = np.random.default_rng(1).integers(0, 256, (2, 12, 12, config.channels), dtype=np.uint8)
     images = np.stack([cv2.resize(image, size[::-1]).reshape(*size, -1) for image in small])
-    if models[0].unet_config.classes > 2:
+    if config.classes > 2:
         return run, images
     probabilities = [predict_file(run, image) for image in images]
     threshold = float(np.median(probabilities))
@@ -99,9 +100,8 @@ def make_run(case, changes=()):
     return replace(run, decision=Decision(threshold, min_area)), images
 
 
-def spread_logits(model):
+def spread_logits(model, config):
     """Have logits vary by 1 around 0, so that few probabilities are near a threshold."""
-    config = model.unet_config
     head = model.get_layer(config.head_name)
     side = config.fit_length(40)
     image = np.random.default_rng(0).normal(size=(1, side, side, config.channels))
@@ -446,11 +446,3 @@ def test_a_run_of_8_bit_finds_the_levels_of_a_folder_of_more(place, capsys):
         assert np.abs(result.image.astype(int) - image).max() <= 1
     assert "1023 white" in capsys.readouterr().out
     assert keras.backend.standardize_dtype(exportable(run).inputs[0].dtype) == "uint8"
-
-
-def test_a_run_of_an_earlier_version_has_the_full_scale_for_white(place):
-    run, images = make_run("grey")
-    (place / "images").mkdir()
-    assert cv2.imwrite("images/1.png", images[0].astype(np.uint16) * 257)
-    (result,) = FolderImages(run, "images")
-    np.testing.assert_array_equal(result.image, images[0])

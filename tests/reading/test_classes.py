@@ -13,14 +13,14 @@ from PIL import Image
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation
 from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
 from unet.prediction.predict import predict_file
-from unet.prediction.scores import class_dice, count_classes, mean_dice
+from unet.prediction.scores import class_counts, class_dice, count_confusion, mean_dice
 from unet.prediction.scoring import PreparedImages
 from unet.reading.classes import (
     classes_text,
@@ -200,14 +200,17 @@ WRONG = np.array([[0, 1], [2, 2]])  # one pixel of four
 
 
 def test_dice_of_each_class_by_hand():
-    right, total = count_classes(TRUTH, WRONG, 4)
+    def counts(prediction, truth):
+        return class_counts(count_confusion(truth, prediction, 4))
+
+    right, total = counts(WRONG, TRUTH)
     np.testing.assert_array_equal(right, [1, 1, 1, 0])
     np.testing.assert_array_equal(total, [2, 3, 3, 0])
     dice = class_dice(right, total)
     np.testing.assert_allclose(dice, [1, 2 / 3, 2 / 3, np.nan])
     assert mean_dice(dice) == pytest.approx(2 / 3)
-    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0, 4))) == 1.0
-    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0 + 1, 4))) == 0.0
+    assert mean_dice(class_dice(*counts(TRUTH * 0, TRUTH * 0))) == 1.0
+    assert mean_dice(class_dice(*counts(TRUTH * 0 + 1, TRUTH * 0))) == 0.0
 
 
 def softmax_of(numbers, count=4, high=0.97):
@@ -361,7 +364,7 @@ def check_pictures(raw):
     ]
     assert page["figures"]["curve"] is None
     assert page["figures"]["classes"] == scores["classes"]
-    assert "--threshold is for masks of two" in refusal(
+    assert "--mask-threshold is for masks of two" in refusal(
         "test.py", "cadastre", "--images", "new", "--masks", "truth", "--mask-threshold", 1
     )
     results = list(PreparedImages(run))

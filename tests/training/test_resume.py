@@ -18,13 +18,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, longest, make_folders, refusal, slow, what_a_run_left
+from conftest import (
+    ROOT,
+    Forks,
+    longest,
+    make_folders,
+    make_record,
+    refusal,
+    slow,
+    what_a_run_left,
+)
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.jobs import JOBS
-from unet.runs import Paths, Record, read_record
+from unet.runs import Paths, read_record
 from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
@@ -44,6 +53,9 @@ FOLDERS = f"nerve --recipe modern --epochs 4 --batch-size 2 {NETWORK}".split() +
 def trainer():
     with Forks("train") as train:
         yield lambda *arguments, **death: train(*arguments, **death)["status"]
+
+
+RECORD = make_record(network=JOBS["nerve"].network, array_size=[64, 80])
 
 
 RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=longest)]
@@ -159,7 +171,7 @@ def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(
     small, capsys, monkeypatch
 ):
     path = Paths("nerve").checkpoint
-    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57, record={"job": ""}))
+    write_checkpoint(path, Progress(RECORD, epoch=57))
     for _ in range(2):  # starts that come to nothing take nothing away
         with pytest.raises(ValueError, match="no such HDF5 file"):
             small(weights="typo.weights.h5")
@@ -213,26 +225,21 @@ def test_the_next_fold_takes_the_place_of_the_one_before(small, capsys):
 
 
 def test_a_checkpoint_of_no_step_is_not_kept(small):
-    write_checkpoint(Paths("nerve").checkpoint, Progress({"job": "nerve"}, "", "nerve"))
+    write_checkpoint(Paths("nerve").checkpoint, Progress(RECORD))
     small()
     assert not list(Path("weights").glob("*.checkpoint*"))
 
 
 def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
-    record = Record("nerve", "nerve", "nerve", {"augmentation": {"symmetry": "none"}}, {}, "")
-    record.network, record.array_size = JOBS["nerve"].network, (64, 80)
-    write_checkpoint(
-        Paths("nerve").checkpoint,
-        Progress({"job": "nerve"}, "", "nerve", step=3, record=record.fields()),
-    )
+    write_checkpoint(Paths("nerve").checkpoint, Progress(RECORD, step=3))
     progress = read_progress(Paths("nerve").checkpoint)
     with pytest.raises(ValueError, match="inside an epoch, .* leave --devices and --hosts out"):
-        RunFiles(progress, record, can_pause=False).begin(None, is_first=False)
+        RunFiles(progress, can_pause=False).begin(None, is_first=False)
 
 
 def test_another_backend_is_refused(small):
-    given = dataclasses.asdict(train.Options(job="nerve"))
-    write_checkpoint(Paths("nerve").checkpoint, Progress(given, "", "nerve", "theano"))
+    record = replace(RECORD, versions={"backend": "theano"})
+    write_checkpoint(Paths("nerve").checkpoint, Progress(record))
     message = "a training on theano, this is .*; set KERAS_BACKEND=theano"
     with pytest.raises(ValueError, match=message):
         small(resume=True)
@@ -284,8 +291,10 @@ class TestOptions:
 
     @pytest.fixture
     def interrupted(self, place):
-        stored = dataclasses.asdict(self.stored)
-        write_checkpoint(Paths("nerve").checkpoint, Progress(stored, "", "nerve"))
+        options = json.loads(json.dumps(dataclasses.asdict(self.stored)))
+        recipe = replace(RECORD.recipe, epochs=9)
+        record = replace(RECORD, options=options, recipe=recipe)
+        write_checkpoint(Paths("nerve").checkpoint, Progress(record))
 
     def test_are_those_that_it_had(self, interrupted):
         read = train.read_options({"job": "nerve", "resume": True, "devices": "2"})

@@ -7,10 +7,9 @@ import shutil
 import subprocess
 import sys
 
-from unet.lazy import lazy
-from unet.machine.precision import card_name
+import keras
 
-keras = lazy("keras")
+from unet.machine.precision import card_name
 
 DRIVER_FILES = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia0")
 WSL_FILES = ("/dev/dxg", "/usr/lib/wsl/lib/libcuda.so")  # both; the first one is of any card
@@ -44,7 +43,7 @@ def tell_unseen_card():
 
 
 def has_card():
-    """Whether the driver of an NVIDIA card is at work; takes no time where there is none."""
+    """True where the driver of an NVIDIA card is at work; takes no time where there is none."""
     if any(map(glob.glob, DRIVER_FILES)) or all(map(os.path.exists, WSL_FILES)):
         return True
     command = shutil.which("nvidia-smi")
@@ -58,7 +57,7 @@ def has_card():
 
 
 def has_cuda(backend):
-    """Whether the packages with which a backend computes on NVIDIA cards are installed."""
+    """True where the packages with which a backend computes on NVIDIA cards are installed."""
     if backend == "torch":
         return bool(sys.modules["torch"].version.cuda)
     packages = ("nvidia",)

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from unet.errors import InputError, error_text
+from unet.errors import InputError, error_text, refuse
 from unet.machine.disk import replace_file, replace_folder, size_text
 from unet.machine.terminal import silence
 from unet.prediction.programs import PROGRAMS, USE, choose_program
@@ -56,45 +56,56 @@ def export_run(run, path, format, image_size=None):
                 f"--export {path}: {PROGRAMS[format]} does not make of this network's file what "
                 f"test.py makes of an image ({error_text(error)[:160]}); take another format"
             ) from error
-    seconds = time.perf_counter() - start
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+    size = size_text(sum(file.stat().st_size for file in files))
     rule = "" if run.classes else f", {run.decision.describe()}"
-    print(f"{path}: {size_text(size_of(path))} in {seconds:.0f} s{rule}")
-    print_use(model, path, program, image_size)
+    print(f"{path}: {size} in {time.perf_counter() - start:.0f} s{rule}")
+    height, width = image_size or ("H", "W")
+    for name, tensor in {"image": model.inputs[0], **model.output}.items():
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        arrow = "takes" if name == "image" else "gives"
+        print(f"  {arrow} {name}: {dtype} (B, {height}, {width}, {tensor.shape[CLASSES]})")
+    print(USE[program].format(path=str(path)))
 
 
 def check_target(path, format):
     """The path to write to, a format's file or folder; raises InputError where that is not
     possible.
     """
-    path = Path(path)
+    path, backend = Path(path), keras.backend.backend()
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not os.access(folder, os.W_OK):  # TensorFlow's error would not be the system's
-        raise InputError(f"--export {path}: {folder} cannot be written to")
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"--export {path}: goes through TensorFlow, Keras runs on {keras.backend.backend()}; "
-            "set KERAS_BACKEND=tensorflow, the weights are the same"
-        )
-    if format == "onnx" and not (find_spec("tf2onnx") and find_spec("onnxruntime")):
-        raise InputError(
-            f"--export {path}: ONNX needs packages that are not installed; "
-            "run pip install -r requirements-export.txt"
-        )
-    if path.is_dir() and format != "tf_saved_model":
-        raise InputError(f"--export {path}: is a folder, expected a file; take another name")
-    if path.exists() and format == "tf_saved_model":
-        others = {p.name for p in path.iterdir()} - SAVED if path.is_dir() else {path.name}
-        if others or not (path / "saved_model.pb").is_file():
-            raise InputError(
-                f"--export {path}: exists and is not a SavedModel alone, which would be replaced; "
-                "take another name"
-            )
+    is_saved = format == "tf_saved_model"
+    others = {p.name for p in path.iterdir()} - SAVED if path.is_dir() else {path.name}
+    is_foreign = path.exists() and (others or not (path / "saved_model.pb").is_file())
+    refuse(
+        # TensorFlow's error would not be the system's.
+        (not os.access(folder, os.W_OK), f"--export {path}: {folder} cannot be written to"),
+        (
+            backend != "tensorflow",
+            f"--export {path}: goes through TensorFlow, Keras runs on {backend}; set "
+            "KERAS_BACKEND=tensorflow, the weights are the same",
+        ),
+        (
+            format == "onnx" and not (find_spec("tf2onnx") and find_spec("onnxruntime")),
+            f"--export {path}: ONNX needs packages that are not installed; run pip install -r "
+            "requirements-export.txt",
+        ),
+        (
+            path.is_dir() and not is_saved,
+            f"--export {path}: is a folder, expected a file; take another name",
+        ),
+        (
+            is_saved and is_foreign,
+            f"--export {path}: exists and is not a SavedModel alone, which would be replaced; "
+            "take another name",
+        ),
+    )
     return path
 
 
 def convert(model, path, format):
     """Keras's own export of a model; of LiteRT's operations the built-in ones alone, which every
-    interpreter has.
+    interpreter has; in ONNX with names for the open axes, in place of the converter's numbers.
     """
     arguments = {}
     if format == "litert":
@@ -104,37 +115,14 @@ def convert(model, path, format):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the converters' own code
         model.export(str(path), format=format, verbose=False, **arguments)
-    if format == "onnx":
-        name_axes(path)
-
-
-def name_axes(path):
-    """Names for the open axes of an ONNX file, in place of the converter's numbers."""
+    if format != "onnx":
+        return
     import onnx
 
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
+    file = onnx.load(path)
+    for value in (*file.graph.input, *file.graph.output):
         axes = value.type.tensor_type.shape.dim
         for axis, name in zip(axes, ("batch", "height", "width", "classes")):
             if not axis.HasField("dim_value"):
                 axis.dim_param = name
-    onnx.save(model, path)
-
-
-def size_of(path):
-    """Bytes of a file or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def print_use(model, path, program, image_size):
-    """Names, types and shapes of what goes in and comes out, and the lines that run it with a
-    program, a key of USE.
-    """
-    height, width = image_size or ("H", "W")
-    tensors = {"image": model.inputs[0], **model.output}
-    for name, tensor in tensors.items():
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        arrow = "takes" if name == "image" else "gives"
-        print(f"  {arrow} {name}: {dtype} (B, {height}, {width}, {tensor.shape[CLASSES]})")
-    print(USE[program].format(path=str(path)))
+    onnx.save(file, path)

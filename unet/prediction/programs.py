@@ -10,11 +10,7 @@ import numpy as np
 from keras import ops
 
 from unet.errors import InputError
-from unet.lazy import lazy
 from unet.prediction.segment import CLASSES
-
-onnxruntime = lazy("onnxruntime")
-tensorflow = lazy("tensorflow")
 
 USE = {
     "OpenCV": """\
@@ -42,8 +38,8 @@ TOLERANCE = 1e-3  # of the mean probability: a resized pixel may be rounded to a
 
 
 def run_with(program, path, sets):
-    """What a program, a key of USE, makes of a file and sets of images: (mask, probability) of
-    each, arrays.
+    """(mask, probability) of each of several sets of images, arrays, by a program, a key of USE,
+    that runs a file.
     """
     path = str(path)
     if program == "OpenCV":
@@ -53,15 +49,19 @@ def run_with(program, path, sets):
             results.append(net.forward(NAMES))
         return results
     if program == "ONNX Runtime":
+        import onnxruntime
+
         session = onnxruntime.InferenceSession(path)
         return [session.run(NAMES, {"image": images}) for images in sets]
+    import tensorflow as tf
+
     if program == "LiteRT":  # which TensorFlow has under its former name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            run = tensorflow.lite.Interpreter(path).get_signature_runner()
+            run = tf.lite.Interpreter(path).get_signature_runner()
         results = [run(image=images) for images in sets]
     else:
-        saved = tensorflow.saved_model.load(path)
+        saved = tf.saved_model.load(path)
         results = [saved.serve(images) for images in sets]
     return [[np.asarray(result[name]) for name in NAMES] for result in results]
 
@@ -69,39 +69,39 @@ def run_with(program, path, sets):
 def choose_program(model, path, format, image_size=None, levels=(0, 256)):
     """The key of USE of the program that runs an exported file and needs the least beside it.
 
-    model: as exportable makes it; image_size: (H, W), None for any; levels: what values images
-    have, from the first to below the second. Raises InputError where the program that the format
+    model: as exportable makes it; image_size: (H, W), None for any; levels: of the values of
+    images, from the first to below the second. Raises InputError where the program that the format
     is for gives other masks or probabilities than the model, and whatever it raises itself.
     """
     sizes, rng = [image_size] if image_size else SIZES, np.random.default_rng(0)
     image = model.inputs[0]
     dtype, channels = keras.backend.standardize_dtype(image.dtype), image.shape[CLASSES]
-
     sets = [rng.uniform(*levels, (2, *size, channels)).astype(dtype) for size in sizes]
-    expected = [ops.convert_to_numpy(model(images)["probability"]) for images in sets]
-
-    def find_fault(program):
-        pairs = zip(run_with(program, path, sets), expected)
-        return "; ".join(filter(None, (describe_fault(model, *pair) for pair in pairs)))
-
-    if fault := find_fault(PROGRAMS[format]):
-        raise InputError(f"other masks or probabilities: {fault}")
+    if faults := find_faults(PROGRAMS[format], model, path, sets):
+        raise InputError(f"other masks or probabilities: {'; '.join(faults)}")
     try:
-        return "OpenCV" if format == "onnx" and not find_fault("OpenCV") else PROGRAMS[format]
+        is_opencvs = format == "onnx" and not find_faults("OpenCV", model, path, sets)
+        return "OpenCV" if is_opencvs else PROGRAMS[format]
     except cv2.error:
         return PROGRAMS[format]
 
 
-def describe_fault(model, result, expected):
-    """What is wrong with a mask and probabilities (B, H, W, C): "" where these are those expected
-    but for rounding, and the mask is what the model makes of them, to the pixel.
+def find_faults(program, model, path, sets):
+    """Differences between a program's masks and probabilities of sets of images and those of the
+    model, texts: none where the probabilities are equal but for rounding, and the mask is what the
+    model makes of them, to the pixel.
     """
-    mask, probability = result
-    if probability.shape != expected.shape:
-        return f"probabilities of {probability.shape}, expected {expected.shape}"
-    own = model.get_layer("segment").mask(ops.convert_to_tensor(probability), *mask.shape[1:3])
-    num_wrong = np.count_nonzero(mask != ops.convert_to_numpy(own))
-    away = np.abs(probability - expected).mean()
-    if away <= TOLERANCE and not num_wrong:
-        return ""
-    return f"probabilities {away:.2g} away on average, {num_wrong} pixels of the mask"
+    faults = []
+    for images, (mask, probability) in zip(sets, run_with(program, path, sets)):
+        expected = ops.convert_to_numpy(model(images)["probability"])
+        if probability.shape != expected.shape:
+            faults.append(f"probabilities of {probability.shape}, expected {expected.shape}")
+            continue
+        own = model.get_layer("segment").mask(ops.convert_to_tensor(probability), *mask.shape[1:3])
+        num_wrong = np.count_nonzero(mask != ops.convert_to_numpy(own))
+        away = np.abs(probability - expected).mean()
+        if away > TOLERANCE or num_wrong:
+            faults.append(
+                f"probabilities {away:.2g} away on average, {num_wrong} pixels of the mask"
+            )
+    return faults

@@ -9,7 +9,7 @@ import numpy as np
 from unet.data.arrays import load_arrays
 from unet.data.form import Form, decode_truth
 from unet.data.split import are_tiled, image_of
-from unet.errors import InputError, error_text
+from unet.errors import InputError, error_text, refuse
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
@@ -18,7 +18,6 @@ from unet.prediction.scores import (
     HeldOutClasses,
     class_counts,
     class_dice,
-    count_classes,
     count_confusion,
     count_pixels,
     mean_dice,
@@ -68,22 +67,19 @@ class PreparedImages:
     are_rows = True
 
     def __init__(self, run):
-        self.arrays = load_arrays(run.record.arrays, run.record.job)
-        check_arrays(run, self.arrays)
-        self.are_tested = has_test_masks(self.arrays)
-        check_images(run, self.arrays)
-        self.run = self.adapt(run)
-        self.unit = "tiles" if are_tiled(self.arrays.files) and not self.are_tested else "images"
+        self.arrays = arrays = load_arrays(run.record.arrays, run.record.job)
+        check_arrays(run, arrays)
+        check_images(run, arrays)
+        self.are_tested = any(row["mask"] for row in arrays.test_files)
         self.are_seen = not (self.are_tested or run.holds_out)
-        if self.are_tested:
-            self.count = len(self.arrays.test_files)
-        elif self.are_seen:
-            self.count = len(self.arrays.files)
-        else:
-            self.count = sum(map(len, validation_rows(run, self.arrays)))
+        self.run = self.adapt(run)
+        self.unit = "tiles" if are_tiled(arrays.files) and not self.are_tested else "images"
+        self.count = len(arrays.test_files if self.are_tested else arrays.files)
+        if not (self.are_tested or self.are_seen):
+            self.count = sum(map(len, validation_rows(run, arrays)))
 
     def adapt(self, run):
-        """A run as it predicts these images, one after the other."""
+        """A run as it predicts these images."""
         return run.of_set(self.arrays.test_images) if self.are_tested else run
 
     def __len__(self):
@@ -91,28 +87,27 @@ class PreparedImages:
 
     def __iter__(self):
         run, arrays = self.run, self.arrays
+        files, images, read_truth = arrays.files, arrays.images, arrays.numbers
         if self.are_tested:
-            for row, probability in enumerate(predict_arrays(run, arrays.test_images)):
-                truth = self.read_test_mask(row)
-                id, image = arrays.test_files[row]["id"], arrays.test_images[row]
-                yield make_result(run, id, image, probability, truth)
-            return
-        images = arrays.images
-        seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
+            files, images, read_truth = arrays.test_files, arrays.test_images, self.read_test_mask
+        predictions = enumerate(predict_arrays(run, images))
+        if not (self.are_tested or self.are_seen):
+            predictions = predict_held_out(run, arrays)
         seen_by = (run.name,) if self.are_seen else ()
-        for row, probability in seen or predict_held_out(run, arrays):
-            id, truth = arrays.files[row]["id"], arrays.numbers(row)
-            yield make_result(run, id, images[row], probability, truth, seen_by)
+        for row, probability in predictions:
+            truth = read_truth(row)
+            yield make_result(run, files[row]["id"], images[row], probability, truth, seen_by)
 
     def read_test_mask(self, row):
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
         record, path = self.run.record, self.arrays.test_files[row]["mask"]
         folder = Paths(record.arrays).arrays
         remedy = f"run {command('data.py', record.arrays, record.job)} again"
-        if Path(path).parent != folder:  # files.csv names no file from elsewhere
-            raise InputError(f"{path}: not in {folder}; {remedy}")
-        if not Path(path).is_file():
-            raise InputError(f"{path}: missing; {remedy}")
+        refuse(
+            # files.csv names no file from elsewhere.
+            (Path(path).parent != folder, f"{path}: not in {folder}; {remedy}"),
+            (not Path(path).is_file(), f"{path}: missing; {remedy}"),
+        )
         truth = decode_mask(Path(path).read_bytes(), path)[..., 0] // 255
         size = self.arrays.test_images.shape[1:3]
         if truth.shape[:2] != size:
@@ -129,13 +124,13 @@ class FolderImages:
     what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_rows, are_seen, unit = False, False, "images"  # all of them
+    are_rows, are_seen, unit = False, False, "images"
 
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
         given = {name: value for name, value in (reading or {}).items() if value is not None}
-        if run.classes and "threshold" in given:
-            raise InputError("--threshold is for masks of two classes; leave it out")
+        if run.classes and "mask_threshold" in given:
+            raise InputError("--mask-threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
         kept = replace(run.reading, in_alpha=False, foreground=None, **given)
         self.form = Form(
@@ -155,10 +150,6 @@ class FolderImages:
         for note in notes:
             print(note)
         self.scored_runs = [r for r in (run, other) if r and masks]
-
-    def adapt(self, run):
-        """A run as it predicts these images."""
-        return run
 
     def __len__(self):
         return len(self.frames)
@@ -181,9 +172,11 @@ class FolderImages:
         for frame in self.frames:
             try:
                 image = self.read_image(frame.image)
-                truth = self.read_truth(frame.mask) if frame.mask else None
+                truth = None
                 if frame.mask:
+                    truth = decode_truth(frame.mask, frame.mask.read(), self.form)[..., 0]
                     check_sizes(frame, image.shape[:2], truth.shape)
+                    truth = truth if self.run.classes else class_numbers(truth)
             except (InputError, OSError) as error:
                 if not self.skip_bad:
                     raise
@@ -210,11 +203,6 @@ class FolderImages:
             self.form = replace(self.form, reading=reading)
             return decode_image(data, file.path, channels, file.page, reading)
 
-    def read_truth(self, mask):
-        """Class numbers, uint8 (H, W)."""
-        truth = decode_truth(mask, mask.read(), self.form)
-        return truth[..., 0] if self.run.classes else class_numbers(truth[..., 0])
-
 
 def unseen_by(run, files):
     """The Run of the network that did not see a held-out image, by the id that the image has in
@@ -226,10 +214,6 @@ def unseen_by(run, files):
         alone = replace(run, networks=(network,)).of_set(arrays.images, rows)
         unseen |= {files[row]["id"]: alone for row in rows}
     return unseen
-
-
-def has_test_masks(arrays):
-    return any(row["mask"] for row in arrays.test_files)
 
 
 def predict_again(run, result, is_row):
@@ -268,9 +252,8 @@ def measure_classes(run, arrays):
     """The HeldOutClasses of a run of more than two classes; raises as measure_held_out does."""
 
     def count(truth, probability):
-        prediction = run.decision.mask(probability)
-        of_truth = count_classes(truth, truth, run.num_maps)[0]
-        return of_truth, *count_classes(truth, prediction, run.num_maps)
+        confusion = count_confusion(truth, run.decision.mask(probability), run.num_maps)
+        return confusion.sum(axis=1), *class_counts(confusion)
 
     return HeldOutClasses(*count_images(run, arrays, count))
 
@@ -281,7 +264,8 @@ def count_images(run, arrays, count, predictions=None):
 
     Where tiles overlap, the last ones with their neighbours, pixels are counted once for each.
     """
-    fold_of, sums = networks_of_rows(run, arrays), {}
+    rows_of, sums = validation_rows(run, arrays), {}
+    fold_of = {row: number for number, rows in enumerate(rows_of) for row in rows}
     predictions = predictions or predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
         image = fold_of[row], image_of(arrays.files[row])
@@ -303,9 +287,3 @@ def mean_masks(run, arrays):
             counted = counted + (numbers != IGNORED)
         mean = (foreground / np.maximum(counted, 1))[..., None]
         yield from ((row, mean) for row in held_out)
-
-
-def networks_of_rows(run, arrays):
-    """{held-out row: number of the network that did not see it}."""
-    rows_of = validation_rows(run, arrays)
-    return {row: number for number, rows in enumerate(rows_of) for row in rows}

@@ -1,0 +1,133 @@
+"""Who edits get_unet() in train.py, as the nerve document says, changes what all scripts run."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, Forks, make_folders, slow, what_a_run_left
+
+import data
+from model import build_unet
+from unet.jobs import JOBS
+from unet.runs import read_record
+from unet.weights import load_weights
+
+# What a reader types into get_unet: a layer more, which makes it a plain Keras model, another
+# optimizer and another loss.
+LAYER = """
+    x = keras.layers.Conv2D(1, 3, padding="same", name="edited")(model.output)
+    model = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(x), name=job)
+"""
+COMPILE = 'model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=metrics)'
+OPTIONS = [
+    "nerve",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "2",
+    "--set",
+    "network.filters=4",
+    "network.bottleneck=4",
+]
+HELD_OUT = ["--validation-split", "0.4"]
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """The project with another get_unet, and beside it a folder with arrays."""
+    root = tmp_path_factory.mktemp("edited")
+    for script in ("data", "model", "train", "test", "submission"):
+        shutil.copy(ROOT / f"{script}.py", root)
+    shutil.copytree(ROOT / "unet", root / "unet", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "tests").mkdir()
+    shutil.copy(ROOT / "tests/forks.py", root / "tests")
+    text = (root / "train.py").read_text()
+    built = "    model = build_unet(network or JOBS[job].network, name=job)\n"
+    compiled = "model.compile(optimizer, loss, metrics=metrics)"
+    assert text.count(built) == text.count(compiled) == 1
+    text = text.replace(built, built + LAYER).replace(compiled, COMPILE)
+    (root / "train.py").write_text(text)
+    return root
+
+
+@pytest.fixture
+def prepared(edited, place):
+    make_folders(place, count=6, size=(64, 80), channels=1)
+    make_folders(place / "new", count=2, size=(64, 80), channels=1)
+    given = dict(images="images", masks="masks", test_images="new/images")
+    data.prepare(data.Options(job="nerve", **given))
+    return edited
+
+
+def run(root, script, *arguments):
+    command = [sys.executable, str(root / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def trained():
+    """The edited network with the weights in weights/nerve.weights.h5, built here."""
+    network = replace(JOBS["nerve"].network, filters=(4,), bottleneck=4, image_size=(64, 80))
+    model = build_unet(network)
+    x = keras.layers.Conv2D(1, 3, padding="same", name="edited")(model.output)
+    model = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(x))
+    load_weights(model, "weights/nerve.weights.h5")
+    return model
+
+
+def predict(images):
+    """Probabilities of uint8 images by the network of `trained`."""
+    record = read_record("nerve")
+    return trained().predict((images - np.float32(record.mean)) / np.float32(record.std))
+
+
+@slow
+def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepared, place):
+    with Forks("train", prepared) as train:
+        assert train(place, *OPTIONS, *HELD_OUT)["status"] == 0
+        expected = what_a_run_left(place, "nerve")
+        (place / "weights").rename("whole")
+        killed = train(place, *OPTIONS, *HELD_OUT, inside=2)
+        assert killed["status"] == -signal.SIGKILL
+        with h5py.File("weights/nerve.checkpoint.h5") as file:
+            num_variables = len(file["variables"])
+        num_weights = len(expected[0])
+        assert num_variables == 2 * num_weights + 2  # SGD's momenta, its rate and its steps
+        assert train(place, *OPTIONS, *HELD_OUT, "--resume")["status"] == 0
+        assert what_a_run_left(place, "nerve") == expected
+        assert any("edited" in path for path in expected[0])
+        shutil.rmtree("weights")
+        assert train(place, *OPTIONS, "--folds", 2)["status"] == 0
+        assert "mean of the folds" in Path("log").read_text()
+        with h5py.File("weights/nerve.fold2.weights.h5") as file:
+            assert "edited" in file["layers"]
+        shutil.rmtree("weights")
+        Path("whole").rename("weights")
+
+    run(prepared, "test.py", "nerve", "--num-images", "0")
+    images, masks = (np.load(f"output/nerve/imgs_{name}.npy") for name in ("train", "mask_train"))
+    rows = [int(id) - 1 for id in read_record("nerve").validation]
+    found, truth = predict(images[rows]) > 0.5, masks[rows] > 0
+    total = (found.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clip(1)
+    dice = 2 * (found & truth).sum((1, 2, 3)) / total
+    assert json.loads(Path("vis/nerve/scores.json").read_text())["dice"] == pytest.approx(
+        dice.mean(), abs=1e-3
+    )
+
+    run(prepared, "submission.py", "nerve")
+    new = np.load("output/nerve/imgs_test.npy")
+    saved = np.load("output/nerve/imgs_mask_test.npy")
+    np.testing.assert_allclose(saved, predict(new), atol=1e-5)
+
+    run(prepared, "model.py", "nerve", "--export", "exported")
+    exported = keras.layers.TFSMLayer("exported", call_endpoint="serve")(new)
+    np.testing.assert_allclose(exported["probability"], predict(new), atol=1e-4)
