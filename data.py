@@ -196,11 +196,7 @@ def keras_generator(table, batch_size, image_size=(256, 256), seed=None):
     """
     check_whole("batch_size", batch_size)
     check_image_size(image_size)
-    if isinstance(table, (str, os.PathLike)):
-        rows, path = tables.read_table(table), table
-    else:
-        rows, path = tables.table_rows(table), "table"
-    pairs = tables.row_frames(rows, "train", path)
+    pairs = tables.read_pairs(table)
     return form.endless_batches(pairs, batch_size, image_size, np.random.default_rng(seed))
 
 
@@ -208,10 +204,8 @@ def prepare(options):
     """Write the arrays that the options describe; returns their folder, output/NAME."""
     check_data(options)
     name = runs.run_name(options.job, options.name)
-    if options.job == "noise":
-        draw_noise(name, options)
-    else:
-        read_files(name, options)
+    write_arrays = draw_noise if options.job == "noise" else read_files
+    write_arrays(name, options)
     return runs.Paths(name).arrays
 
 

@@ -20,12 +20,12 @@ keras = lazy("keras")
 layers = lazy("unet.layers")
 encoders = lazy("unet.encoders")
 weights = lazy("unet.weights")
-devices = lazy("unet.machine.devices")
 runs = lazy("unet.runs")
 drawing = lazy("unet.pictures.drawing")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
 decide = lazy("unet.training.decide")
+train = lazy("train")  # which imports this script
 
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
@@ -106,9 +106,7 @@ def build_unet(config, name="unet"):
     outputs = keras.layers.Activation(
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
-    model = layers.UNet(inputs, outputs, name=name)
-    model.unet_config, model.num_devices = config, devices.num_devices()
-    return model
+    return layers.UNet(inputs, outputs, name=name, config=config)
 
 
 def encode(x, config):
@@ -181,13 +179,11 @@ def main(options):
     check_export(options)
     check_backend()
     if options.export is not None:
-        from train import load_run  # which imports this module
-
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
         if options.threshold is None and runs.read_record(options.run).lacks_threshold:
-            decide.choose_threshold_now(load_run(options.run))
-        run = load_run(options.run, None, options.average, options.threshold, "float32")
+            decide.choose_threshold_now(train.load_run(options.run))
+        run = train.load_run(options.run, None, options.average, options.threshold, "float32")
         export.export_run(run, path, format, options.image_size)
         return
     network = build_unet(JOBS[options.run].change(options.set).network, name=options.run)

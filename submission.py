@@ -19,10 +19,9 @@ from unet.options import (
     devices_option,
     hosts_option,
     option,
-    parse_given,
+    parse_options,
     process_option,
     run_option,
-    tell_no_job,
     threshold_option,
 )
 from unet.reading.run_length import run_length_dec, run_length_enc
@@ -183,6 +182,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        given = parse_given(Options, "submission.py", __doc__)
-        tell_no_job("submission.py", given)
-        main(Options(**given))
+        main(parse_options(Options, "submission.py", __doc__))

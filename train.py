@@ -25,7 +25,6 @@ from unet.options import (
     parse_given,
     process_option,
     set_option,
-    tell_no_job,
 )
 
 keras = lazy("keras")
@@ -284,6 +283,4 @@ def main(options):
 
 if __name__ == "__main__":
     with one_line_errors():
-        given = parse_given(Options, "train.py", __doc__)
-        tell_no_job("train.py", given)
-        main(read_options(given))
+        main(read_options(parse_given(Options, "train.py", __doc__)))

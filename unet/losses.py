@@ -43,8 +43,9 @@ def dice_loss(y_true, y_pred):
 
 
 def binary_cross_entropy(y_true, y_pred, counted=None, class_weights=None):
-    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
-    and 1. class_weights: of background and foreground.
+    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels, on TensorFlow from the
+    logits, elsewhere with p kept 1e-7 away from 0 and 1. class_weights: of background and
+    foreground.
     """
     y_true, y_pred = _float32(y_true, y_pred)
     pixels = keras.losses.binary_crossentropy(y_true, y_pred)
@@ -276,6 +277,7 @@ class Loss(NamedTuple):
 
     function: Callable  # (y_true, y_pred) and, where it takes them, counted and class_weights
     channels: int  # that its network puts out; 1: foreground or not, 2: membrane's, 3: classes
+    of_classes: str = "cross_entropy"  # row that takes its place for more than two classes
     is_map: bool = False  # of pixels, which Keras averages; False: one number for a whole batch
 
 
@@ -283,8 +285,8 @@ LOSSES = {
     "dice": Loss(dice_loss, 1),
     "negative_dice": Loss(dice_coef_loss, 1),
     "binary_cross_entropy": Loss(binary_cross_entropy, 1),
-    "bce_dice": Loss(bce_dice_loss, 1),
-    "bce_image_dice": Loss(bce_image_dice_loss, 1),
+    "bce_dice": Loss(bce_dice_loss, 1, "cross_entropy_dice"),
+    "bce_image_dice": Loss(bce_image_dice_loss, 1, "cross_entropy_dice"),
     "iou": Loss(iou_loss, 1),
     "tversky": Loss(tversky_loss, 1),
     "weighted_cross_entropy": Loss(softmax_cross_entropy, 2, is_map=True),

@@ -209,16 +209,19 @@ def parse_given(options_class, prog, documentation, arguments=None):
     for field in dataclasses.fields(options_class):
         if field.name in given:
             given[field.name] = checked(field, given[field.name])
+    if not {"job", "run"} & set(given):
+        tell_no_job(prog)
     return given
 
 
-def tell_no_job(script, given):
-    """Print a line where a script was called without a job, so that it takes noise, and the files
-    or the arrays of other jobs lie here. given: as parse_given returns it.
+def tell_no_job(script):
+    """Print a line where train.py or submission.py takes noise, for no job is named, and files or
+    arrays of other jobs lie here.
     """
     arrays = [path.parent.name for path in Path("output").glob("*/files.csv")]
     others = sorted(set(arrays) - {"noise"})
-    if "job" in given or "run" in given or not (others or Path("raw").exists()):
+    is_asked = script in ("train.py", "submission.py")
+    if not is_asked or not (others or Path("raw").exists()):
         return
     what, name = "raw/ has files: python data.py JOB --raw raw, then", "JOB"
     if others:

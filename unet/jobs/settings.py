@@ -272,11 +272,10 @@ class Job:
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
 
-    def with_classes(self, count):
-        """This job for masks of so many classes: their losses, in place of those of two, and the
-        most probable class in place of a threshold.
+    def with_classes(self, count, loss):
+        """This job for masks of more than two classes, with a loss for these and the most probable
+        class in place of a threshold.
         """
-        loss = "cross_entropy_dice" if "bce" in self.recipe.loss else "cross_entropy"
         metrics = *(m for m in self.recipe.metrics if m == "accuracy"), "class_dice_per_image"
         recipe = replace(self.recipe, loss=loss, metrics=metrics, decide=False)
         return replace(self, network=replace(self.network, classes=count), recipe=recipe)

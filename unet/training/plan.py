@@ -127,8 +127,9 @@ def fit_own(arrays, is_upright, by_subject):
         share = 1 - next(iter(classes.values()))
     size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
     num_rows = sum(row["split"] != "validation" for row in arrays.files)
-    classes = len(arrays.classes)
-    job, reasons = own.choose_job(size, channels, num_rows, classes, share, is_upright)
+    job, reasons = own.choose_job(size, channels, num_rows, is_upright)
+    loss = LOSSES[job.recipe.loss].of_classes if arrays.classes else job.recipe.loss
+    reasons["loss"] = f"loss: {loss}, whatever the share of the foreground, here {share:.1%}"
     what = "subject" if by_subject else "id"
     if len({(row[what], row["split"]) for row in arrays.files}) == 1:
         job = replace(job, recipe=replace(job.recipe, validation_split=0))
@@ -161,7 +162,7 @@ def change_job(name, job, assignments=(), given=None, classes=()):
     recipe and not None replace its own, and those that --set has.
     """
     if classes:
-        job = job.with_classes(len(classes))
+        job = job.with_classes(len(classes), LOSSES[job.recipe.loss].of_classes)
     fields = {field.name for field in dataclasses.fields(job.recipe)}
     changes = {key: v for key, v in (given or {}).items() if key in fields and v is not None}
     job = job.change(assignments)
