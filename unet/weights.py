@@ -185,8 +185,8 @@ def old_layers(group):
     layers = []
     for name in read_names(group, "layer_names"):
         weights = [group[name][weight] for weight in read_names(group[name], "weight_names")]
-        layers.append(Layer(name, "", weights))
-    return [layer for layer in layers if layer.weights]
+        layers += [Layer(name, "", weights)] if weights else []
+    return layers
 
 
 def read_names(group, attribute):

@@ -88,12 +88,8 @@ def lock(path, wait=False):
     says so, and waits.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
-    except OSError as error:
-        place = path if os.path.exists(path) else path.parent
-        raise OSError(error.errno, error.strerror, str(place)) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
     try:
         if not _try_lock(file):
             file.seek(0)
