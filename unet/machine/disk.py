@@ -109,8 +109,8 @@ def lock(path, wait=False):
 
 
 def _try_lock(file):
-    """Whether the lock of an open file is now this process's; the system takes it back when the
-    process ends, however that is.
+    """True where the lock of an open file is now this process's; the system takes it back when
+    the process ends, however that is.
     """
     try:
         if fcntl:
@@ -124,6 +124,7 @@ def _try_lock(file):
 
 
 def write_text(path, text):
+    """Write a file of text, whole."""
     content = text.encode()
     with replace_file(path, len(content)) as temporary:
         temporary.write_bytes(content)
