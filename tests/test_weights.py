@@ -131,17 +131,8 @@ def test_reading_draws_no_random_number(rgb):
 # ---- what a training takes of other networks
 
 
-@pytest.mark.parametrize(
-    ("there", "here", "said"),
-    [
-        (3, 1, "3 channels there, 1 here: summed"),
-        (1, 3, "1 channel there, 3 here: divided"),
-        (3, 4, "3 channels there, 4 here: summed and divided"),
-    ],
-)
-def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(
-    there, here, said, place, capsys
-):
+@pytest.mark.parametrize(("there", "here"), [(3, 1), (1, 3), (3, 4)])
+def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(there, here, place, capsys):
     old, new = build(channels=there), build(channels=here)
     old.save_weights("old.weights.h5")
     start_from(new, "old.weights.h5")
@@ -151,9 +142,9 @@ def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(
     for one, two in zip(values(new)[1:], values(old)[1:], strict=True):
         np.testing.assert_array_equal(one, two)
     count = len([layer for layer in new.layers if layer.weights])
-    name = new.layers[1].name
+    said = f"{new.layers[1].name}: channels adapted, {there} there, {here} here"
     assert capsys.readouterr().out == (
-        f"old.weights.h5: {count - 1} of {count} layers taken; {name}: {said}\n"
+        f"old.weights.h5: {count - 1} of {count} layers taken; {said}\n"
     )
 
 

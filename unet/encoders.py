@@ -39,9 +39,7 @@ def encode(images, config):
                 "pass a larger recipe.window or data.py --image-size, or leave network.encoder out"
             )
     network = build_encoder(config.encoder, (*config.image_size, config.channels))
-    last = {}
-    for layer, stride in find_strides(network):
-        last[stride] = layer.output
+    last = {stride: layer.output for layer, stride in find_strides(network)}
     strides = [2**level for level in range(len(config.filters) + 1)]
     if strides[-1] not in last:
         raise InputError(

@@ -119,9 +119,7 @@ def describe_taken(pairs, stored):
     said = [f"{len(used)} of {len(pairs)} layers taken"]
     if first.is_adapted(first_there) and not first.fits(first_there):
         there, here = first_there.shapes[0][2], first.shapes[0][2]
-        how = "summed" if here == 1 else "divided" if there == 1 else "summed and divided"
-        noun = "channel" if there == 1 else "channels"
-        said.append(f"{first.name}: {there} {noun} there, {here} here: {how}")
+        said.append(f"{first.name}: channels adapted, {there} there, {here} here")
         used.append(pairs[0])
     if anew := [difference(*pair) for pair in pairs if pair not in used]:
         said.append(f"anew: {shortened(anew)}")

@@ -126,7 +126,7 @@ def refuse_damaged(path):
 
 
 def open_weights(path):
-    """An open HDF5 file, that at a path or the one inside a .keras; raises as open_hdf5 does."""
+    """open_hdf5 of the file at a path, or of the one inside a .keras."""
     with open(path, "rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return open_hdf5(path)
@@ -185,8 +185,8 @@ def old_layers(group):
     layers = []
     for name in read_names(group, "layer_names"):
         weights = [group[name][weight] for weight in read_names(group[name], "weight_names")]
-        layers.append(Layer(name, "", weights))
-    return [layer for layer in layers if layer.weights]
+        layers += [Layer(name, "", weights)] if weights else []
+    return layers
 
 
 def read_names(group, attribute):
@@ -210,29 +210,27 @@ def read_values(layer, path):
     return values
 
 
+@contextlib.contextmanager
 def open_hdf5(source):
-    """An open HDF5 file, at a path or in memory, whose data are its own; raises ValueError for one
-    that links to other files, and OSError, with the file's name where it cannot be opened at all.
+    """Context with an open HDF5 file, at a path or in memory, whose data are its own; raises
+    ValueError for one that links to other files, and OSError, with the file's name where it cannot
+    be opened at all.
     """
     if not isinstance(source, io.BytesIO):
         open(source, "rb").close()  # HDF5 does not say that it may not be read
-    file = h5py.File(source, "r")
+    with h5py.File(source, "r") as file:
 
-    def problem(name, link):  # anything but None ends the visit
-        if not isinstance(link, h5py.HardLink):
-            return f"{name} is a link to somewhere else"
-        item = file[name]
-        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            return f"the data of {name} lie in another file"
-        return None
+        def problem(name, link):  # anything but None ends the visit
+            if not isinstance(link, h5py.HardLink):
+                return f"{name} is a link to somewhere else"
+            item = file[name]
+            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                return f"the data of {name} lie in another file"
+            return None
 
-    try:
         if found := file.visititems_links(problem):
             raise ValueError(found)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        yield file
 
 
 @contextlib.contextmanager

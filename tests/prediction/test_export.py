@@ -17,7 +17,7 @@ from train import load_run
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import replace_folder
-from unet.prediction import export, programs, segment
+from unet.prediction import export, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
 from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
@@ -194,7 +194,7 @@ def test_the_lines_for_opencv_run(place, capsys):
 @pytest.mark.parametrize("trouble", ["an error", "another mask"])
 def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatch, trouble):
     run, _ = make_run("folds")
-    run_with = programs.run_with
+    run_with = export.run_with
 
     def run_without(program, path, sets):
         results = run_with(program, path, sets)
@@ -204,7 +204,7 @@ def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatc
             raise cv2.error("no such operation")
         return [(255 - mask, probability) for mask, probability in results]
 
-    monkeypatch.setattr(programs, "run_with", run_without)
+    monkeypatch.setattr(export, "run_with", run_without)
     export_run(run, "run.onnx", "onnx")
     lines = capsys.readouterr().out.splitlines()
     assert "import onnxruntime" in lines and "import cv2" not in lines

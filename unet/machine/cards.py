@@ -13,6 +13,7 @@ from unet.machine.precision import card_name
 
 DRIVER_FILES = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia0")
 WSL_FILES = ("/dev/dxg", "/usr/lib/wsl/lib/libcuda.so")  # both; the first one is of any card
+CUDA_PACKAGES = {"tensorflow": ("nvidia",), "jax": ("jax_cuda13_plugin", "jax_cuda12_plugin")}
 REMEDIES = {
     "tensorflow": "pip install -r requirements-cuda.txt",
     "jax": 'pip install "jax[cuda13]"',
@@ -60,7 +61,4 @@ def has_cuda(backend):
     """True where the packages with which a backend computes on NVIDIA cards are installed."""
     if backend == "torch":
         return bool(sys.modules["torch"].version.cuda)
-    packages = ("nvidia",)
-    if backend == "jax":
-        packages = ("jax_cuda13_plugin", "jax_cuda12_plugin")
-    return any(map(importlib.util.find_spec, packages))
+    return any(map(importlib.util.find_spec, CUDA_PACKAGES[backend]))

@@ -88,12 +88,8 @@ def lock(path, wait=False):
     says so, and waits.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
-    except OSError as error:
-        place = path if os.path.exists(path) else path.parent
-        raise OSError(error.errno, error.strerror, str(place)) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
     try:
         if not _try_lock(file):
             file.seek(0)
@@ -113,8 +109,8 @@ def lock(path, wait=False):
 
 
 def _try_lock(file):
-    """Whether the lock of an open file is now this process's; the system takes it back when the
-    process ends, however that is.
+    """True where the lock of an open file is now this process's; the system takes it back when
+    the process ends, however that is.
     """
     try:
         if fcntl:
@@ -128,6 +124,7 @@ def _try_lock(file):
 
 
 def write_text(path, text):
+    """Write a file of text, whole."""
     content = text.encode()
     with replace_file(path, len(content)) as temporary:
         temporary.write_bytes(content)

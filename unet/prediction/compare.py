@@ -39,17 +39,22 @@ def compare(run, other, results, unseen, most_pictures):
                 f"{names[0]} and {names[1]} held out no image in common; train both with the same "
                 "--seed, --validation-split and --folds"
             )
-    header, table = ("image", *names, "difference"), rows
-    if any(seen_by):
-        header = (*header, "seen_in_training")
-        table = [(*row, " ".join(seen)) for row, seen in zip(rows, seen_by)]
-    write_text(vis / "scores.csv", csv_text(header, table))
+    write_scores(vis / "scores.csv", names, rows, seen_by)
     about = describe_run(names[1], other.record, len(other.networks), other.decision)
     about["title"] = f"{names[1]} against {names[0]}"
     about["summary"] = summarize_gain(run, other, np.array([row[1:] for row in rows]), seen_by)
     page.write(about, views=["truth", *(f"error of {name}" for name in names)])
     print(f"{len(page.images)} pictures in {vis}/, all of them on one page: {vis}/index.html")
     print(about["summary"])
+
+
+def write_scores(path, names, rows, seen_by):
+    """Write each image's Dice by both runs, and the names of those that were trained on it."""
+    header = ("image", *names, "difference")
+    if any(seen_by):
+        header = (*header, "seen_in_training")
+        rows = [(*row, " ".join(seen)) for row, seen in zip(rows, seen_by)]
+    write_text(path, csv_text(header, rows))
 
 
 def check_comparable(run, other, is_of_folder):

@@ -132,21 +132,19 @@ class FolderImages:
         if run.classes and "mask_threshold" in given:
             raise InputError("--mask-threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
-        kept = replace(run.reading, in_alpha=False, foreground=None, **given)
-        self.form = Form(
-            (0, 0), record.network.channels, kept, False, run.classes, record.is_colored
-        )
+        reading = replace(run.reading, in_alpha=False, foreground=None, **given)
         if masks:
             source = Source(images=images, masks=masks, missing_is_empty=True, skip_bad=skip_bad)
             found = read_folders(source, record.job, run.classes)
             self.frames, notes = found.frames, found.notes
             if not all(frame.mask for frame in self.frames):
                 notes.append("images without a mask are predicted, and not scored")
-            reading = find_kind([f.mask for f in self.frames if f.mask], kept, skip_bad)
-            self.form = replace(self.form, reading=reading)
+            reading = find_kind([f.mask for f in self.frames if f.mask], reading, skip_bad)
         else:
             self.frames, passed = folder_frames(images)
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
+        channels, is_colored = record.network.channels, record.is_colored
+        self.form = Form((0, 0), channels, reading, False, run.classes, is_colored)
         for note in notes:
             print(note)
         self.scored_runs = [r for r in (run, other) if r and masks]

@@ -124,7 +124,7 @@ def predict_any_size(model, config, images):
 
 
 def mirrored(length, border, fitting):
-    """Which of `length` rows each of `fitting` rows shows, the first `border` before row 0:
+    """Numbers of the rows, of `length`, that `fitting` rows show, the first `border` before row 0:
     numpy's reflect, also where there are fewer rows than are added.
     """
     period = ops.maximum(2 * (length - 1), 1)  # one row: that one everywhere
