@@ -1,11 +1,13 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
 import csv
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from unet.runs import Record
 ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+PYTHONPATH = os.environ.get("PYTHONPATH")
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
 longest = pytest.mark.longest  # and takes so long that it runs before a release alone
 
@@ -115,8 +118,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(script, *arguments):
-    """Run a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
+def start(script, *arguments):
+    """Start a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
     its output as text.
     """
     environment = dict(os.environ)
@@ -133,6 +136,21 @@ def run(script, *arguments):
         check=False,
         env=environment,
     )
+
+
+def run(script, *arguments):
+    """As start, in a fork of a process that has imported what the script will, where that makes no
+    difference: with the backend and the packages of that process.
+    """
+    is_own = script.startswith("-m ") or "/" not in script
+    backend, path = os.environ.get("KERAS_BACKEND", "tensorflow"), os.environ.get("PYTHONPATH")
+    if not is_own or backend != "tensorflow" or path != PYTHONPATH:
+        return start(script, *arguments)
+    with tempfile.TemporaryDirectory() as logs:
+        out, err = Path(logs, "out"), Path(logs, "err")
+        answer = fork(script, ".", *arguments, out=str(out), err=str(err))
+        text = [path.read_text() for path in (out, err)]
+    return subprocess.CompletedProcess([script, *arguments], answer["status"], *text)
 
 
 def run_well(script, *arguments):
@@ -159,29 +177,39 @@ def page_data(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-class Forks:
-    """A script in many processes, each with its own arguments; see tests/forks.py."""
+def pytest_sessionfinish():
+    if forks.cache_info().currsize:
+        forks().communicate()  # ends it, and counts its time as this process's
 
-    def __init__(self, script):
-        command = [sys.executable, str(ROOT / "tests/forks.py"), script]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
-    def __call__(self, folder, *arguments, **death):
-        """Run it in a folder, where its output goes to the file log; returns a dict of status,
-        seconds and megabytes.
-        """
-        task = dict(folder=str(folder), arguments=[str(a) for a in arguments], **death)
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+@functools.cache
+def forks():
+    """The process of tests/forks.py."""
+    command = [sys.executable, str(ROOT / "tests/forks.py")]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        self.process.kill()
-        self.process.wait()
+def fork(script, folder, *arguments, out="log", err="log", attributes=(), **death):
+    """Run a script in a folder, where its output goes to files, in a fork of tests/forks.py, which
+    says how it may die and which attributes may be set; returns a dict of status, seconds and
+    megabytes.
+    """
+    task = dict(
+        script=script if script.startswith("-m ") else str(ROOT / script),
+        arguments=[str(argument) for argument in arguments],
+        folder=str(Path(folder).resolve()),
+        environment={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        out=out,
+        err=err,
+        attributes=dict(attributes),
+        limit=280,
+        **death,
+    )
+    process = forks()
+    process.stdin.write(json.dumps(task) + "\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
 
 
 def what_a_run_left(folder, name):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, longest, make_folders, refusal, slow, what_a_run_left
+from conftest import ROOT, fork, longest, make_folders, refusal, slow, what_a_run_left
 
 import data
 import train
@@ -40,23 +40,25 @@ FOLDERS = f"nerve --recipe modern --epochs 4 --batch-size 2 {NETWORK}".split() +
 ]
 
 
-@pytest.fixture(scope="module")
-def trainer():
-    with Forks("train") as train:
-        yield lambda *arguments, **death: train(*arguments, **death)["status"]
+def in_fork(folder, name, *arguments, **death):
+    """The status of train.py in a folder, where it writes its checkpoint every 0.3 s."""
+    often = {"unet.training.callbacks.INTERVAL": 0.3}
+    partial = f"weights/.partial.{name}.checkpoint.h5"
+    done = fork("train.py", folder, name, *arguments, attributes=often, partial=partial, **death)
+    return done["status"]
 
 
 RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=longest)]
 
 
 @pytest.mark.parametrize("arguments", RUNS)
-def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, place, arguments):
+def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place, arguments):
     """At random moments, half of them while a checkpoint is being written."""
     name, whole, killed = arguments[0], place / "whole", place / "killed"
     prepare(whole, arguments)
     shutil.copytree(whole, killed)
     start = time.monotonic()
-    assert trainer(whole, *arguments) == 0
+    assert in_fork(whole, *arguments) == 0
     seconds = time.monotonic() - start
     expected = what_a_run_left(whole, name)
 
@@ -66,7 +68,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, pla
         if (deaths + ends) % 2:
             kill = dict(inside=rng.randint(1, 3))
         is_over = deaths == DEATHS
-        status = trainer(killed, *arguments, *again, **({} if is_over else kill))
+        status = in_fork(killed, *arguments, *again, **({} if is_over else kill))
         again = ["--resume"]
         halves += bool(list((killed / "weights").glob(".partial.*.checkpoint.h5")))
         if status == -signal.SIGKILL:
@@ -81,7 +83,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, pla
         shutil.rmtree(killed / "weights")
     print(f"{name}: {deaths} deaths, {halves} inside a checkpoint, {ends} ends")
     assert halves >= DEATHS // 4
-    assert trainer(killed, *arguments, "--resume") == 0
+    assert in_fork(killed, *arguments, "--resume") == 0
     assert f"weights/{name}.json: this training is finished" in (killed / "log").read_text()
 
 
@@ -352,11 +354,11 @@ def run_until(text, *arguments):
     return read("log")
 
 
-def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(trainer, place):
+def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(place):
     prepare(place / "run", FOLDERS)
     rate = ["--recipe", "document", "--learning-rate", "1e5", "--loss", "binary_cross_entropy"]
     rate += ["--set", "recipe.optimizer=sgd", "network.batch_normalization=false"]
-    assert trainer(place / "run", *FOLDERS, *rate) == 1
+    assert in_fork(place / "run", *FOLDERS, *rate) == 1
     lines = (place / "run/log").read_text().splitlines()
     assert len([line for line in lines if line.startswith("error: ")]) == 1
     pattern = r"error: nerve: .* in epoch \d+, step \d+, at a rate of 100000; nothing was written"
