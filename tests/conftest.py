@@ -24,16 +24,13 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 PYTHONPATH = os.environ.get("PYTHONPATH")
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
-longest = pytest.mark.longest  # and takes so long that it runs before a release alone
 
 
 def pytest_collection_modifyitems(items):
-    wanted = os.environ.get("SLOW", "")
-    for item in items:
-        if item.get_closest_marker("longest") and wanted != "all":
-            item.add_marker(pytest.mark.skip(reason="takes longest; SLOW=all runs it"))
-        elif item.get_closest_marker("slow") and not wanted:
-            item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
+    if not os.environ.get("SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
 
 
 def sample_window(

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import longest, refusal, what_a_run_left
+from conftest import refusal, slow, what_a_run_left
 from keras.layers import BatchNormalization
 
 import train
@@ -102,7 +102,7 @@ def test_grey_values_are_standardized_as_keras_does():
     ("name", "channels"),
     [
         (NAME, (3, 16, 32, 192, 672, 1280)),
-        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=longest),
+        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=slow),
     ],
 )
 def test_the_maps_are_the_last_at_each_stride(name, channels):
@@ -111,7 +111,7 @@ def test_the_maps_are_the_last_at_each_stride(name, channels):
     assert tuple(layer.output.shape[-1] for layer in strides.values()) == channels
 
 
-@pytest.mark.parametrize("size", [pytest.param((32, 64), marks=longest), (None, None)])
+@pytest.mark.parametrize("size", [pytest.param((32, 64), marks=slow), (None, None)])
 def test_the_u_has_maps_of_half_the_size_each(size):
     model = build(levels=5, size=size)
     image = np.zeros((1, 32, 64, 3), np.float32)
@@ -269,7 +269,7 @@ def test_more_levels_than_the_encoder_has_are_refused():
         build_unet(replace(network, image_size=(64, 64)))
 
 
-@pytest.mark.parametrize("folds", [None, pytest.param(2, marks=longest)])
+@pytest.mark.parametrize("folds", [None, pytest.param(2, marks=slow)])
 def test_a_training_starts_from_the_files_weights_and_its_run_predicts(
     small, files, folds, capsys
 ):
@@ -285,7 +285,7 @@ def test_a_training_starts_from_the_files_weights_and_its_run_predicts(
     assert predict_file(run, image).shape == (50, 70, 1)
 
 
-@longest
+@slow
 def test_a_training_goes_on_as_in_one_go(small, files, place, capsys):
     source = str(files[0] / FILES[0])
     small(ENCODER, epochs=2, encoder_weights=source)

@@ -14,7 +14,6 @@ import pytest
 from conftest import (
     ROOT,
     draw_pair,
-    longest,
     make_car,
     make_folders,
     make_nerve,
@@ -81,9 +80,9 @@ RUNS = {
 }
 
 
-def jobs(*quick, others=slow):
+def jobs(*quick):
     """Every job, but those that are not quick with SLOW alone."""
-    return [pytest.param(job, marks=() if job in quick else others) for job in RUNS]
+    return [pytest.param(job, marks=() if job in quick else slow) for job in RUNS]
 
 
 @pytest.mark.parametrize("job", jobs("noise", "nerve"))
@@ -237,7 +236,7 @@ class TestAfterANerveRun:
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
 
-    @longest
+    @slow
     def test_masks_go_where_output_says(self, there):
         save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
         arguments = "test.py", "nerve", "--images", "one/a.png"
@@ -424,7 +423,7 @@ def test_a_bool_option_can_be_turned_off():
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
 
 
-@pytest.mark.parametrize("job", jobs("cadastre", others=longest))
+@pytest.mark.parametrize("job", jobs("cadastre"))
 def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
     import data
     import train

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, longest, make_nerve, refusal, run, run_well, slow
+from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
 from unet.reading.values import IGNORED_GREY, Reading, reading_text
 from unet.training.checkpoint import read_progress
@@ -170,14 +170,14 @@ DEVICES = pytest.mark.parametrize(
 
 
 @DEVICES
-@longest
+@slow
 def test_two_devices_train_the_weights_of_one(start, folders, environment, virtual, sizes):
     compare_devices(start, folders, environment, virtual, sizes)
 
 
 @slow
 @pytest.mark.parametrize(
-    "weights", [pytest.param([], marks=longest), ["--class-weights", "0.3,2"]], ids=["", "weights"]
+    "weights", [pytest.param([], marks=slow), ["--class-weights", "0.3,2"]], ids=["", "weights"]
 )
 @DEVICES
 def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
@@ -260,7 +260,7 @@ def start_pair(start, folders, *arguments, second=()):
     ]
 
 
-ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=longest)
+ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=slow)
 
 
 @jax_only

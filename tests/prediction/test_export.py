@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, longest, refusal, run_well, slow
+from conftest import ROOT, refusal, run_well, slow
 
 from model import get_unet, load_run
 from unet.errors import InputError
@@ -60,10 +60,7 @@ EVERY = [
     ),
     *(  # of these TensorFlow is all they need
         pytest.param(
-            case,
-            format,
-            id=f"{case}-{format}-by-tensorflow",
-            marks=() if case in short else longest,
+            case, format, id=f"{case}-{format}-by-tensorflow", marks=() if case in short else slow
         )
         for format, short in {
             "litert": ("own scale, turned", "bilinear, shrunk", "unpadded", "classes", "encoder"),

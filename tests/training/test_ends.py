@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import longest, what_a_run_left
+from conftest import slow, what_a_run_left
 
 import model
 import submission
@@ -87,7 +87,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=longest)])
+@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=slow)])
 def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkeypatch, is_stopped):
     if is_stopped:
         monkeypatch.setattr("train.predict_after", stop)
@@ -108,7 +108,7 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkey
     assert longer.validation == begun.validation
 
 
-@longest
+@slow
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
     small(epochs=1)
     Paths("nerve").finished_checkpoint.unlink()
@@ -122,7 +122,7 @@ def test_folds_and_lost_checkpoints_end_as_they_did(small):
         go_on(epochs=2)
 
 
-@longest
+@slow
 def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     small(epochs=1)
     with monkeypatch.context() as patch:
@@ -133,7 +133,7 @@ def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     assert epochs() == 3
 
 
-@longest
+@slow
 def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
     small("recipe.cosine=true", epochs=3, patience=1, **STILL)
     assert epochs() == 2
@@ -144,14 +144,14 @@ def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
         go_on(patience=5)
 
 
-@longest
+@slow
 def test_an_option_counts_beside_a_field_that_is_set(small):
     small("recipe.epochs=2", epochs=None)
     go_on(epochs=3)
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=longest)])
+@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=slow)])
 def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, changes):
     small(*changes, epochs=9, patience=2, **STILL)
     assert epochs() == 3

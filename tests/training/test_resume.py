@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, fork, longest, make_folders, refusal, slow, what_a_run_left
+from conftest import ROOT, fork, make_folders, refusal, slow, what_a_run_left
 
 import data
 import train
@@ -48,7 +48,7 @@ def in_fork(folder, name, *arguments, **death):
     return done["status"]
 
 
-RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=longest)]
+RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
 
 
 @pytest.mark.parametrize("arguments", RUNS)
@@ -309,7 +309,7 @@ class TestOptions:
         assert "no training of car was interrupted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=longest)])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=slow)])
 def test_a_signal_ends_the_step_and_a_second_run_is_refused(place, number):
     data.prepare(data.Options(image_size=(64, 64)))
     command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]

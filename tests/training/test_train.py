@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import draw_pair, longest, make_folders, make_nerve, refusal, run_well, save, slow
+from conftest import draw_pair, make_folders, make_nerve, refusal, run_well, save, slow
 
 import data
 import train
@@ -373,7 +373,6 @@ class TestFolds:
             load_run("nerve", "weights/nerve.fold1.weights.h5")
 
     @slow
-    @longest
     def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
         small_run(folds=3, epochs=1)
         calls = []
@@ -393,7 +392,7 @@ class TestFolds:
         ):
             load_run("nerve")
 
-    @longest
+    @slow
     def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
         small_run(folds=2, epochs=1)
         before = read_record("nerve")
@@ -423,7 +422,7 @@ def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(
     assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
 
 
-@longest
+@slow
 def test_photos_cut_into_tiles_are_decided_on_and_scored_whole(place, capsys):
     for number, size in enumerate([(64, 160), (100, 80), (64, 80), (128, 160)]):
         image, mask = draw_pair(number, size, filled=number < 3)
@@ -489,7 +488,7 @@ def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param({"folds": 3}, marks=longest), {"set": ["recipe.decide=true"]}]
+    "options", [pytest.param({"folds": 3}, marks=slow), {"set": ["recipe.decide=true"]}]
 )
 def test_a_network_that_is_no_better_than_a_constant_mask_has_not_learnt(
     arrays, monkeypatch, capsys, options
@@ -683,7 +682,7 @@ def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
     assert capsys.readouterr().out == ""
 
 
-@longest
+@slow
 @pytest.mark.parametrize("floatx", ["float16", "float64"])
 def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):
     """As older versions of Keras left them in the home folder."""
