@@ -29,6 +29,7 @@ from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
+pytestmark = slow
 SECONDS, MEGABYTES = 2, 1000  # more than what a good input takes
 IMAGE, MASK = draw_pair(1, (80, 100), 3)
 rng = np.random.default_rng(1)
@@ -203,14 +204,7 @@ class Refusals:
         print(f"{what}: {self.count} damaged inputs answered")
 
 
-@pytest.mark.parametrize(
-    "cases",
-    [
-        other_contents,
-        pytest.param(cut_short, marks=slow),
-        pytest.param(bits_turned_over, marks=slow),
-    ],
-)
+@pytest.mark.parametrize("cases", [other_contents, cut_short, bits_turned_over])
 def test_images_and_masks(there, tmp_path, cases):
     refuse = Refusals("data.py", there, tmp_path, *COMMAND)
     for name, part, kind, content in cases():
@@ -424,7 +418,6 @@ class Pickled:
         return os.system, ("touch was-run",)
 
 
-@slow
 def test_arrays_and_records_that_are_read_back(trained, tmp_path):
     refuse = Refusals("submission.py", trained, tmp_path, "nerve")
     array = (trained / "output/nerve/imgs_train.npy").read_bytes()
@@ -640,7 +633,6 @@ def test_a_killed_data_script_leaves_the_old_arrays_or_none(there, tmp_path):
     assert {**again, lock: b""} == {**expected, lock: b""}
 
 
-@slow
 def test_a_submission_of_10_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
     used = []
     for count in (1_000, 10_000):

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 import random
 import re
 import resource
@@ -29,7 +28,7 @@ from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
-DEATHS = int(os.environ.get("DEATHS", "2"))  # of each of two trainings
+DEATHS = 2  # of each of two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
 NOISE = f"noise --recipe modern --epochs 3 --steps-per-epoch 12 {NETWORK}".split() + [
     "network.decoder_filters=4,8",
