@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 PYTHONPATH = os.environ.get("PYTHONPATH")
+FORKS = []  # their processes
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
 
 
@@ -115,7 +116,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(script, *arguments):
+def run_anew(script, *arguments):
     """Start a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
     its output as text.
     """
@@ -136,13 +137,13 @@ def start(script, *arguments):
 
 
 def run(script, *arguments):
-    """As start, in a fork of a process that has imported what the script will, where that makes no
-    difference: with the backend and the packages of that process.
+    """As run_anew, in a fork of a process that has imported what the script will, where that makes
+    no difference: with the backend and the packages of that process.
     """
-    is_own = script.startswith("-m ") or "/" not in script
-    backend, path = os.environ.get("KERAS_BACKEND", "tensorflow"), os.environ.get("PYTHONPATH")
-    if not is_own or backend != "tensorflow" or path != PYTHONPATH:
-        return start(script, *arguments)
+    is_module, backend = script.startswith("-m "), os.environ.get("KERAS_BACKEND", "tensorflow")
+    has_rooms = is_module or (ROOT / script).with_name("unet").is_dir()
+    if not has_rooms or backend != "tensorflow" or os.environ.get("PYTHONPATH") != PYTHONPATH:
+        return run_anew(script, *arguments)
     with tempfile.TemporaryDirectory() as logs:
         out, err = Path(logs, "out"), Path(logs, "err")
         answer = fork(script, ".", *arguments, out=str(out), err=str(err))
@@ -174,17 +175,18 @@ def page_data(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-def pytest_sessionfinish():
-    if forks.cache_info().currsize:
-        forks().communicate()  # ends it, and counts its time as this process's
-
-
 @functools.cache
-def forks():
-    """The process of tests/forks.py."""
-    command = [sys.executable, str(ROOT / "tests/forks.py")]
+def forks(root):
+    """The process of tests/forks.py for the scripts of a folder."""
+    command = [sys.executable, str(ROOT / "tests/forks.py"), str(root)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+    FORKS.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+    return FORKS[-1]
+
+
+def pytest_sessionfinish():
+    for process in FORKS:
+        process.communicate()  # ends it, and counts its time as this process's
 
 
 def fork(script, folder, *arguments, out="log", err="log", attributes=(), **death):
@@ -192,8 +194,9 @@ def fork(script, folder, *arguments, out="log", err="log", attributes=(), **deat
     says how it may die and which attributes may be set; returns a dict of status, seconds and
     megabytes.
     """
+    is_module = str(script).startswith("-m ")
     task = dict(
-        script=script if script.startswith("-m ") else str(ROOT / script),
+        script=script if is_module else str(ROOT / script),
         arguments=[str(argument) for argument in arguments],
         folder=str(Path(folder).resolve()),
         environment={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
@@ -203,7 +206,7 @@ def fork(script, folder, *arguments, out="log", err="log", attributes=(), **deat
         limit=280,
         **death,
     )
-    process = forks()
+    process = forks(ROOT if is_module else (ROOT / script).parent)
     process.stdin.write(json.dumps(task) + "\n")
     process.stdin.flush()
     return json.loads(process.stdout.readline())

@@ -2,6 +2,8 @@
 imported TensorFlow and the project, but computed nothing, forks another for each line of JSON that
 it reads, and answers with JSON.
 
+python tests/forks.py FOLDER-OF-THE-SCRIPTS
+
 A line has: script, a file or "-m benchmarks.NAME"; arguments; folder; environment; out and err,
 files that its output is added to; limit, in seconds; attributes to set, {"module.name": value};
 and what kills it: `after` seconds, or `inside` the so-manieth writing of the file `partial`. The
@@ -21,9 +23,8 @@ import time
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as a script sets it before TensorFlow reads it
-sys.path[0] = str(ROOT)  # as the scripts have it
+sys.path[0] = sys.argv[1]  # the folder of the scripts, as these have it
 
 import unet  # noqa: E402
 

@@ -19,7 +19,7 @@ from conftest import (
     make_nerve,
     page_data,
     refusal,
-    run,
+    run_anew,
     run_well,
     save,
     slow,
@@ -379,7 +379,7 @@ def test_the_model_script_prints_the_summary(place):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_states_every_option_and_loads_no_keras(script, place):
-    done = run(script, "--help")
+    done = run_anew(script, "--help")
     assert done.returncode == 0
     assert "(default: noise)" in " ".join(done.stdout.split())
     assert "oneDNN" not in done.stderr  # TensorFlow's first words

@@ -58,6 +58,7 @@ def test_a_finished_training_goes_on_as_one_of_more_epochs(small, place, capsys)
     assert not list(Path("weights").glob("*.checkpoint*"))
 
 
+@slow
 def test_a_new_training_takes_the_place_of_a_finished_one(small, monkeypatch):
     small(epochs=1)
     finished = Paths("nerve").finished_checkpoint
@@ -225,6 +226,7 @@ class TestThresholdOfAStoppedTraining:
         go_on()
         assert read_record("nerve").decision == expected.decision
 
+    @slow
     def test_is_05_where_it_cannot_be_chosen(self, expected, capsys):
         with lock(Paths("nerve").weights_lock):
             decide_now("nerve", model.load_run)
@@ -235,10 +237,12 @@ class TestThresholdOfAStoppedTraining:
         assert read_record("nerve").decision == Decision()
         assert read_record("nerve").is_undecided
 
+    @slow
     def test_is_wanted_by_hosts_before_they_meet(self, expected):
         with pytest.raises(ValueError, match="run python test.py nerve first, or pass --decision"):
             decide_now("nerve", model.load_run, hosts="a:1,b:1")
 
+    @slow
     def test_is_told_by_every_script(self, expected, capsys):
         submission.submission("nerve")
         assert "this is done now" in capsys.readouterr().out

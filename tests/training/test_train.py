@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import draw_pair, make_folders, make_nerve, refusal, run_well, save, slow
+from conftest import draw_pair, make_folders, make_nerve, run_well, save, slow
 
 import data
 import train
@@ -367,11 +367,6 @@ class TestFolds:
         predicted = np.load("output/nerve/imgs_mask_test.npy")
         np.testing.assert_allclose(predicted, np.mean(each, axis=0), atol=1e-6)
 
-    def test_weights_of_one_network_do_not_fit_folds(self, arrays):
-        small_run(folds=2, epochs=1)
-        with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
-            load_run("nerve", "weights/nerve.fold1.weights.h5")
-
     @slow
     def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
         small_run(folds=3, epochs=1)
@@ -408,6 +403,7 @@ class TestFolds:
         with pytest.raises(ValueError, match="does not go with --folds"):
             small_run(folds=2, **option)
 
+    @slow
     def test_a_run_without_folds_takes_their_place(self, arrays):
         small_run(folds=2, epochs=1)
         small_run(epochs=1)
@@ -456,7 +452,9 @@ def scored_run(monkeypatch, probability, capsys, **options):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("most", "kept"), [(1.0, "mixed_bfloat16"), (0.0, "float32")])
+@pytest.mark.parametrize(
+    ("most", "kept"), [pytest.param(1.0, "mixed_bfloat16", marks=slow), (0.0, "float32")]
+)
 def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_has_it(
     arrays, capsys, monkeypatch, most, kept
 ):
@@ -654,12 +652,6 @@ def test_foreground_in_the_held_out_masks_alone_is_no_use(place):
     options = Options(job="cadastre", epochs=1, validation_split=0.3, split_by_subject=False)
     with pytest.raises(InputError, match="no foreground in any mask of the 2 images to train on"):
         train.train_predict(options)
-
-
-def test_the_command_line_refuses_masks_without_foreground_in_one_line(place):
-    prepare_masks([0, 0, 0])
-    line = refusal("train.py", "cadastre")
-    assert "output/cadastre: no foreground in any mask of the 2 images to train on" in line
 
 
 def test_training_says_again_what_data_warned_of(place, capsys):
