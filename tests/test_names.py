@@ -21,7 +21,7 @@ from unet.runs import command, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
 
-SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
+SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.dropout=")
 
 
 def small_run(**options):
