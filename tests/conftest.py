@@ -209,7 +209,9 @@ def fork(script, folder, *arguments, out="log", err="log", attributes=(), **deat
     process = forks(ROOT if is_module else (ROOT / script).parent)
     process.stdin.write(json.dumps(task) + "\n")
     process.stdin.flush()
-    return json.loads(process.stdout.readline())
+    answer = process.stdout.readline()
+    assert answer, "tests/forks.py has ended; run it alone to see why"
+    return json.loads(answer)
 
 
 def what_a_run_left(folder, name):

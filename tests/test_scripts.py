@@ -454,6 +454,7 @@ def folds(tmp_path_factory):
         options = ("--images", "raw/images", "--masks", "raw/masks", "--image-size", 0, 0)
         run_well("data.py", "cadastre", *options)
         arguments = ("--recipe", "modern", "--folds", 2, "--epochs", 1, "--steps-per-epoch", 1)
+        arguments += ("--precision", "float32")
         output = run_well("train.py", "cadastre", *arguments, "--set", *SMALL)
         assert "±" in output
     return place
