@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, make_folders, slow, what_a_run_left
+from conftest import ROOT, fork, make_folders, slow, what_a_run_left
 
 import data
 from model import build_unet
@@ -37,6 +35,7 @@ OPTIONS = [
     "network.filters=4",
     "network.bottleneck=4",
 ]
+NARROW = ["network.filters=2,2,2,2,2", "network.bottleneck=2", "network.decoder_filters="]
 HELD_OUT = ["--validation-split", "0.4"]
 
 
@@ -47,8 +46,6 @@ def edited(tmp_path_factory):
     for script in ("data", "model", "train", "test", "submission"):
         shutil.copy(ROOT / f"{script}.py", root)
     shutil.copytree(ROOT / "unet", root / "unet", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "tests").mkdir()
-    shutil.copy(ROOT / "tests/forks.py", root / "tests")
     text = (root / "train.py").read_text()
     built = "    model = build_unet(network or JOBS[job].network, name=job)\n"
     compiled = "model.compile(optimizer, loss, metrics=metrics)"
@@ -67,11 +64,12 @@ def prepared(edited, place):
     return edited
 
 
-def run(root, script, *arguments):
-    command = [sys.executable, str(root / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+def run(root, script, *arguments, **death):
+    """The status of a script of the edited project, in a fork."""
+    often = {"unet.training.callbacks.INTERVAL": 0.3}
+    partial = "weights/.partial.nerve.checkpoint.h5"
+    done = fork(root / script, ".", *arguments, attributes=often, partial=partial, **death)
+    return done["status"]
 
 
 def trained():
@@ -92,28 +90,27 @@ def predict(images):
 
 @slow
 def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepared, place):
-    with Forks("train", prepared) as train:
-        assert train(place, *OPTIONS, *HELD_OUT)["status"] == 0
-        expected = what_a_run_left(place, "nerve")
-        (place / "weights").rename("whole")
-        killed = train(place, *OPTIONS, *HELD_OUT, inside=2)
-        assert killed["status"] == -signal.SIGKILL
-        with h5py.File("weights/nerve.checkpoint.h5") as file:
-            num_variables = len(file["variables"])
-        num_weights = len(expected[0])
-        assert num_variables == 2 * num_weights + 2  # SGD's momenta, its rate and its steps
-        assert train(place, *OPTIONS, *HELD_OUT, "--resume")["status"] == 0
-        assert what_a_run_left(place, "nerve") == expected
-        assert any("edited" in path for path in expected[0])
-        shutil.rmtree("weights")
-        assert train(place, *OPTIONS, "--folds", 2)["status"] == 0
-        assert "mean of the folds" in Path("log").read_text()
-        with h5py.File("weights/nerve.fold2.weights.h5") as file:
-            assert "edited" in file["layers"]
-        shutil.rmtree("weights")
-        Path("whole").rename("weights")
+    assert run(prepared, "train.py", *OPTIONS, *HELD_OUT) == 0
+    expected = what_a_run_left(place, "nerve")
+    (place / "weights").rename("whole")
+    killed = run(prepared, "train.py", *OPTIONS, *HELD_OUT, inside=2)
+    assert killed == -signal.SIGKILL
+    with h5py.File("weights/nerve.checkpoint.h5") as file:
+        num_variables = len(file["variables"])
+    num_weights = len(expected[0])
+    assert num_variables == 2 * num_weights + 2  # SGD's momenta, its rate and its steps
+    assert run(prepared, "train.py", *OPTIONS, *HELD_OUT, "--resume") == 0
+    assert what_a_run_left(place, "nerve") == expected
+    assert any("edited" in path for path in expected[0])
+    shutil.rmtree("weights")
+    assert run(prepared, "train.py", *OPTIONS, "--folds", 2) == 0
+    assert "mean of the folds" in Path("log").read_text()
+    with h5py.File("weights/nerve.fold2.weights.h5") as file:
+        assert "edited" in file["layers"]
+    shutil.rmtree("weights")
+    Path("whole").rename("weights")
 
-    run(prepared, "test.py", "nerve", "--num-images", "0")
+    assert run(prepared, "test.py", "nerve", "--num-images", "0") == 0
     images, masks = (np.load(f"output/nerve/imgs_{name}.npy") for name in ("train", "mask_train"))
     rows = [int(id) - 1 for id in read_record("nerve").validation]
     found, truth = predict(images[rows]) > 0.5, masks[rows] > 0
@@ -123,11 +120,26 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
         dice.mean(), abs=1e-3
     )
 
-    run(prepared, "submission.py", "nerve")
+    assert run(prepared, "submission.py", "nerve") == 0
     new = np.load("output/nerve/imgs_test.npy")
     saved = np.load("output/nerve/imgs_mask_test.npy")
     np.testing.assert_allclose(saved, predict(new), atol=1e-5)
 
-    run(prepared, "model.py", "nerve", "--export", "exported")
+    assert run(prepared, "model.py", "nerve", "--export", "exported") == 0
     exported = keras.layers.TFSMLayer("exported", call_endpoint="serve")(new)
     np.testing.assert_allclose(exported["probability"], predict(new), atol=1e-4)
+
+
+@slow
+def test_an_edited_create_data_draws_what_data_and_train_take(edited, place):
+    """A constant in place of the noise, as its reader may type it into data.py."""
+    text = (edited / "data.py").read_text()
+    drawn = "        images[row], masks[row] = image, mask\n"
+    assert text.count(drawn) == 1
+    (edited / "data.py").write_text(text.replace(drawn, drawn + "        images[row] = 7\n"))
+    assert run(edited, "data.py", "--image-size", "64", "64") == 0
+    assert (np.load("output/noise/imgs_test.npy") == 7).all()
+    shutil.rmtree("output")
+    options = ["--epochs", "1", "--steps-per-epoch", "1", "--set", *NARROW]
+    assert run(edited, "train.py", *options) == 0
+    assert (np.load("output/noise/imgs_train.npy") == 7).all()

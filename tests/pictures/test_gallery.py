@@ -7,7 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import make_record, page_data
+from conftest import make_record, page_data, slow
 
 from unet.pictures.gallery import (
     COLORS,
@@ -306,6 +306,7 @@ return panels.length && pictures.length >= panels.length
 """
 
 
+@slow
 def test_images_are_sorted_by_dice_name_or_area(browser, thirty):
     visit(browser, thirty)
     by_dice = sorted(range(1, 31), key=lambda n: 7 * n % 30)
@@ -320,6 +321,7 @@ def test_images_are_sorted_by_dice_name_or_area(browser, thirty):
         assert names(browser) == [f"img{n}" for n in expected]
 
 
+@slow
 def test_the_worst_are_filtered_out_in_the_order_asked_for(browser, thirty):
     visit(browser, thirty)
     choose(browser, "#filter", "Worst 10")
@@ -332,6 +334,7 @@ def test_the_worst_are_filtered_out_in_the_order_asked_for(browser, thirty):
     assert len(names(browser)) == 15
 
 
+@slow
 def test_the_slider_sets_the_overlays_opacity(browser, thirty):
     visit(browser, thirty)
     wait_for(browser, IN_VIEW)
@@ -345,6 +348,7 @@ def test_the_slider_sets_the_overlays_opacity(browser, thirty):
     assert float(find(browser, ".card .photo").value_of_css_property("opacity")) == 1
 
 
+@slow
 def test_one_panel_of_each_image_can_be_shown(browser, thirty):
     visit(browser, thirty)
     find(browser, "#tools input[value=error]").click()
@@ -353,6 +357,7 @@ def test_one_panel_of_each_image_can_be_shown(browser, thirty):
     assert not find(browser, ".card [data-kind=truth]").is_displayed()
 
 
+@slow
 def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
     visit(browser, thirty)
     card = browser.find_elements("css selector", ".card")[2]
@@ -368,6 +373,7 @@ def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
     assert browser.switch_to.active_element == card
 
 
+@slow
 def test_arrow_keys_go_from_image_to_image(browser, thirty):
     visit(browser, thirty)
     shown = names(browser)
@@ -391,6 +397,7 @@ def test_arrow_keys_go_from_image_to_image(browser, thirty):
     assert find(browser, "#name").text == shown[0]
 
 
+@slow
 def test_hostile_names_are_text_and_their_pictures_load(browser, tmp_path):
     visit(browser, make_gallery(tmp_path, HOSTILE))
     choose(browser, "#sort", "Area, smallest first")
@@ -408,6 +415,7 @@ def test_hostile_names_are_text_and_their_pictures_load(browser, tmp_path):
     assert not browser.find_elements("css selector", "[onerror], bdi *")
 
 
+@slow
 def test_a_thousand_images_are_in_view_within_two_seconds(browser, tmp_path):
     page = make_gallery(tmp_path, [f"img{n}" for n in range(10)], size=(256, 256))
     ten = page_data(page)["images"]
@@ -433,6 +441,7 @@ def test_a_thousand_images_are_in_view_within_two_seconds(browser, tmp_path):
     assert browser.execute_script("return document.images.length") < 300
 
 
+@slow
 def test_a_phones_width_needs_no_scrolling_sideways(browser, tmp_path):
     page = make_gallery(tmp_path, ["x" * 150, "b", "c"])
     resize_window(browser, 360, 740)
@@ -448,6 +457,7 @@ def test_a_phones_width_needs_no_scrolling_sideways(browser, tmp_path):
         assert button.size["height"] >= 42  # pixels of a fingertip
 
 
+@slow
 def test_every_control_and_drawing_has_an_accessible_name(browser, thirty):
     visit(browser, thirty)
     kinds = {"button", "combobox", "radio", "slider", "link", "image", "dialog", "list"}
@@ -471,6 +481,7 @@ def test_every_control_and_drawing_has_an_accessible_name(browser, thirty):
     assert all(name.strip() for _, name in large), large
 
 
+@slow
 def test_without_truth_there_are_no_scores(browser, tmp_path):
     visit(browser, make_gallery(tmp_path, ["b", "a"], with_truth=False))
     wait_for(browser, IN_VIEW)
@@ -481,6 +492,7 @@ def test_without_truth_there_are_no_scores(browser, tmp_path):
     assert len(browser.find_elements("css selector", "#large .panel")) == 2
 
 
+@slow
 def test_the_page_states_the_scores_and_the_run(browser, thirty):
     visit(browser, thirty)
     assert not find(browser, "#summary").is_displayed()
@@ -497,6 +509,7 @@ def test_the_page_states_the_scores_and_the_run(browser, thirty):
         assert text in table
 
 
+@slow
 def test_of_two_runs_the_page_shows_both_errors_and_the_difference(browser, tmp_path):
     shown = []
     with new_layers(tmp_path) as layers:

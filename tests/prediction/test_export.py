@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, longest, make_record, refusal, run_well, slow
+from conftest import ROOT, make_record, refusal, run_well, slow
 
 from model import build_unet
 from train import load_run
@@ -29,7 +29,6 @@ from unet.runs import Decision
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
-LONG = "grey", "enlarged"  # cases that others contain
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
 READERS = {  # of a format
     "onnx": ("OpenCV", "ONNX Runtime"),
@@ -56,22 +55,14 @@ CASES = {  # job, network, scale, size of the images, array_size where resized, 
     "encoder": ("cadastre", ENCODER, RAW, (37, 50), None, 1, "none"),
 }
 EVERY = [
-    *(
-        pytest.param(case, "onnx", marks=[needs_onnx, slow] if case in LONG else needs_onnx)
-        for case in CASES
-    ),
+    *(pytest.param(case, "onnx", marks=needs_onnx) for case in CASES),
     *(  # of these TensorFlow is all they need
-        pytest.param(
-            case,
-            format,
-            id=f"{case}-{format}-by-tensorflow",
-            marks=() if case in short else longest,
-        )
-        for format, short in {
+        pytest.param(case, format, id=f"{case}-{format}-by-tensorflow")
+        for format, cases in {
             "litert": ("own scale, turned", "bilinear, shrunk", "unpadded", "classes", "encoder"),
             "tf_saved_model": ("unpadded", "classes"),
         }.items()
-        for case in CASES
+        for case in cases
     ),
 ]
 
@@ -132,6 +123,7 @@ def run_elsewhere(path, program, images):
     return result["mask"].numpy(), result["probability"].numpy()
 
 
+@slow
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place, format):
     run, images = make_run("grey")
@@ -147,6 +139,7 @@ def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place
         np.testing.assert_allclose(probability, expected, atol=0.02)
 
 
+@slow
 @pytest.mark.parametrize(("case", "format"), EVERY)
 def test_raw_pixels_become_the_mask_of_this_project(place, capsys, case, format):
     run, images = make_run(case)
@@ -177,6 +170,7 @@ def test_raw_pixels_become_the_mask_of_this_project(place, capsys, case, format)
             np.testing.assert_array_equal(np.where(margin > tolerance, mask, masks), masks)
 
 
+@slow
 @needs_onnx
 def test_the_lines_for_opencv_run(place, capsys):
     run, images = make_run("grey")
@@ -190,6 +184,7 @@ def test_the_lines_for_opencv_run(place, capsys):
     np.testing.assert_allclose(names["probability"], probability, atol=1e-5)
 
 
+@slow
 @needs_onnx
 @pytest.mark.parametrize("trouble", ["an error", "another mask"])
 def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatch, trouble):
@@ -210,6 +205,7 @@ def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatc
     assert "import onnxruntime" in lines and "import cv2" not in lines
 
 
+@slow
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_file_that_cannot_be_run_is_refused(place, capfd, monkeypatch, format):
     """As those of Keras's argmax, with operations that the converters do not know."""
@@ -239,6 +235,7 @@ def test_of_classes_equally_probable_the_first_is_taken_as_numpy_does():
     np.testing.assert_array_equal(mask[..., 0], probability.argmax(axis=-1))
 
 
+@slow
 @needs_onnx
 def test_an_onnx_file_takes_any_size_and_any_number_of_images(place):
     import onnxruntime

@@ -8,7 +8,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import longest, page_data, refusal, run_well, sample_window, save, slow
+from conftest import page_data, refusal, run_well, sample_window, save, slow
 from PIL import Image
 
 import data
@@ -295,7 +295,7 @@ def test_losses_of_two_classes_are_refused_for_more_and_the_other_way_round():
         )
 
 
-@longest
+@slow
 def test_four_classes_are_learnt_and_scored(raw):
     data.prepare(options(classes=4, colors="raw/table.csv"))
     train.train_predict(

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
+import keras
 import pytest
-from conftest import longest, what_a_run_left
+from conftest import slow, what_a_run_left
 
 import train
-from unet.data.batches import Batches
 from unet.options import parse_options
 from unet.runs import read_record
 from unet.training import budget
@@ -48,22 +48,33 @@ def test_minutes_plan_what_is_not_given(option):
         check_options(given)
 
 
-@longest  # and no other work may run beside it
-@pytest.mark.parametrize(("delay", "folds", "minutes"), [(0.2, None, 0.75), (0.5, 2, 1.5)])
+@slow
+@pytest.mark.parametrize(("delay", "folds", "minutes"), [(0.5, None, 0.2), (0.5, 2, 0.4)])
 def test_a_training_with_slow_steps_ends_in_its_minutes(
     small, place, monkeypatch, capsys, delay, folds, minutes
 ):
-    """As one with the epochs and steps that were planned; the time of each batch is simulated."""
-    make = Batches.__getitem__
+    """As one with the epochs and steps that were planned; by a clock that only steps move."""
+    seconds, last = [0.0], [0]
+    train_batch_end = keras.callbacks.CallbackList.on_train_batch_end
+    test_batch_end = keras.callbacks.CallbackList.on_test_batch_end
 
-    def make_slowly(batches, step):
-        time.sleep(2 * delay)  # two threads make batches
-        return make(batches, step)
+    def tick(callbacks, batch, logs=None):
+        done = batch + 1
+        seconds.append(seconds[-1] + delay * (done - last[-1] if done > last[-1] else done))
+        last.append(done)
+        train_batch_end(callbacks, batch, logs)
 
-    monkeypatch.setattr(Batches, "__getitem__", make_slowly)
-    begun = time.monotonic()
-    small(epochs=None, minutes=minutes, folds=folds)
-    assert time.monotonic() - begun == pytest.approx(60 * minutes, rel=0.15)
+    def tick_less(callbacks, batch, logs=None):
+        seconds.append(seconds[-1] + 0.4 * delay)
+        test_batch_end(callbacks, batch, logs)
+
+    monkeypatch.setattr("unet.training.monitor.Monitor.on_epoch_end", lambda *arguments: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.CallbackList, "on_train_batch_end", tick)
+        patch.setattr(keras.callbacks.CallbackList, "on_test_batch_end", tick_less)
+        patch.setattr(time, "monotonic", lambda: seconds[-1])
+        small(epochs=None, minutes=minutes, folds=folds)
+    assert 0.75 < seconds[-1] / (60 * minutes) < 1.02
     options = read_record("nerve").options
     plan = {name: options[name] for name in ("epochs", "steps_per_epoch")}
     assert (
@@ -72,7 +83,6 @@ def test_a_training_with_slow_steps_ends_in_its_minutes(
     )
     name = "nerve.fold2" if folds else "nerve"
     left = what_a_run_left(place, name)
-    monkeypatch.setattr(Batches, "__getitem__", make)
     small(**plan, folds=folds)
     assert what_a_run_left(place, name)[:4] == left[:4]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import longest, what_a_run_left
+from conftest import slow, what_a_run_left
 
 import model
 import submission
@@ -59,6 +59,7 @@ def test_a_finished_training_goes_on_as_one_of_more_epochs(small, place, capsys)
     assert not list(Path("weights").glob("*.checkpoint*"))
 
 
+@slow
 def test_a_new_training_takes_the_place_of_a_finished_one(small, monkeypatch):
     small(epochs=1)
     finished = Paths("nerve").finished_checkpoint
@@ -88,7 +89,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=longest)])
+@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=slow)])
 def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkeypatch, is_stopped):
     if is_stopped:
         monkeypatch.setattr("train.predict_after", stop)
@@ -114,7 +115,7 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkey
     assert longer.validation == begun.validation
 
 
-@longest
+@slow
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
     small(epochs=1)
     Paths("nerve").finished_checkpoint.unlink()
@@ -128,7 +129,7 @@ def test_folds_and_lost_checkpoints_end_as_they_did(small):
         go_on(epochs=2)
 
 
-@longest
+@slow
 def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     small(epochs=1)
     with monkeypatch.context() as patch:
@@ -139,7 +140,7 @@ def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     assert epochs() == 3
 
 
-@longest
+@slow
 def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
     small("recipe.cosine=true", epochs=3, patience=1, **STILL)
     assert epochs() == 2
@@ -150,14 +151,14 @@ def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
         go_on(patience=5)
 
 
-@longest
+@slow
 def test_an_option_counts_beside_a_field_that_is_set(small):
     small("recipe.epochs=2", epochs=None)
     go_on(epochs=3)
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=longest)])
+@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=slow)])
 def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, changes):
     small(*changes, epochs=9, patience=2, **STILL)
     assert epochs() == 3
@@ -231,6 +232,7 @@ class TestThresholdOfAStoppedTraining:
         go_on()
         assert read_record("nerve").decision == expected.decision
 
+    @slow
     def test_is_05_where_it_cannot_be_chosen(self, expected, capsys):
         with lock(Paths("nerve").weights_lock):
             choose_threshold_now(train.load_run("nerve"))
@@ -241,10 +243,12 @@ class TestThresholdOfAStoppedTraining:
         assert read_record("nerve").decision == Decision()
         assert read_record("nerve").lacks_threshold
 
+    @slow
     def test_is_wanted_by_hosts_before_they_meet(self, expected):
         with pytest.raises(ValueError, match="run python test.py nerve first, or pass --thr"):
             submission.submission("nerve", submission.Options(hosts="a:1,b:1"))
 
+    @slow
     def test_is_told_by_every_script(self, expected, capsys):
         submission.submission("nerve")
         assert "this is done now" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, longest, make_nerve, make_record
+from conftest import draw_pair, make_nerve, make_record, slow
 
 import data
 import train
@@ -228,7 +228,7 @@ def test_samples_show_grey_what_does_not_count_and_look_for_a_foreground_that_do
     assert (truths == 128).all()
 
 
-@longest
+@slow
 def test_pictures_take_a_small_share_of_a_training(arrays, monkeypatch):
     clock, drawn = Clock(), []
     monkeypatch.setattr("unet.training.monitor.time", clock)

@@ -8,17 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import (
-    draw_pair,
-    longest,
-    make_folders,
-    make_nerve,
-    make_record,
-    refusal,
-    run_well,
-    save,
-    slow,
-)
+from conftest import draw_pair, make_folders, make_nerve, make_record, run_well, save, slow
 
 import data
 import train
@@ -375,13 +365,7 @@ class TestFolds:
         predicted = np.load("output/nerve/imgs_mask_test.npy")
         np.testing.assert_allclose(predicted, np.mean(each, axis=0), atol=1e-6)
 
-    def test_weights_of_one_network_do_not_fit_folds(self, arrays):
-        small_run(folds=2, epochs=1)
-        with pytest.raises(ValueError, match="is of 2 folds with weights of their own"):
-            load_run("nerve", "weights/nerve.fold1.weights.h5")
-
     @slow
-    @longest
     def test_folds_that_are_replaced_one_by_one_are_not_named_any_more(self, arrays, monkeypatch):
         small_run(folds=3, epochs=1)
         calls = []
@@ -401,7 +385,7 @@ class TestFolds:
         ):
             load_run("nerve")
 
-    @longest
+    @slow
     def test_folds_stay_when_the_next_training_ends_in_its_first_epoch(self, arrays, monkeypatch):
         small_run(folds=2, epochs=1)
         before = read_record("nerve")
@@ -417,6 +401,7 @@ class TestFolds:
         with pytest.raises(ValueError, match="does not go with --folds"):
             small_run(folds=2, **option)
 
+    @slow
     def test_a_run_without_folds_takes_their_place(self, arrays):
         small_run(folds=2, epochs=1)
         small_run(epochs=1)
@@ -431,7 +416,7 @@ def test_the_decision_is_chosen_on_the_held_out_images_where_the_recipe_says_so(
     assert measured.dice(decision).mean() >= measured.dice(Decision()).mean()
 
 
-@longest
+@slow
 def test_photos_cut_into_tiles_are_decided_on_and_scored_whole(place, capsys):
     for number, size in enumerate([(64, 160), (100, 80), (64, 80), (128, 160)]):
         image, mask = draw_pair(number, size, filled=number < 3)
@@ -465,7 +450,9 @@ def scored_run(monkeypatch, probability, capsys, **options):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("most", "kept"), [(1.0, "mixed_bfloat16"), (0.0, "float32")])
+@pytest.mark.parametrize(
+    ("most", "kept"), [pytest.param(1.0, "mixed_bfloat16", marks=slow), (0.0, "float32")]
+)
 def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_has_it(
     arrays, capsys, monkeypatch, most, kept
 ):
@@ -497,7 +484,7 @@ def test_half_precision_predicts_where_the_held_out_dice_stays_and_the_hardware_
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param({"folds": 3}, marks=longest), {"set": ["recipe.decide=true"]}]
+    "options", [pytest.param({"folds": 3}, marks=slow), {"set": ["recipe.decide=true"]}]
 )
 def test_a_network_that_is_no_better_than_a_constant_mask_has_not_learnt(
     arrays, monkeypatch, capsys, options
@@ -668,12 +655,6 @@ def test_foreground_in_the_held_out_masks_alone_is_no_use(place):
         train.train_predict(options)
 
 
-def test_the_command_line_refuses_masks_without_foreground_in_one_line(place):
-    prepare_masks([0, 0, 0])
-    line = refusal("train.py", "cadastre")
-    assert "output/cadastre: no foreground in any mask of the 2 images to train on" in line
-
-
 def test_training_says_again_what_data_warned_of(place, capsys):
     prepare_masks([255, 255, 255])
     arrays, splits = load_arrays("cadastre"), {"cadastre": ([0, 1], [2])}
@@ -694,7 +675,7 @@ def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
     assert capsys.readouterr().out == ""
 
 
-@longest
+@slow
 @pytest.mark.parametrize("floatx", ["float16", "float64"])
 def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):
     """As older versions of Keras left them in the home folder."""
