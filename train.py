@@ -241,7 +241,7 @@ def train_network(session, progress):
             fit.fit(model, training, validation, watching, progress)
     if session.is_first:
         files.finish()
-    return files.record
+    return files.progress.record
 
 
 def predict_after(session, record):

@@ -72,24 +72,18 @@ def check_given(given, stored, path):
         )
 
 
-def find_source(name, job, given, resume):
-    """The folder in output/ that a training reads: that of an interrupted one, the given one, of
-    --arrays, or what find_arrays says now. Raises InputError where --arrays names no arrays.
+def read_arrays(name, job, given, resume):
+    """The Arrays that a training reads: those of an interrupted one, the given ones, of --arrays,
+    or those that find_arrays finds now; noise's are drawn first where there are none. Raises
+    InputError where --arrays names no arrays.
     """
     progress = read_progress(find_checkpoint(name)) if resume else None
-    if progress:
-        return progress.record.arrays
-    if given and not has_arrays(given):
+    if given and not progress and not has_arrays(given):
         folder = Paths(given).arrays
         names = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILES}"))
         there = f"there are those of {', '.join(names)}" if names else "first run data.py"
         raise InputError(f"--arrays {given}: there are none in {folder}; {there}")
-    return given or find_arrays(name, job)
-
-
-def read_arrays(name, job, given, resume):
-    """The Arrays that a training reads; those of noise are drawn first where there are none."""
-    source = find_source(name, job, given, resume)
+    source = progress.record.arrays if progress else given or find_arrays(name, job)
     # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
     if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
         prepare_noise(source)
