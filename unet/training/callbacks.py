@@ -126,8 +126,8 @@ class RunFiles(keras.callbacks.Callback):
             if not self.paths.fold:
                 remedy += f" (and --weights {self.paths.weights} to start from there)"
         raise FloatingPointError(
-            f"{self.paths.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of {rate:g}; "
-            f"{kept}; {remedy}"
+            f"{self.paths.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of "
+            f"{rate:g}; {kept}; {remedy}"
         )
 
     def on_epoch_end(self, epoch, logs=None):
