@@ -78,11 +78,7 @@ def submission(name="nerve", options=Options(), truth=None):
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
     if options.threshold is None and record.lacks_threshold:
-        if options.hosts:  # none of which may compute yet
-            raise InputError(
-                f"{paths.record}: no threshold was chosen yet, as at the end of its training; run "
-                f"{runs.command('test.py', name)} first, or pass --threshold"
-            )
+        decide.check_alone(name, options.hosts)
         decide.choose_threshold_now(load_run(name))
         record = runs.read_record(name)
     if record.classes:

@@ -29,6 +29,7 @@ from unet.options import (
 
 keras = lazy("keras")
 runs = lazy("unet.runs")
+arrays = lazy("unet.data.arrays")
 trained = lazy("unet.prediction.run")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
@@ -190,11 +191,11 @@ def train_predict(options=Options(job="nerve"), begun=None):
     # Arrays without files.csv are those of before an interrupted data.py, as load_arrays says.
     if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
         data.prepare(data.Options())
-    arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
+    prepared = arrays.load_arrays(source, options.job)
     # 2. plan: the recipe with the options, and the images that are held out
-    job, options = plan.choose(options, arrays)
-    splits = plan.split(name, options, job, arrays)
-    with sessions.start(options, job, arrays, splits, begun) as session:
+    job, options = plan.choose(options, prepared)
+    splits = plan.split(name, options, job, prepared)
+    with sessions.start(options, job, prepared, splits, begun) as session:
         # 3. build, compile and fit each network
         with session.together():
             if options.minutes and not options.resume:
@@ -239,27 +240,27 @@ def train_network(session, progress):
             fit.fit(model, training, validation, watching, progress)
     if session.is_first:
         files.finish()
-    return files.record
+    return files.progress.record
 
 
 def predict_after(session, record):
     """After a training: threshold and score on the held-out images, and the probabilities of the
     test images. record: of the network that was trained last.
     """
-    arrays, options = session.arrays, session.options
+    prepared, options = session.arrays, session.options
     is_to_score = record.validation and (record.recipe.decide or options.recipe == "modern")
     if options.folds:
         is_to_score, record = True, record.of_folds(session.name, list(session.splits))
         record.write()
-    if is_to_score or len(arrays.test_images):
+    if is_to_score or len(prepared.test_images):
         with session.devices.alone.scope():
             run = load_run(session.name, precision="float32")
             if is_to_score:
                 if (policy := decide.half_precision(record)) != "float32":
                     half = load_run(session.name, precision=policy)
-                    run = decide.take_half_precision(record, run, half, arrays)
-                decide.score_held_out(record, run, arrays)
-            sessions.predict_test_images(run, arrays)
+                    run = decide.take_half_precision(record, run, half, prepared)
+                decide.score_held_out(record, run, prepared)
+            sessions.predict_test_images(run, prepared)
     session.finish()
 
 

@@ -249,7 +249,7 @@ class TestRunsOfBefore:
         path = kept / "weights/stopped.checkpoint.h5"
         with h5py.File(path, "r+") as file:
             state = json.loads(file["state"][()].tobytes())
-            state["options"]["set"] += ["network.momentum=0.9", "recipe.keep=best"]
+            state["record"]["options"]["set"] += ["network.momentum=0.9", "recipe.keep=best"]
             del file["state"]
             file["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
         done = run("train.py", "cadastre", "--name", "stopped", "--resume")

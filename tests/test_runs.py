@@ -292,7 +292,7 @@ def test_a_record_gives_its_network_back(place):
         {"recipe": asdict(replace(JOBS["nerve"].recipe, augmentation=Augmentation("all")))},
         {"recipe": {**asdict(JOBS["nerve"].recipe), "epochs": "9"}},
         {"options": None},
-        {"data": None},
+        {"pixels": None},
         {"network": {"filters": [4]}},
         {"network": {**vars(JOBS["nerve"].network), "channels": "3"}},
         {"network": {**vars(JOBS["nerve"].network), "filters": [8.5, 16, 32, 64]}},
@@ -354,7 +354,7 @@ class TestFilesOfThisVersion:
         progress = read_progress(Paths("nerve").checkpoint)
         assert (progress.name, progress.epoch, progress.step) == ("nerve", 1, 0)
         files = RunFiles(progress)
-        model = get_unet("nerve", files.record.network_of_any_size(), num_steps=2)
+        model = get_unet("nerve", files.progress.record.network_of_any_size(), num_steps=2)
         files.begin(model)
         assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out
 

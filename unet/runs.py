@@ -126,8 +126,7 @@ class Record:
     recipe: Recipe
     options: dict  # of train.Options, as JSON has them
     command: str
-    data: str = ""  # digest of images and masks, and of the list of their files
-    pixels: str = ""  # Arrays.pixels_digest
+    pixels: str = ""  # Arrays.pixels_digest, of images and masks
     classes: list[dict] = field(default_factory=list)  # name and color of each
     is_colored: bool = False  # masks in the files were in these colours
     reading: dict = field(default_factory=dict)  # of reading.values.Reading

@@ -7,6 +7,7 @@ from dataclasses import replace
 import keras
 
 from unet.errors import InputError
+from unet.training.checkpoint import Progress
 from unet.training.lines import steps_done
 from unet.training.session import note
 from unet.training.steps import memory_errors
@@ -80,6 +81,10 @@ def plan_epochs(session, build):
         f"s, and {KEPT_BACK:.0%} of the time is kept for files and predictions",
         flush=True,
     )
-    planned = session.with_epochs(epochs, steps)
-    note(planned)
-    return planned
+    ends = dict(epochs=epochs, steps_per_epoch=steps)
+    options, job = replace(session.options, **ends), session.job
+    job = replace(job, recipe=replace(job.recipe, **ends))
+    session = replace(session, options=options, job=job)
+    session = replace(session, progress=Progress(session.describe(record.name)))
+    note(session)
+    return session

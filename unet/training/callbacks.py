@@ -25,7 +25,7 @@ from unet.training.checkpoint import (
     read_variables,
     write_checkpoint,
 )
-from unet.training.ends import loss_of, stagnates
+from unet.training.ends import loss_of
 from unet.training.lines import steps_done
 from unet.training.signals import StopSignals
 from unet.weights import WEIGHTS_FORMAT, replace_hdf5
@@ -53,19 +53,6 @@ class RunFiles(keras.callbacks.Callback):
         self.start = self.saved = time.monotonic()
         self.unchecked = None  # step and logs that nobody has looked at
         self.metrics = []  # what the metrics had summed up in the steps of an interrupted epoch
-
-    @property
-    def name(self):
-        return self.progress.name
-
-    @property
-    def record(self):
-        return self.progress.record
-
-    @property
-    def history(self):
-        """A dict for each whole epoch."""
-        return self.progress.history
 
     def begin(self, model, is_first=True):
         """Give a compiled model's variables the values of the checkpoint, where there are any; the
@@ -134,13 +121,13 @@ class RunFiles(keras.callbacks.Callback):
         """Raise FloatingPointError: what is no number, where, what is kept, and what to do."""
         rate = float(self.model.optimizer.learning_rate)
         kept, remedy = "nothing was written", "pass a lower --learning-rate"
-        if self.history:
-            kept = f"{self.paths.weights} is of epoch {self.record.best['epoch']}"
+        if self.progress.history:
+            kept = f"{self.paths.weights} is of epoch {self.progress.record.best['epoch']}"
             if not self.paths.fold:
                 remedy += f" (and --weights {self.paths.weights} to start from there)"
         raise FloatingPointError(
-            f"{self.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of {rate:g}; "
-            f"{kept}; {remedy}"
+            f"{self.paths.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of "
+            f"{rate:g}; {kept}; {remedy}"
         )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -150,7 +137,7 @@ class RunFiles(keras.callbacks.Callback):
             self.fail(f"the validation loss is {loss}", steps)
         values = self.read_values()  # before anything is written
         row = {"epoch": epoch + 1, "seconds": round(self.seconds(), 2), **logs}
-        record, history = self.record, [*self.history, row]
+        record, history = self.progress.record, [*self.progress.history, row]
         is_best = not record.best or record.recipe.keep == "last" or loss < loss_of(record.best)
         if is_best:
             record = replace(record, best=row)
@@ -214,35 +201,16 @@ class RunFiles(keras.callbacks.Callback):
         """Draw the curves, print losses and scores of the epoch whose weights are kept, and write
         the Record: it may have a new end, though no epoch was better.
         """
-        write_image(self.paths.picture("curves"), draw_curves(self.history))
-        best = self.record.best
+        write_image(self.paths.picture("curves"), draw_curves(self.progress.history))
+        best = self.progress.record.best
         scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
-        print(f"{self.record.recipe.keep} epoch {best['epoch']}: {', '.join(scores)}")
-        self.record.write()
+        print(f"{self.progress.record.recipe.keep} epoch {best['epoch']}: {', '.join(scores)}")
+        self.progress.record.write()
 
     def describe_resume(self):
         """The command that goes on after a stop, for a reader."""
-        train = command("train.py", self.paths.run, self.record.job)
+        train = command("train.py", self.paths.run, self.progress.record.job)
         return f"{train} --resume goes on after {self.kept.describe()}"
-
-
-class Patience(keras.callbacks.Callback):
-    """Ends a training that stagnates: one of a history of epochs, a dict each; patience: None for
-    none.
-    """
-
-    def __init__(self, history, patience):
-        super().__init__()
-        self.history, self.patience = list(history), patience
-
-    @property
-    def is_over(self):
-        return stagnates(self.history, self.patience)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.history.append(logs)
-        if self.is_over:
-            self.model.stop_training = True
 
 
 def changing_variables(model, step=0):

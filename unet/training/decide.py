@@ -9,7 +9,7 @@ from unet.machine.precision import usable_precision
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import class_counts, count_confusion, mean_dices
 from unet.prediction.scoring import count_images, mean_masks, measure_classes, measure_held_out
-from unet.runs import Decision, Paths, read_record
+from unet.runs import Decision, Paths, command, read_record
 
 MOST_CHANGE = 0.0005  # of the held-out Dice, for predictions in half precision
 
@@ -78,6 +78,15 @@ def score_held_out(record, run, arrays):
     if record.folds:
         score_folds(record, measured.fold, dice)
     record.write()
+
+
+def check_alone(name, hosts):
+    """Raise InputError for a run without a threshold and hosts, of which none may compute yet."""
+    if hosts:
+        raise InputError(
+            f"{Paths(name).record}: no threshold was chosen yet, as at the end of its training; "
+            f"run {command('test.py', name)} first, or pass --threshold"
+        )
 
 
 def choose_threshold_now(run):

@@ -10,7 +10,7 @@ import numpy as np
 from unet import losses
 from unet.encoders import IMAGENET, NONE, start_encoder
 from unet.machine.devices import num_devices
-from unet.training.callbacks import Patience
+from unet.training.ends import stagnates
 from unet.weights import start_from
 
 
@@ -70,11 +70,14 @@ def fit(model, training, validation, callbacks, progress):
     steps from its first epoch, so what is left of one is a fit of its own.
     """
     epoch, step, recipe = progress.epoch, progress.step, progress.record.recipe
-    patience = Patience(progress.history, recipe.patience)
-    stop = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda *_: setattr(model, "stop_training", True)
-    )
-    while epoch < recipe.epochs and not patience.is_over:
+    history = list(progress.history)
+
+    def end_epoch(epoch, logs):
+        history.append(logs)
+        model.stop_training = step > 0 or stagnates(history, recipe.patience)
+
+    ends = keras.callbacks.LambdaCallback(on_epoch_end=end_epoch)
+    while epoch < recipe.epochs and not stagnates(history, recipe.patience):
         training.go_to(epoch, step)
         try:
             model.fit(
@@ -82,7 +85,7 @@ def fit(model, training, validation, callbacks, progress):
                 validation_data=validation,
                 initial_epoch=epoch,
                 epochs=recipe.epochs,
-                callbacks=[patience, *callbacks, *([stop] if step else ())],
+                callbacks=[ends, *callbacks],
                 shuffle=False,  # of batches, which already have a new order of images
                 verbose=0,
             )
@@ -91,5 +94,5 @@ def fit(model, training, validation, callbacks, progress):
                 print(file=sys.stderr)  # the progress bar has not ended its line
             raise
         epoch, step = epoch + 1 if step else recipe.epochs, 0
-    if patience.is_over:
+    if stagnates(history, recipe.patience):
         print(f"the loss has had no new low for {recipe.patience} epochs: training ends here")

@@ -13,7 +13,6 @@ from unet.data.scale import standardize
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
 from unet.pictures.panels import show
 from unet.reading.pixels import write_image
-from unet.runs import Paths
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
 NUM_SAMPLES = 4  # images whose prediction is shown after each epoch
@@ -68,7 +67,7 @@ class Monitor(keras.callbacks.Callback):
     def __init__(self, files, samples, classes=()):
         super().__init__()
         self.files, self.samples, self.classes = files, samples, classes
-        self.network, self.paths = files.record.network, Paths(files.name)
+        self.record, self.paths = files.progress.record, files.paths
         self.is_constant, self.drawn, self.cost = False, time.monotonic(), 0.0
 
     def frames(self):
@@ -83,13 +82,13 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         probabilities = np.asarray(self.model.predict_on_batch(self.samples.inputs))
-        probabilities = probabilities[..., -self.network.num_maps :]
+        probabilities = probabilities[..., -self.record.network.num_maps :]
         self.warn(epoch, probabilities)
         start = time.monotonic()
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         if not is_last and self.cost > DRAWING_SHARE * (start - self.drawn):
             return
-        if self.network.num_maps > 1:
+        if self.record.network.num_maps > 1:
             masks = probabilities.argmax(axis=-1)[..., None]
         else:
             masks = np.round(255 * probabilities).astype(np.uint8)
@@ -99,7 +98,7 @@ class Monitor(keras.callbacks.Callback):
                 path.unlink()
         frame = shrink(np.concatenate(predictions), len(predictions))
         write_image(self.paths.picture(f"epochs/{epoch + 1:04}"), frame)
-        picture = draw_progress(self.files.history, self.samples, predictions)
+        picture = draw_progress(self.files.progress.history, self.samples, predictions)
         write_image(self.paths.picture("progress"), picture)
         self.drawn = time.monotonic()
         self.cost = self.drawn - start
@@ -111,11 +110,11 @@ class Monitor(keras.callbacks.Callback):
             return
         means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
         more = ""
-        if not self.network.batch_normalization:
+        if not self.record.network.batch_normalization:
             more = ", or --set network.batch_normalization=true"
         print(
             f"warning: after epoch {epoch + 1} every pixel has the same probability, {means}: "
-            f"lower --learning-rate (it is {self.files.record.recipe.learning_rate:g}){more}"
+            f"lower --learning-rate (it is {self.record.recipe.learning_rate:g}){more}"
         )
 
     def on_train_end(self, logs=None):

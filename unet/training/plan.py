@@ -293,15 +293,8 @@ def has_foreground(arrays, row):
     return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
-def is_scored(options, recipe):
-    """Whether a training ends with a score of what it held out: no document's does."""
-    return bool(options.folds or recipe.decide or options.recipe == "modern")
-
-
-def describe_run(options, job, arrays, split, name, digest):
-    """The Record of the network of some name that is about to be trained on a split of Arrays;
-    digest: of images, masks and the list of their files.
-    """
+def describe_run(options, job, arrays, split, name):
+    """The Record of the network of some name that is about to be trained on a split of Arrays."""
     training_rows, validation_rows = split
     mean, std = find_scale(arrays.images, training_rows, job.recipe.standardize)
     backend = keras.backend.backend()
@@ -312,7 +305,6 @@ def describe_run(options, job, arrays, split, name, digest):
         recipe=job.recipe,
         options=json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False)))),
         command=shlex.join(["python", *sys.argv]),
-        data=digest,
         pixels=arrays.pixels_digest,
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,

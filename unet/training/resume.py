@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import replace
 
-from unet.data.arrays import FILES, find_arrays, has_arrays, load_arrays
+from unet.data.arrays import FILES, find_arrays, has_arrays
 from unet.errors import InputError, Stopped
 from unet.options import flag
 from unet.runs import Paths, command, from_json, read_record, run_name
@@ -76,20 +76,12 @@ def find_source(name, job, given, resume):
     --arrays, or what find_arrays says now. Raises InputError where --arrays names no arrays.
     """
     progress = read_progress(find_checkpoint(name)) if resume else None
-    if progress:
-        return progress.record.arrays
-    if given and not has_arrays(given):
+    if given and not progress and not has_arrays(given):
         folder = Paths(given).arrays
         names = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILES}"))
         there = f"there are those of {', '.join(names)}" if names else "first run data.py"
         raise InputError(f"--arrays {given}: there are none in {folder}; {there}")
-    return given or find_arrays(name, job)
-
-
-def read_arrays(name, job, given, resume):
-    """The Arrays that a training reads."""
-    source = find_source(name, job, given, resume)
-    return load_arrays(source, job)
+    return progress.record.arrays if progress else given or find_arrays(name, job)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """A training under way: its networks, what it goes on from, who takes part."""
 
 import contextlib
-import hashlib
 import os
 import time
 import zlib
@@ -74,17 +73,7 @@ class Session:
 
     def describe(self, name):
         """The Record of a network that is about to be trained."""
-        digest = hashlib.sha256(repr(what_is_trained_on(self.arrays)).encode()).hexdigest()
-        split = self.splits[name]
-        return describe_run(self.options, self.job, self.arrays, split, name, digest)
-
-    def with_epochs(self, epochs, steps):
-        """This Session of a training that has not begun with so many epochs, of so many steps."""
-        planned = dict(epochs=epochs, steps_per_epoch=steps)
-        options, job = replace(self.options, **planned), self.job
-        job = replace(job, recipe=replace(job.recipe, **planned))
-        session = replace(self, options=options, job=job)
-        return replace(session, progress=Progress(session.describe(self.progress.name)))
+        return describe_run(self.options, self.job, self.arrays, self.splits[name], name)
 
     def prepare(self, record):
         """Batches for training and for validation of a network with a Record, which is built next:
@@ -116,7 +105,9 @@ class Session:
             callbacks.append(Monitor(files, samples, self.arrays.classes))
         if self.options.tensorboard and self.is_first:
             logs = Paths(self.name).tensorboard / time.strftime("%Y%m%d-%H%M%S")
-            callbacks.append(keras.callbacks.TensorBoard(logs / files.name, write_graph=False))
+            callbacks.append(
+                keras.callbacks.TensorBoard(logs / files.paths.name, write_graph=False)
+            )
         return callbacks
 
     def finish(self):
@@ -201,7 +192,7 @@ def interrupted_progress(session):
             f"{path}: a training on {other}, this is {backend}; set KERAS_BACKEND={other}"
         )
     now = session.describe(begun.name) if begun.name in session.splits else None
-    if not now or now.data != begun.data:
+    if not now or (now.pixels, now.validation) != (begun.pixels, begun.validation):
         source = session.arrays.name
         raise InputError(
             f"{Paths(source).arrays}: other images than the training in {path} had; run "
@@ -247,12 +238,7 @@ def what_hosts_share(options, arrays):
     if options.resume:
         path = find_checkpoint(run_name(options.job, options.name))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
-    return {**share, f"{Paths(arrays.name).arrays}": what_is_trained_on(arrays)}
-
-
-def what_is_trained_on(arrays):
-    """The images' shape and names, and checksums of images and masks."""
-    return arrays.images.shape, arrays.files, arrays.images.checksum(), arrays.masks.checksum()
+    return {**share, f"{Paths(arrays.name).arrays}": (arrays.files, arrays.pixels_digest)}
 
 
 def predict_test_images(run, arrays):
