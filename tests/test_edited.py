@@ -1,4 +1,6 @@
-"""Who edits get_unet() in train.py, as the nerve document says, changes what all scripts run."""
+"""Who edits get_unet() in train.py or create_data() in data.py, as the documents say, changes what
+the scripts run.
+"""
 
 import json
 import shutil
@@ -25,6 +27,9 @@ LAYER = """
     model = keras.Model(model.inputs, keras.layers.Activation("sigmoid")(x), name=job)
 """
 COMPILE = 'model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=metrics)'
+# And into create_data: a constant in place of the noise.
+DRAWN = "        images[row], masks[row] = image, mask\n"
+CONSTANT = "        images[row] = 7\n"
 OPTIONS = [
     "nerve",
     "--epochs",
@@ -52,6 +57,9 @@ def edited(tmp_path_factory):
     assert text.count(built) == text.count(compiled) == 1
     text = text.replace(built, built + LAYER).replace(compiled, COMPILE)
     (root / "train.py").write_text(text)
+    text = (root / "data.py").read_text()
+    assert text.count(DRAWN) == 1
+    (root / "data.py").write_text(text.replace(DRAWN, DRAWN + CONSTANT))
     return root
 
 
@@ -93,7 +101,7 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
     assert run(prepared, "train.py", *OPTIONS, *HELD_OUT) == 0
     expected = what_a_run_left(place, "nerve")
     (place / "weights").rename("whole")
-    killed = run(prepared, "train.py", *OPTIONS, *HELD_OUT, inside=2)
+    killed = run(prepared, "train.py", *OPTIONS, *HELD_OUT, inside=3)
     assert killed == -signal.SIGKILL
     with h5py.File("weights/nerve.checkpoint.h5") as file:
         num_variables = len(file["variables"])
@@ -132,11 +140,6 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
 
 @slow
 def test_an_edited_create_data_draws_what_data_and_train_take(edited, place):
-    """A constant in place of the noise, as its reader may type it into data.py."""
-    text = (edited / "data.py").read_text()
-    drawn = "        images[row], masks[row] = image, mask\n"
-    assert text.count(drawn) == 1
-    (edited / "data.py").write_text(text.replace(drawn, drawn + "        images[row] = 7\n"))
     assert run(edited, "data.py", "--image-size", "64", "64") == 0
     assert (np.load("output/noise/imgs_test.npy") == 7).all()
     shutil.rmtree("output")
