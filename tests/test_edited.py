@@ -96,7 +96,7 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
         assert train(place, *OPTIONS, *HELD_OUT)["status"] == 0
         expected = what_a_run_left(place, "nerve")
         (place / "weights").rename("whole")
-        killed = train(place, *OPTIONS, *HELD_OUT, inside=2)
+        killed = train(place, *OPTIONS, *HELD_OUT, inside=3)
         assert killed["status"] == -signal.SIGKILL
         with h5py.File("weights/nerve.checkpoint.h5") as file:
             num_variables = len(file["variables"])
