@@ -103,10 +103,9 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
     (place / "weights").rename("whole")
     killed = run(prepared, "train.py", *OPTIONS, *HELD_OUT, inside=3)
     assert killed == -signal.SIGKILL
-    with h5py.File("weights/nerve.checkpoint.h5") as file:
-        num_variables = len(file["variables"])
-    num_weights = len(expected[0])
-    assert num_variables == 2 * num_weights + 2  # SGD's momenta, its rate and its steps
+    # Of SGD, a momentum for each weight, the rate and the number of steps.
+    slots = [path for path in expected[0] if path.startswith("optimizer/")]
+    assert len(slots) == len(expected[0]) - len(slots) + 2
     assert run(prepared, "train.py", *OPTIONS, *HELD_OUT, "--resume") == 0
     assert what_a_run_left(place, "nerve") == expected
     assert any("edited" in path for path in expected[0])
