@@ -37,14 +37,14 @@ def draw_sheet(arrays, report):
     """The picture, RGB uint8: what is said of the arrays, warnings in red, above the images of
     choose_rows, the marked ones first.
     """
-    marked = dict(report["facts"]["marked"]) if report else {}
+    marked = dict(report["facts"]["marked"])
     rows = [*marked, *choose_rows(arrays, CELLS - min(len(marked), CELLS), marked)]
     cells = [draw_cell(arrays, row, marked.get(row, "")) for row in rows]
     height, width = cells[0].shape[:2]
     num_columns = min(COLUMNS, len(cells))
     grid_width = num_columns * (width + GAP) - GAP
     sheet_width = max(grid_width, 2 * CELL) + 2 * MARGIN
-    header = draw_header(arrays, report.get("lines", []), sheet_width)
+    header = draw_header(arrays, report["lines"], sheet_width)
     num_rows = (len(cells) - 1) // num_columns + 1
     grid = np.full((num_rows * (height + GAP) - GAP + MARGIN, sheet_width, 3), 255, np.uint8)
     for number, cell in enumerate(cells):
