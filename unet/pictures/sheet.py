@@ -137,38 +137,32 @@ def draw_header(arrays, lines, width):
     """
     number, height, wide, channels = arrays.images.shape
     images = "1 image" if number == 1 else f"{number:,} images"
-    kind = "grey" if channels == 1 else "RGB"
-    title = f"{arrays.name}: {images}, {height} x {wide}, {kind}"
+    title = f"{arrays.name}: {images}, {height} x {wide}, {'grey' if channels == 1 else 'RGB'}"
     characters = int((width - 2 * MARGIN) / FONT.getlength("abcdefghij 123456") * 17)
     wrapped = []
     for line in lines:
         color = ALARM if line.startswith(WARNING) else TEXT
         parts = textwrap.wrap(drawable(line.removeprefix(WARNING)), characters) or [""]
         wrapped += [(part, color) for part in parts]
-    labels = place_labels(arrays.classes, width)
-    bottom = MARGIN + 28 + LINE * (len(wrapped) + len({place[1] for place, _ in labels}))
-    picture = Image.new("RGB", (width, bottom + GAP), (255, 255, 255))
+    labels, left, row = [], MARGIN, len(wrapped)
+    for label in arrays.classes[1:]:  # the background has no outline
+        name = drawable(label.name)
+        length = 18 + FONT.getlength(name) + 20
+        if left + length > width - MARGIN and left > MARGIN:
+            left, row = MARGIN, row + 1
+        labels.append((left, MARGIN + 24 + LINE * row, name, label.color))
+        left += length
+    num_lines = row + 1 if labels else len(wrapped)
+    size = width, MARGIN + 28 + LINE * num_lines + GAP
+    picture = Image.new("RGB", size, (255, 255, 255))
     pen = ImageDraw.Draw(picture)
     pen.text((MARGIN, MARGIN - 6), title, TEXT, TITLE_FONT)
     for row, (text, color) in enumerate(wrapped):
         pen.text((MARGIN, MARGIN + 24 + LINE * row), text, color, FONT)
-    for (left, row), label in labels:
-        top = MARGIN + 24 + LINE * (len(wrapped) + row)
-        pen.rectangle((left, top + 3, left + 12, top + 14), label.color, (0, 0, 0))
-        pen.text((left + 18, top), drawable(label.name), TEXT, FONT)
+    for left, top, name, color in labels:
+        pen.rectangle((left, top + 3, left + 12, top + 14), color, (0, 0, 0))
+        pen.text((left + 18, top), name, TEXT, FONT)
     return np.asarray(picture)
-
-
-def place_labels(classes, width):
-    """((left, row), SegmentClass) of each class in the legend; the background has no outline."""
-    places, left, row = [], MARGIN, 0
-    for label in classes[1:]:
-        length = 18 + FONT.getlength(drawable(label.name)) + 20
-        if left + length > width - MARGIN and left > MARGIN:
-            left, row = MARGIN, row + 1
-        places.append(((left, row), label))
-        left += length
-    return places
 
 
 def shorten(text, room):
