@@ -118,27 +118,21 @@ def window_maps(batch, window):
     (B, H, W).
     """
     y, x = (ops.convert_to_tensor(from_middle(length)) for length in window)
+    points = np.eye(GRID, dtype=np.float32)  # of which bicubic weights are made
+    weights_y, weights_x = (
+        ops.convert_to_tensor(cv2.resize(points, (GRID, n), interpolation=cv2.INTER_CUBIC))
+        for n in window
+    )
     maps = []
     for axis in range(2):
         of_x, of_y = (batch["matrix"][:, axis, n, None, None] for n in range(2))
         part = of_x * x + of_y * y[:, None] + batch["centre"][:, axis, None, None]
-        if "grid" in batch:
-            part = part + _displacements(batch["grid"][:, axis], window)
+        if "grid" in batch:  # by sums, for a card may round a matrix product's numbers to ten bits
+            grid = batch["grid"][:, axis]
+            lines = sum(grid[:, :, n, None] * weights_x[:, n] for n in range(GRID))
+            part = part + sum(lines[:, n, None] * weights_y[:, n, None] for n in range(GRID))
         maps.append(part)
     return maps
-
-
-def _displacements(grid, window):
-    """Grids (B, GRID, GRID), bicubic between their points: (B, H, W). Sums of products, for a card
-    may round what a matrix product takes to ten bits.
-    """
-    points = np.eye(GRID, dtype=np.float32)
-    of_y, of_x = (
-        ops.convert_to_tensor(cv2.resize(points, (GRID, n), interpolation=cv2.INTER_CUBIC))
-        for n in window
-    )
-    lines = sum(grid[:, :, n, None] * of_x[:, n] for n in range(GRID))
-    return sum(lines[:, n, None] * of_y[:, n, None] for n in range(GRID))
 
 
 def interpolate(pixels, maps, wrap):
