@@ -14,7 +14,6 @@ from unet.pictures.gallery import (
     GAP,
     draw_masks,
     new_layers,
-    relative_url,
     visible,
     write_layers,
     write_page,
@@ -190,9 +189,11 @@ def test_hidden_characters_of_a_name_are_written_out():
     assert visible("größe 像 👨‍👩‍👧") == "größe 像 👨‍👩‍👧"
 
 
-def test_a_url_has_nothing_but_plain_characters():
-    assert relative_url("a b#?%.png") == "a%20b%23%3F%25.png"
-    assert relative_url(os.fsdecode(b"\xe9")) == "%E9"
+def test_a_url_has_nothing_but_plain_characters(tmp_path):
+    pictures = "a b#?%.png", os.fsdecode(b"\xe9")
+    write_page(tmp_path, ABOUT, [{"name": "", "picture": picture} for picture in pictures])
+    shown = page_data(tmp_path / "index.html")["images"]
+    assert [image["picture"] for image in shown] == ["a%20b%23%3F%25.png", "%E9"]
 
 
 def test_the_run_is_described_by_its_record(place):

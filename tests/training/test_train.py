@@ -667,14 +667,6 @@ def test_training_says_again_what_data_warned_of(place, capsys):
         assert capsys.readouterr().out == said
 
 
-def test_of_arrays_without_a_report_nothing_is_said(place, capsys):
-    prepare_masks([0, 0, 0])
-    Path("output/cadastre/report.json").unlink()
-    capsys.readouterr()
-    check_masks(load_arrays("cadastre"), {"cadastre": ([0, 1], [2])})
-    assert capsys.readouterr().out == ""
-
-
 @slow
 @pytest.mark.parametrize("floatx", ["float16", "float64"])
 def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, floatx):

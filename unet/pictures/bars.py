@@ -148,12 +148,12 @@ def layer_text(layer):
     name = {"relu": "ReLU", "linear": ""}.get(name, name)
     if isinstance(layer, layers.Activation):
         return name
-    name = f" + {name}" if name else ""
+    kind = "convolution"
     if isinstance(layer, layers.Conv2DTranspose):
-        return f"{by(layer.kernel_size)} transposed convolution{name}"
-    is_smaller = layer.padding == "valid" and max(layer.kernel_size) > 1
-    kind = "unpadded convolution" if is_smaller else "convolution"
-    return f"{by(layer.kernel_size)} {kind}{name}"
+        kind = "transposed convolution"
+    elif layer.padding == "valid" and max(layer.kernel_size) > 1:
+        kind = "unpadded convolution"
+    return f"{by(layer.kernel_size)} {kind}" + (f" + {name}" if name else "")
 
 
 def by(size):

@@ -100,11 +100,6 @@ def visible(text):
     return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def relative_url(name):
-    """The URL of a file beside the page, whatever its name's characters."""
-    return quote(os.fsencode(name), safe="")
-
-
 def write_page(folder, about, images, figures=None, classes=TWO_CLASSES, views=VIEWS):
     """Write FOLDER/index.html, which shows FOLDER/gallery.
 
@@ -114,10 +109,10 @@ def write_page(folder, about, images, figures=None, classes=TWO_CLASSES, views=V
     SegmentClass of each; views: what the masks of draw_masks are called. Where images have
     "facts", "dice" is a difference between two runs.
     """
-    shown = [
-        {**image, "name": visible(image["name"]), "picture": relative_url(image["picture"])}
-        for image in images
-    ]
+    shown = []
+    for image in images:
+        url = quote(os.fsencode(image["picture"]), safe="")  # whatever the name's characters
+        shown.append({**image, "name": visible(image["name"]), "picture": url})
     palette = {
         "classes": [[visible(label.name), label.color] for label in classes[1:]],
         "error": ERROR.tolist(),
