@@ -48,7 +48,7 @@ def check_classes(count):
     if count is not None and not 3 <= count <= MOST_CLASSES:
         raise InputError(
             f"--classes {count}: expected 3 to {MOST_CLASSES}; foreground and background need no "
-            "option, --threshold tells them apart where a mask is not 0 and one other value"
+            "option, --mask-threshold tells them apart where a mask is not 0 and one other value"
         )
 
 
@@ -107,7 +107,7 @@ class Options:
     channels: int | None = option(
         None, "1: grey, 3: RGB (default: the document's)", choices=(1, 3)
     )
-    threshold: float | None = option(
+    mask_threshold: float | None = option(
         None,
         "mask values above it are foreground; without it a mask holds 0 and one other value, the "
         "same in all",
@@ -201,10 +201,10 @@ def check_options(options):
     if options.placement != "document" and options.shape == "rectangle":
         raise InputError("--placement is of circles; a rectangle lies anywhere inside already")
     if options.classes or options.colors:
-        for name in ("threshold", "invert"):
+        for name in ("mask_threshold", "invert"):
             if getattr(options, name) not in (None, False):
                 raise InputError(
-                    f"--{name} is of two classes; leave it out, or --classes and --colors"
+                    f"{flag(name)} is of two classes; leave it out, or --classes and --colors"
                 )
     if options.white_level is not None and options.white_level <= options.black_level:
         raise InputError(
@@ -236,7 +236,7 @@ def prepare(options):
         size,
         options.channels or (0 if is_own else job.network.channels),
         readings.Reading(
-            options.threshold,
+            options.mask_threshold,
             invert=options.invert,
             ignore=parse_ignore(options.ignore),
             black_level=options.black_level,

@@ -13,7 +13,7 @@ from unet.errors import InputError, check_backend, check_name, one_line_errors, 
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.devices import num_devices
-from unet.options import EXPORTS, check_export, decision_option, option, parse_options, set_option
+from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
 
 keras = lazy("keras")
 layers = lazy("keras.layers")
@@ -54,7 +54,7 @@ class Options:
         least=1,
         metavar=("H", "W"),
     )
-    decision: float | None = decision_option()
+    threshold: float | None = threshold_option()
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -168,9 +168,9 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        if options.decision is None and runs.read_record(options.run).is_undecided:
+        if options.threshold is None and runs.read_record(options.run).is_undecided:
             decide.decide_now(options.run, load_run)
-        run = load_run(options.run, None, options.average, options.decision, "float32")
+        run = load_run(options.run, None, options.average, options.threshold, "float32")
         export.export_run(run, path, format, options.image_size)
         return
     network = build_unet(JOBS[options.run].change(options.set).network, name=options.run)

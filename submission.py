@@ -15,13 +15,13 @@ from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
-    decision_option,
     devices_option,
     hosts_option,
     option,
     parse_options,
     process_option,
     run_option,
+    threshold_option,
 )
 from unet.prediction.run_length import TruthError, image_dice, read_truth
 from unet.reading.run_length import run_length_dec, run_length_enc
@@ -44,7 +44,7 @@ class Options:
     truth: str | None = option(
         None, "CSV file of true masks in the submission's format, to print the competition's score"
     )
-    decision: float | None = decision_option()
+    threshold: float | None = threshold_option()
     devices: str = devices_option()
     hosts: str | None = hosts_option()
     process_id: int = process_option()
@@ -73,14 +73,14 @@ def submission(name="nerve", options=Options(), truth=None):
     """
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
-    if options.decision is None and record.is_undecided:
+    if options.threshold is None and record.is_undecided:
         record = decide.decide_now(name, load_run, options.hosts)
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
             f"use the masks of python test.py {name} --images DIR"
         )
-    record.decision = record.decide(options.decision)
+    record.decision = record.decide(options.threshold)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():

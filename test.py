@@ -10,7 +10,7 @@ from model import load_run
 from unet.errors import InputError, check_backend, check_name, one_line_errors
 from unet.lazy import lazy
 from unet.machine.cards import tell_unseen_card
-from unet.options import decision_option, option, parse_options, run_option
+from unet.options import option, parse_options, run_option, threshold_option
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
@@ -39,7 +39,7 @@ class Options:
         "them (default: output/NAME/masks)",
         metavar="DIR",
     )
-    threshold: float | None = option(
+    mask_threshold: float | None = option(
         None,
         "true-mask values above it are foreground (default: as data.py was told)",
         least=0,
@@ -63,7 +63,7 @@ class Options:
         metavar="NAME",
         check=check_name,
     )
-    decision: float | None = decision_option()
+    threshold: float | None = threshold_option()
     average: bool = option(
         True, "average predictions over the turns and flips that the training had"
     )
@@ -89,7 +89,7 @@ def find_results(run, options, other=None):
     """
     if not options.images:
         return scoring.PreparedImages(run)
-    reading = {"threshold": options.threshold, "white_level": options.white_level}
+    reading = {"threshold": options.mask_threshold, "white_level": options.white_level}
     return scoring.FolderImages(
         run, options.images, options.masks, reading, options.skip_bad, other
     )
@@ -156,10 +156,10 @@ def main(options):
     check_options(options)
     check_backend()
     for name in filter(None, (options.run, options.compare)):
-        if options.decision is None and runs.read_record(name).is_undecided:
+        if options.threshold is None and runs.read_record(name).is_undecided:
             decide.decide_now(name, load_run)
     # Before any folder is made
-    how = {"average": options.average, "threshold": options.decision}
+    how = {"average": options.average, "threshold": options.threshold}
     run = load_run(options.run, options.weights, **how)
     other = load_run(options.compare, **how) if options.compare else None
     tell_unseen_card()

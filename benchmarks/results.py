@@ -32,7 +32,7 @@ from unet.runs import Decision, read_record
 class Options:
     run: str = run_option()
     full_size: bool = option(False, "also at the size of the files, not only at the arrays'")
-    threshold: int | None = option(
+    mask_threshold: int | None = option(
         None, "true-mask values above it are foreground, as in data.py", least=0, most=65534
     )
     segments: bool = option(
@@ -171,7 +171,7 @@ def watch(predictions, arrays, options, seen):
         if options.patches:
             seen["patches"].append(count_patches(probability[..., 0] > THRESHOLD, truth))
         if options.full_size:
-            truth = read_truth(arrays, row, options.threshold)
+            truth = read_truth(arrays, row, options.mask_threshold)
             mask = resize(probability, truth.shape)[..., 0] > THRESHOLD
             total = mask.sum() + truth.sum()
             seen["full"].append(2 * (mask & truth).sum() / total if total else 1.0)

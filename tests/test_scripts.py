@@ -260,19 +260,19 @@ class TestAfterANerveRun:
         save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
         arguments = "test.py", "nerve", "--images", "one/a.png", "--num-images", 0
         for decision, value in ((0, 255), (1, 0)):
-            run_well(*arguments, "--decision", decision)
+            run_well(*arguments, "--threshold", decision)
             mask = cv2.imread("output/nerve/masks/a.png", cv2.IMREAD_UNCHANGED)
             assert (mask == value).all()
-        printed = run_well("test.py", "nerve", "--decision", 0, "--num-images", 0)
+        printed = run_well("test.py", "nerve", "--threshold", 0, "--num-images", 0)
         assert "foreground above 0.00; " in printed.splitlines()[-1]
         assert "recall 1.000 of the foreground's pixels" in printed.splitlines()[-2]
         assert json.loads(Path("vis/nerve/scores.json").read_text())["threshold"] == 0
         page = page_data(Path("vis/nerve/index.html"))
         assert page["about"]["rows"]["masks"] == "foreground above 0.00"
-        assert "--decision 2.0: expected 0 to 1" in refusal("test.py", "nerve", "--decision", 2)
+        assert "--threshold 2.0: expected 0 to 1" in refusal("test.py", "nerve", "--threshold", 2)
         before = Path("output/nerve/imgs_mask_test.npy").stat().st_mtime_ns
         for decision, count in ((0, 3), (1, 0)):
-            printed = run_well("submission.py", "nerve", "--decision", decision)
+            printed = run_well("submission.py", "nerve", "--threshold", decision)
             assert f"3 rows, {count} with a mask, foreground above {decision}.00" in printed
         assert Path("output/nerve/imgs_mask_test.npy").stat().st_mtime_ns == before
 
@@ -282,14 +282,14 @@ class TestAfterANerveRun:
         printed = run_well("data.py", "nerve", "--skip-bad")
         assert "1 of them test images, of which submission.py writes empty masks" in printed
         assert [row["id"] for row in load_arrays("nerve").test_files] == ["1", "3"]
-        printed = run_well("submission.py", "nerve", "--decision", 0)
+        printed = run_well("submission.py", "nerve", "--threshold", 0)
         assert "3 rows, 2 with a mask, foreground above 0.00\n1 of them empty, of" in printed
         lines = dict(csv_rows("output/nerve/submission.csv"))
         assert (list(lines), lines["2"]) == (["1", "3", "2"], "")
         for code, score in (("", 1), ("1 20", 2 / 3)):
             rows = [f"{name},{lines[name] or code}" for name in lines]
             Path("truth.csv").write_text("\n".join(["img,pixels", *rows]))
-            printed = run_well("submission.py", "nerve", "--decision", 0, "--truth", "truth.csv")
+            printed = run_well("submission.py", "nerve", "--threshold", 0, "--truth", "truth.csv")
             assert f"score {score:.5f}; " in printed
         for number in (1, 3):
             shutil.copy("raw/test/2.tif", f"raw/test/{number}.tif")

@@ -59,7 +59,7 @@ def run_option():
     return option("noise", "which run: a job, or what --name called it", check=check_name)
 
 
-def decision_option():
+def threshold_option():
     return option(
         None,
         "a probability above it is foreground, 0 to 1 (default: what train.py chose)",
@@ -236,8 +236,8 @@ def check_export(options):
     path = options.export
     if path is None and (options.image_size or not options.average):
         raise InputError("--image-size and --no-average are of --export FILE; pass that, too")
-    if path is None and options.decision is not None:
-        raise InputError("--decision is of --export FILE; pass that, too")
+    if path is None and options.threshold is not None:
+        raise InputError("--threshold is of --export FILE; pass that, too")
     if path is None and options.run not in JOBS:
         raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
     if path is not None and options.set:

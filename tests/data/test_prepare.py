@@ -492,13 +492,13 @@ def test_a_mask_with_grey_values(place):
     assert (
         "masks/2.png: mask has values 0..237, expected 0 and 255; pass --threshold 118" in message
     )
-    arrays = prepared("cadastre", images="images", masks="masks", threshold=118)
+    arrays = prepared("cadastre", images="images", masks="masks", mask_threshold=118)
     assert set(np.unique(arrays.masks)) == {0, 255}
 
 
 def test_a_threshold_that_no_value_can_exceed(place):
     make_folders(place)
-    message = refused("cadastre", images="images", masks="masks", threshold=255)
+    message = refused("cadastre", images="images", masks="masks", mask_threshold=255)
     assert "masks/1.png: no value above --threshold 255; pass 0 to 254" in message
 
 
@@ -852,7 +852,7 @@ def test_the_command_line_refuses_in_one_line(place):
     assert "--image-size -4: expected at least 0" in refusal(
         "data.py", "nerve", "--image-size", -4, 5
     )
-    assert "invalid float value: 'x'" in refusal("data.py", "nerve", "--threshold", "x")
+    assert "invalid float value: 'x'" in refusal("data.py", "nerve", "--mask-threshold", "x")
 
 
 def test_list_images_refuses_a_file_that_is_no_zip(place):

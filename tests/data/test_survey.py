@@ -361,7 +361,7 @@ def test_the_share_of_what_does_not_count_is_said(place):
     options = dict(job="nerve", images="images", masks="masks", image_size=(64, 80))
     data.prepare(data.Options(**options, ignore="9"))
     assert "25 % of the pixels do not count" in survey.read_report("nerve")["lines"]
-    data.prepare(data.Options(**options, ignore="200", threshold=0.0))
+    data.prepare(data.Options(**options, ignore="200", mask_threshold=0.0))
     assert any(
         "no pixel has the value that --ignore" in w
         for w in survey.read_report("nerve")["warnings"]

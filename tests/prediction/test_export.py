@@ -313,7 +313,7 @@ def test_the_command_replaces_a_folder_whole_and_its_three_lines_run(place):
     image = np.random.default_rng(0).integers(0, 256, (84, 116, 1), dtype=np.uint8)
     expected = predict_file(run, image)
     decision = round(float(np.median(expected)), 4)
-    options = "--image-size", 84, 116, "--decision", decision
+    options = "--image-size", 84, 116, "--threshold", decision
     lines = run_well("model.py", "nerve", "--export", old, *options).splitlines()
     assert lines[0].endswith(f" s, foreground above {decision:.4f}")
     assert not (old / "variables/left over").exists()
@@ -348,7 +348,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(place, monkeypat
     [
         (["--export", "x.h5"], "x.h5: expected the ending .onnx, .tflite (LiteRT), .savedmodel"),
         (["--image-size", "8", "8"], "--image-size and --no-average are of --export FILE"),
-        (["--decision", "0.3"], "--decision is of --export FILE; pass that, too"),
+        (["--threshold", "0.3"], "--threshold is of --export FILE; pass that, too"),
         (["--export", "x.tflite"], "weights/noise.json: no trained network there yet; first run"),
     ],
 )

@@ -254,7 +254,7 @@ def test_arrays_hold_class_numbers_and_their_names_stand_beside(raw):
     arrays = load_arrays("cadastre")
     np.testing.assert_array_equal(arrays.masks[2][..., 0], draw_classes(2)[1])
     assert arrays.classes[3].name == "water"
-    data.prepare(options(threshold=0))
+    data.prepare(options(mask_threshold=0))
     arrays = load_arrays("cadastre")
     assert arrays.classes == ()
     assert set(np.unique(arrays.masks[2])) == {0, 255}
@@ -267,8 +267,8 @@ def test_numbers_may_have_names_and_colours_from_a_table(raw):
     assert arrays.classes[1].name == "road"
     with pytest.raises(InputError, match="4 classes, --classes says 5"):
         data.prepare(options(classes=5, colors="raw/table.csv"))
-    with pytest.raises(InputError, match="--threshold is of two classes"):
-        data.prepare(options(classes=4, threshold=3))
+    with pytest.raises(InputError, match="--mask-threshold is of two classes"):
+        data.prepare(options(classes=4, mask_threshold=3))
 
 
 @pytest.mark.parametrize("job", ["cadastre", "nerve", "membrane"])
@@ -362,7 +362,7 @@ def check_pictures(raw):
     assert page["figures"]["curve"] is None
     assert page["figures"]["classes"] == scores["classes"]
     assert "--threshold is for masks of two" in refusal(
-        "test.py", "cadastre", "--images", "new", "--masks", "truth", "--threshold", 1
+        "test.py", "cadastre", "--images", "new", "--masks", "truth", "--mask-threshold", 1
     )
     results = list(PreparedImages(run))
     assert len(results) == 2

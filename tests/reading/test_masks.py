@@ -44,7 +44,7 @@ def test_a_threshold_holds_for_alpha(place):
     for number, alpha in enumerate(soft):
         write(f"masks/{number}.png", rgba(white, alpha))
     assert "pass --threshold" in refused()
-    check(read(threshold=127.0), [(a, (s > 127) * 255) for (a, _), s in zip(scenes, soft)])
+    check(read(mask_threshold=127.0), [(a, (s > 127) * 255) for (a, _), s in zip(scenes, soft)])
 
 
 def numbers_of(mask):
@@ -83,9 +83,9 @@ def test_the_advice_is_right_for_what_the_mask_is(change, message, place):
         (lambda m: (m > 0).astype(np.float32), {}),
         (lambda m: (m > 0).astype(np.int32), {}),
         (lambda m: m.astype(np.uint16), {}),
-        (lambda m: numbers_of(m).astype(np.uint16), dict(threshold=0.0)),
+        (lambda m: numbers_of(m).astype(np.uint16), dict(mask_threshold=0.0)),
         (lambda m: 255 - m, dict(invert=True)),
-        (lambda m: np.where(m > 0, 1, 2).astype(np.uint8), dict(threshold=1.0, invert=True)),
+        (lambda m: np.where(m > 0, 1, 2).astype(np.uint8), dict(mask_threshold=1.0, invert=True)),
     ],
 )
 def test_masks_of_other_values_are_read_as_they_are_meant(change, options, place):
@@ -119,7 +119,7 @@ def test_colours_with_noise_are_not_taken_for_foreground(place):
     noise = np.random.default_rng(0).integers(0, 4, (*SIZE, 3), dtype=np.uint8)
     scenes = write_pairs(make_mask=lambda mask: np.where(mask[..., None], 255 - noise, noise))
     assert "pass --threshold 127" in refused()
-    check(read(threshold=127.0), scenes)
+    check(read(mask_threshold=127.0), scenes)
 
 
 def test_a_class_a_channel_is_refused_by_name(place):
@@ -234,7 +234,7 @@ def test_a_number_in_a_palette_may_be_what_does_not_count(place):
         numbers = np.where(void, 255, mask // 255).astype(np.uint8)
         colours = [0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192]
         write(f"masks/{number}.png", palette(numbers, colours))
-    arrays = read(threshold=0.0, ignore="255")
+    arrays = read(mask_threshold=0.0, ignore="255")
     for row, (_, mask) in enumerate(scenes):
         np.testing.assert_array_equal(arrays.numbers(row), np.where(void, 255, mask // 255))
 
