@@ -31,7 +31,6 @@ keras = lazy("keras")
 runs = lazy("unet.runs")
 pixels = lazy("unet.reading.pixels")
 split = lazy("unet.data.split")
-batches = lazy("unet.data.batches")
 curves = lazy("unet.pictures.curves")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
@@ -232,9 +231,8 @@ def build_training(session, record):
     keras.config.set_dtype_policy(session.options.precision)
     training, validation = session.make_batches(record)
     model, num_steps = build_unet(record.network, record.job), recipe.epochs * len(training)
-    fit.compile_unet(model, recipe, num_steps, ignores, training.steps_per_call)
+    fit.compile_unet(model, recipe, num_steps, ignores)
     training.attach(model, validation)
-    model.short_batches = batches.short_batches(training, validation)
     return model, training, validation
 
 

@@ -194,8 +194,7 @@ def measure_document(options):
     kind = choose_batches(arrays, job.recipe, ONE_DEVICE)
     batches = kind(arrays, np.arange(count), count, job.recipe, (0.0, 255.0), sizes, 1)
     steps = len(batches) * job.recipe.epochs
-    at_once = batches.steps_per_call
-    model = compiled_unet(job.network, job.recipe, options.precision, steps, at_once)
+    model = compiled_unet(job.network, job.recipe, options.precision, steps)
     batches.attach(model, None)
     model.fit(batches, shuffle=False, verbose=0)
     epochs = 1 if options.tiny else job.recipe.epochs

@@ -62,12 +62,12 @@ def random_arrays(network, count):
     return Arrays(images, masks, images[:0], [], [])
 
 
-def compiled_unet(network, recipe, precision, steps, steps_per_call=1):
-    """A network in a precision, compiled as train.py does it for so many steps, some at once."""
+def compiled_unet(network, recipe, precision, steps):
+    """A network in a precision, compiled as train.py does it for so many steps."""
     keras.config.set_dtype_policy(precision)
     model = build_unet(network)
     keras.config.set_dtype_policy("float32")
-    compile_unet(model, recipe, steps, steps_per_call=steps_per_call)
+    compile_unet(model, recipe, steps)
     return model
 
 

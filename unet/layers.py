@@ -18,14 +18,11 @@ keras.config.set_epsilon(1e-7)
 class UNet(keras.Model):
     """A functional model that, given an image that does not fit, names the sizes that do.
 
-    num_devices: among which a batch is split. short_batches: how many images the epoch's last
-    batch has and to how many it was padded so that it can be split, {padded: images}, of training
-    and of validation.
+    num_devices: among which a batch is split.
     """
 
     unet_config = None
     num_devices = 1
-    short_batches = ({}, {})
 
     def check(self, images):
         if self.unet_config and len(getattr(images, "shape", ())) == 4:
@@ -45,19 +42,6 @@ class UNet(keras.Model):
             return super().predict_on_batch(x)
         padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % self.num_devices, axis=0)])
         return super().predict(padded, batch_size=len(padded), verbose=0)[: len(x)]
-
-    def train_step(self, *state_and_data):
-        return super().train_step(*_without_padding(state_and_data, self.short_batches[0]))
-
-    def test_step(self, *state_and_data):
-        return super().test_step(*_without_padding(state_and_data, self.short_batches[1]))
-
-
-def _without_padding(state_and_data, short_batches):
-    """What Keras hands to a step, with the padding of the data cut off."""
-    *state, data = state_and_data
-    count = short_batches.get(data[0].shape[0])
-    return (*state, tuple(x if x is None else x[:count] for x in data) if count else data)
 
 
 @keras.saving.register_keras_serializable("unet")

@@ -10,7 +10,7 @@ from keras import ops
 
 from unet.data.arrays import Arrays
 from unet.data.batches import Batches, make_batches
-from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, fits_device, standardize
+from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, room_on_card, standardize
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation
 from unet.machine.devices import ONE_DEVICE, Devices
@@ -128,9 +128,9 @@ def test_an_image_of_one_grey_level_becomes_0():
         assert np.abs(ops.convert_to_numpy(standardize(images))).max() < 1e-3
 
 
-def small_training(kind, steps, at_once=1, shapes=((48, 48),) * 2):
-    """The history, the weights and what is told of steps, of a small network trained for two
-    epochs of so many steps, some at once.
+def small_training(kind, steps, shapes=((48, 48),) * 2):
+    """The history, the weights and the steps that a callback sees, of a small network trained for
+    two epochs of so many steps.
     """
     keras.utils.set_random_seed(3)
     arrays = Arrays(*noise((64, 64), 1), [], [], [])
@@ -145,7 +145,7 @@ def small_training(kind, steps, at_once=1, shapes=((48, 48),) * 2):
             keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
         ]
     )
-    model.compile("adam", "binary_crossentropy", steps_per_execution=at_once)
+    model.compile("adam", "binary_crossentropy")
     build_variables(model)
     training.attach(model, validation)
     told = []
@@ -175,10 +175,11 @@ def test_a_training_is_the_same_whichever_cuts_the_windows():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others take one at a time")
-def test_several_steps_at_once_are_the_same_training():
+def test_several_steps_at_once_are_the_same_training(monkeypatch):
     """Of ten, eight and then the two that are left: those beyond the epoch are none."""
+    other, other_weights, at_once = small_training(DrawnBatches, 10)
+    monkeypatch.setattr("unet.data.on_device.STEPS_PER_CALL", 1)
     first, weights, told = small_training(DrawnBatches, 10)
-    other, other_weights, at_once = small_training(DrawnBatches, 10, at_once=8)
     assert (told, at_once) == ([*range(1, 11)] * 2, [8, 10] * 2)
     for name in first:
         np.testing.assert_allclose(first[name], other[name], rtol=1e-6)
@@ -201,27 +202,27 @@ def test_nothing_that_a_step_needs_stays_off_the_device(augmentation):
             assert part.device.type == "meta" and part.shape[:3] == (4, 48, 50)
 
 
-def test_arrays_that_are_too_large_stay_with_the_processor(monkeypatch):
-    monkeypatch.setattr("unet.data.on_device.free_memory", lambda: None)
-    small = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
-    assert fits_device(small, RECIPE)
-    count = MOST_BYTES // (64 * 64 * 4) + 1
-    large = Arrays(np.broadcast_to(np.uint8(0), (count, 64, 64, 3)), [], [], [], [])
-    assert not fits_device(large, RECIPE)
-    assert fits_device(replace(large, images=large.images[: count // 2]), RECIPE)
-    weighted = JOBS["membrane"].recipe
-    assert not fits_device(replace(large, images=large.images[: count // 2 + 1]), weighted)
-    monkeypatch.setattr("unet.data.on_device.free_memory", lambda: 5 * MOST_BYTES)
-    assert fits_device(large, RECIPE)
-
-
 def test_a_card_cuts_what_fits_on_it_and_several_devices_nothing(monkeypatch, capsys):
-    arrays = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
-    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is Batches
+    room = "unet.data.on_device.room_on_card"
+    small = Arrays(np.zeros((2, 64, 64, 3), np.uint8), [], [], [], [])
+    assert choose_batches(small, RECIPE, ONE_DEVICE) is Batches
     monkeypatch.setattr("unet.data.on_device.card_name", lambda: "NVIDIA T4")
-    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is DrawnBatches
-    assert choose_batches(arrays, RECIPE, Devices(("0", "1"))) is Batches
+    monkeypatch.setattr(room, lambda: MOST_BYTES)
+    assert choose_batches(small, RECIPE, ONE_DEVICE) is DrawnBatches
+    assert choose_batches(small, RECIPE, Devices(("0", "1"))) is Batches
+    count, weighted = MOST_BYTES // (64 * 64 * 4), JOBS["membrane"].recipe
+    for number, recipe in ((count, RECIPE), (count // 2, weighted)):
+        images = np.broadcast_to(np.uint8(0), (number, 64, 64, 3))
+        assert choose_batches(replace(small, images=images), recipe, ONE_DEVICE) is DrawnBatches
     assert not capsys.readouterr().out
-    monkeypatch.setattr("unet.data.on_device.free_memory", lambda: 4 * 32767)
-    assert choose_batches(arrays, RECIPE, ONE_DEVICE) is Batches
-    assert "windows are cut by the processor: more than" in capsys.readouterr().out
+    for number, recipe in ((count + 1, RECIPE), (count // 2 + 1, weighted)):
+        large = replace(small, images=np.broadcast_to(np.uint8(0), (number, 64, 64, 3)))
+        assert choose_batches(large, recipe, ONE_DEVICE) is Batches
+        assert "windows are cut by the processor: more than" in capsys.readouterr().out
+    monkeypatch.setattr(room, lambda: 2 * MOST_BYTES)
+    assert choose_batches(large, weighted, ONE_DEVICE) is DrawnBatches
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others tell what is free")
+def test_a_card_of_tensorflow_takes_two_gigabytes():
+    assert room_on_card() == 2**31

@@ -53,9 +53,6 @@ class Batches(keras.utils.PyDataset):
     that the devices cannot share.
     """
 
-    steps_per_call = 1  # that Keras takes at once
-    told = ""  # of where windows are cut, in train.py's plan
-
     def __init__(
         self,
         arrays,
@@ -103,7 +100,19 @@ class Batches(keras.utils.PyDataset):
         self.on_epoch_end()
 
     def attach(self, model, validation):
-        """Nothing: a model takes these batches, and those for validation, as they are."""
+        """Make the steps of a compiled Keras model take these batches in training, and those for
+        validation (or None) in evaluation: each step gets what `cut` makes of a batch.
+        """
+        for batches, name in ((self, "train_step"), (validation, "test_step")):
+            if batches is not None:
+                setattr(model, name, cutting(getattr(model, name), batches.cut))
+
+    def cut(self, batch):
+        """A batch without the images that pad it, inside a step."""
+        num_images = self.count % self.batch_size
+        if batch[0].shape[0] != self.padded_size(num_images):
+            return batch
+        return tuple(part[:num_images] for part in batch)
 
     def __len__(self):
         return self.num_steps - self.first_step
@@ -126,21 +135,14 @@ class Batches(keras.utils.PyDataset):
         self.order = np.concatenate(order)[: self.count]
 
     def padded_size(self, images):
-        """How many images a batch of so many is padded to, for the devices to share it. No whole
-        batch has as many as a padded one.
+        """Number of images that a batch of so many is padded to, for the devices to share it.
+        No whole batch has as many as a padded one.
         """
         num_devices = len(self.devices)
         if not self.devices.pads_batches or images % num_devices == 0:
             return images
         padded = math.ceil(images / num_devices) * num_devices
         return padded if padded != self.batch_size else padded + num_devices
-
-    @property
-    def short_batch(self):
-        """{padded: images} of the last batch where it is padded, {} else."""
-        images = self.count % self.batch_size
-        padded = self.padded_size(images)
-        return {padded: images} if padded > images else {}
 
     def places(self, step):
         """Numbers of the images of a step in the epoch's order: of this process's part of it."""
@@ -191,6 +193,11 @@ class Batches(keras.utils.PyDataset):
         return truth
 
 
+def cutting(step, cut):
+    """A step of Keras, (batch) or on JAX (state, batch), that gets what `cut` makes of a batch."""
+    return lambda *arguments: step(*arguments[:-1], cut(arguments[-1]))
+
+
 def prepare_feeding():
     """Have the threads that make batches share the processor with the training: once a process."""
     keep_freed_memory()
@@ -219,8 +226,3 @@ def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE, 
     return training, kind(
         arrays, validation_rows, count, recipe, scale, sizes, devices=devices, weights=weights
     )
-
-
-def short_batches(training, validation):
-    """The short_batch of Batches for training and of those for validation, or None."""
-    return training.short_batch, validation.short_batch if validation else {}

@@ -11,43 +11,47 @@ from keras import backend, ops
 from unet.data.augment import GRID, crop_middle, from_middle
 from unet.data.batches import Batches
 from unet.machine.disk import size_text
-from unet.machine.memory import free_memory
 from unet.machine.precision import card_name
 from unet.reading.values import IGNORED_GREY
 
-# Bytes of images, masks and weights that go to the device, more stay with the processor: a share
-# of what is free there or, where the backend does not say, so many.
+# Bytes of images, masks and weights that go to the card, more stay with the processor: a share of
+# what is free there or, where the backend does not say, MOST_BYTES.
 SHARE, MOST_BYTES = 0.25, 2**31
 STEPS_PER_CALL = 8  # of TensorFlow; on the other backends Keras takes one at a time
 
 
 def choose_batches(arrays, recipe, devices):
     """The class of the Batches for Devices: DrawnBatches on one graphics card that all rows of
-    Arrays fit on; where they do not, it says so.
+    Arrays, with their border weights where a recipe has them, fit on; where they do not, it says
+    so.
     """
     if len(devices) > 1 or not card_name():
         return Batches
-    if fits_device(arrays, recipe):
+    count, height, width, channels = arrays.images.shape
+    most = room_on_card()
+    if count * height * width * (channels + 1 + 4 * recipe.is_weighted) <= most:
         return DrawnBatches
     print(
-        f"windows are cut by the processor: more than {size_text(most_bytes())} of images and "
-        "masks do not go to the card"
+        f"windows are cut by the processor: more than {size_text(most)} of images and masks do "
+        "not go to the card"
     )
     return Batches
 
 
-def most_bytes():
-    """Bytes of images, masks and weights that may go to the device."""
-    free = free_memory()
-    return MOST_BYTES if free is None else int(SHARE * free)
+def room_on_card():
+    """Bytes of images, masks and weights that may go to the card."""
+    if backend.backend() == "torch":
+        import torch
 
+        cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(SHARE * (torch.cuda.mem_get_info()[0] + cached))
+    if backend.backend() == "jax":
+        import jax
 
-def fits_device(arrays, recipe):
-    """Whether all rows of Arrays, with their border weights where a recipe has them, may lie on
-    the device.
-    """
-    count, height, width, channels = arrays.images.shape
-    return count * height * width * (channels + 1 + 4 * recipe.is_weighted) <= most_bytes()
+        memory = jax.local_devices()[0].memory_stats() or {}
+        if {"bytes_limit", "bytes_in_use"} <= set(memory):
+            return int(SHARE * (memory["bytes_limit"] - memory["bytes_in_use"]))
+    return MOST_BYTES
 
 
 class DrawnBatches(Batches):
@@ -55,12 +59,7 @@ class DrawnBatches(Batches):
     are not None. `cut` makes of it, inside the step, what Batches have.
     """
 
-    told = "; windows are cut there"
     tensors = None  # {name: tensor} of all rows, as `attach` puts them on the device
-
-    @property
-    def steps_per_call(self):
-        return STEPS_PER_CALL if backend.backend() == "tensorflow" else 1
 
     def __getitem__(self, step):
         places = self.places(step)
@@ -98,24 +97,20 @@ class DrawnBatches(Batches):
         return images, truth, ops.where(truth < 0, 0.0, weights)[..., 0]
 
     def attach(self, model, validation):
-        """Put all rows on the device, and have the steps of a compiled model cut their windows;
-        validation: DrawnBatches, too, or None.
+        """Put all rows on the device, and make the steps of a compiled model cut their windows,
+        on TensorFlow STEPS_PER_CALL at once; validation: DrawnBatches, too, or None.
         """
         arrays = self.arrays
         tensors = {"pixels": np.concatenate([arrays.images[:], arrays.masks[:]], axis=-1)}
         if self.weights:
             rows = range(len(arrays.images))
             tensors["weights"] = np.stack([self.weights.make(row) for row in rows])
-        tensors = {name: ops.convert_to_tensor(values) for name, values in tensors.items()}
-        for batches, name in ((self, "train_step"), (validation, "test_step")):
-            if batches is not None:
-                batches.tensors = tensors
-                setattr(model, name, _cutting(getattr(model, name), batches.cut))
-
-
-def _cutting(step, cut):
-    """A step of Keras, (batch) or on JAX (state, batch), that gets what `cut` makes of a batch."""
-    return lambda *arguments: step(*arguments[:-1], cut(arguments[-1]))
+        self.tensors = {name: ops.convert_to_tensor(values) for name, values in tensors.items()}
+        if validation is not None:
+            validation.tensors = self.tensors
+        if backend.backend() == "tensorflow":
+            model.steps_per_execution = STEPS_PER_CALL
+        super().attach(model, validation)
 
 
 def window_maps(batch, window):

@@ -22,17 +22,16 @@ def take_weights(model, weights, encoder_weights):
         start_encoder(model, encoder_weights or IMAGENET)
 
 
-def compile_unet(model, recipe, num_steps=1, ignores=False, steps_per_call=1):
+def compile_unet(model, recipe, num_steps=1, ignores=False):
     """Give a model the optimizer, the loss and the metrics of its recipe, for so many steps;
-    ignores: of those pixels alone that count, for masks that have others; steps_per_call: that
-    Keras takes at once.
+    ignores: of those pixels alone that count, for masks that have others.
     """
     loss, metrics = make_loss(recipe.loss, recipe.class_weights), make_metrics(recipe)
     if ignores:
         loss = ignoring(loss)
         metrics = [ignoring(accuracy if m == "accuracy" else m) for m in metrics]
     optimizer = make_optimizer(recipe, num_steps)
-    model.compile(optimizer, loss, metrics=metrics, steps_per_execution=steps_per_call)
+    model.compile(optimizer, loss, metrics=metrics)
     build_variables(model)
     return model
 

@@ -363,6 +363,6 @@ def describe_plan(session, progress, model, batches):
         f"{model.count_params():,} parameters\n"
         f"{epochs}{patience} of {batches.num_steps} steps of {recipe.batch_size} images, "
         f"{loss}, {recipe.optimizer} at {recipe.learning_rate:g}, "
-        f"{keras.config.dtype_policy().name} on {session.devices.describe()}{batches.told}{since}",
+        f"{keras.config.dtype_policy().name} on {session.devices.describe()}{since}",
         flush=True,
     )
