@@ -89,7 +89,7 @@ def find_results(run, options, other=None):
     """
     if not options.images:
         return scoring.PreparedImages(run)
-    reading = {"threshold": options.mask_threshold, "white_level": options.white_level}
+    reading = {"mask_threshold": options.mask_threshold, "white_level": options.white_level}
     return scoring.FolderImages(
         run, options.images, options.masks, reading, options.skip_bad, other
     )

@@ -226,7 +226,7 @@ def build_training(session, record):
     """The compiled network of a Record before its first step, and its Batches for training and for
     validation.
     """
-    recipe, ignores = session.job.recipe, session.arrays.ignored is not None
+    recipe, ignores = session.job.recipe, bool(session.arrays.reading.ignore)
     keras.utils.set_random_seed(session.options.seed)
     keras.config.set_dtype_policy(session.options.precision)
     training, validation = session.make_batches(record)

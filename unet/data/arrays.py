@@ -13,10 +13,9 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.jobs import JOBS
-from unet.jobs.nerve import SAME_PATIENT
 from unet.machine.disk import read_csv
 from unet.reading.classes import find_classes
-from unet.reading.values import IGNORED, IGNORED_GREY, PLAIN, Reading, class_numbers, read_reading
+from unet.reading.values import PLAIN, Reading, are_numbers, read_reading
 from unet.runs import Paths, command
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
@@ -94,13 +93,11 @@ def read_unreadable(name):
 
 @dataclass(frozen=True)
 class Arrays:
-    """What data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C), masks 0 and
-    255, or class numbers where there are classes.
+    """Arrays that data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C).
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
-    classes: SegmentClass, more than two, or (); is_colored: whether the files' masks were in their
-    colours; name: of the folder in output/; reading: how the files were read. Pixels that do not
-    count are IGNORED_GREY in masks of 0 and 255, IGNORED among class numbers.
+    classes: SegmentClass, more than two, or (); is_colored: the files' masks were in their
+    colours; name: of the folder in output/; reading: how the files were read.
     """
 
     images: Rows
@@ -120,18 +117,21 @@ class Arrays:
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @property
-    def ignored(self):
-        """The value in the masks of pixels that do not count; None where all do."""
-        if not self.reading.ignore:
-            return None
-        return IGNORED if self.classes else IGNORED_GREY
+    def has_numbers(self):
+        """True where masks hold class numbers, and IGNORED where a pixel does not count; else they
+        hold 0 and 255, and all pixels count.
+        """
+        return are_numbers(self.classes, self.reading)
+
+    def as_numbers(self, masks):
+        """Masks as these arrays have them, uint8, as class numbers, 0 the background, IGNORED
+        where a pixel does not count.
+        """
+        return masks if self.has_numbers else masks & 1
 
     def numbers(self, row):
-        """The true class number of each pixel of a row, uint8 (H, W): 0 the background, IGNORED
-        where it does not count.
-        """
-        mask = self.masks[row][..., 0]
-        return mask if self.classes else class_numbers(mask)
+        """The true class number of each pixel of a row, uint8 (H, W)."""
+        return self.as_numbers(self.masks[row][..., 0])
 
     @property
     def is_resized(self):
@@ -179,10 +179,6 @@ def load_arrays(name, job=None):
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
             size = f"{row['height']}x{row['width']}"
             raise InputError(f"{folder / FILES}: a size of {size}; {remedy}")
-    if job == "nerve":  # of an earlier data.py, which took each subject of Kaggle's for a patient
-        for row in rows:
-            if row["id"].startswith(f"{row['subject']}_"):
-                row["subject"] = SAME_PATIENT.get(row["subject"], row["subject"])
     files, test_files = split_test(rows, lambda row: row["split"])
     arrays = [Rows(folder / file, remedy) for file in (IMAGES, MASKS, TEST_IMAGES)]
     images, masks, test_images = arrays

@@ -29,7 +29,7 @@ from unet.reading.classes import CLASSES, classes_text, number_classes, read_cla
 from unet.reading.files import ImageFile
 from unet.reading.frames import Frame, check_sizes
 from unet.reading.levels import check_levels, find_levels
-from unet.reading.masks import UnitedMask, find_kind
+from unet.reading.mask_sources import PictureMask, find_kind
 from unet.reading.pixels import NeedsLevels, exif_orientation, read_size, write_image
 from unet.reading.values import READING, reading_text
 from unet.runs import Paths
@@ -69,10 +69,10 @@ def prepare_noise(name, image_size=None, channels=None, num_images=1, seed=1, **
 def noise_frame(folder, id, split, pair):
     """The Frame of an image and its mask, which are saved as X_1.png, Y_1.png, X_test_0.png."""
     number = id.removeprefix("X_")
-    files = [ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY"]
-    for file, pixels in zip(files, pair):
+    image, mask = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
+    for file, pixels in zip((image, mask), pair):
         write_image(file.path, pixels)
-    return Frame(id, *files, split, subject=id)
+    return Frame(id, image, PictureMask((mask,)), split, subject=id)
 
 
 def prepare_frames(name, frames, form, skip_bad=False):
@@ -82,9 +82,7 @@ def prepare_frames(name, frames, form, skip_bad=False):
     """
     paths, notes = Paths(name), []
     with lock(paths.arrays_lock):
-        masks = [frame.mask for frame in frames if frame.mask]
-        if not form.classes or any(isinstance(mask, UnitedMask) for mask in masks):
-            form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
+        form = replace(form, reading=find_kind(frames, form.reading, form.classes, skip_bad))
         images = [frame.image for frame in frames]
         check_levels(images, form.reading, skip_bad)
         if form.keep_size:
@@ -185,8 +183,12 @@ class Task:
 
     array: str
     row: int
-    file: ImageFile
     frame: Frame
+
+    @property
+    def files(self):
+        """The ImageFiles to be read: of a mask its parts."""
+        return self.frame.mask.parts if self.array == MASKS else (self.frame.image,)
 
 
 def write_arrays(folder, frames, form, unreadable=(), reasons=()):
@@ -234,17 +236,17 @@ def write_arrays(folder, frames, form, unreadable=(), reasons=()):
             (folder / CLASSES).unlink(missing_ok=True)
         if not unreadable:
             (folder / UNREADABLE).unlink(missing_ok=True)
-    of_files = {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
+    of_files = {frame.id for frame in train if frame.mask and frame.mask.parts}
     return [describe_sizes(sizes, form, first[-1]), *describe_turned(turned, of_files)]
 
 
 def list_tasks(train, test, first):
     """The Tasks of frames; first: the row at which each of those for training begins."""
-    tasks = [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
+    tasks = [Task(TEST_IMAGES, row, frame) for row, frame in enumerate(test)]
     for frame, row in zip(train, first):
-        tasks.append(Task(IMAGES, row, frame.image, frame))
+        tasks.append(Task(IMAGES, row, frame))
         if frame.mask:  # without one the array's zeros stay
-            tasks.append(Task(MASKS, row, frame.mask, frame))
+            tasks.append(Task(MASKS, row, frame))
     return tasks
 
 
@@ -326,20 +328,23 @@ def fill_arrays(write, tasks, form):
 
 
 def decode_tasks(tasks, form):
-    """Yield (task, size of its file, its rows (N, H, W, C), whether EXIF turned it). Bytes are
+    """Yield (task, size of its file, its rows (N, H, W, C), True where EXIF turned it). Bytes are
     read one after the other in the order in which they lie in a zip, and decoded by several
     threads.
     """
 
     def decode_task(task, data):
-        is_turned = isinstance(data, bytes) and exif_orientation(data) > 1
-        return (task, *decode(task.file, task.array == MASKS, data, form), is_turned)
+        is_turned = any(exif_orientation(encoded) > 1 for encoded in data)
+        return (task, *decode(task.frame, task.array == MASKS, form, data), is_turned)
 
     def read():
-        last, data = None, b""
-        for task in sorted(tasks, key=lambda task: task.file.place):
-            if task.file.path != last or task.file.page is None:  # pages of a file share its bytes
-                last, data = task.file.path, task.file.read()
+        last, encoded = None, b""
+        for task in sorted(tasks, key=lambda task: [file.place for file in task.files]):
+            data = []
+            for file in task.files:
+                if file.path != last or file.page is None:  # pages of a file share its bytes
+                    last, encoded = file.path, file.read()
+                data.append(encoded)
             yield task, data
 
     return map_in_threads(decode_task, read())

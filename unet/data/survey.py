@@ -163,9 +163,9 @@ def look(arrays, start, stop):
     images, masks = arrays.images[start:stop], arrays.masks[start:stop]
     found = []
     for row, (image, mask) in enumerate(zip(images, masks), start):
-        counts = count_pixels(arrays, mask)
-        border = np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()])
-        border = np.count_nonzero(border == 255) / len(border)
+        counts, numbers = count_pixels(arrays, mask), arrays.as_numbers(mask)
+        border = np.concatenate([numbers[[0, -1]].ravel(), numbers[:, [0, -1]].ravel()])
+        border = np.count_nonzero(border == 1) / len(border)
         small = thumbnail(image) if row < MOST_ROWS else None
         found.append(Look(small, counts, border, bool(image.min() == image.max())))
     return found
@@ -173,11 +173,11 @@ def look(arrays, start, stop):
 
 def count_pixels(arrays, mask):
     """How many pixels of a mask are of each class, int64 (K,), without those that do not count."""
-    if not arrays.classes and not arrays.reading.ignore:  # in a tenth of the time
+    if not arrays.has_numbers:  # in a tenth of the time
         foreground = cv2.countNonZero(mask)
         return np.array([mask.size - foreground, foreground])
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-    return counts[: len(arrays.classes)] if arrays.classes else counts[[0, 255]]
+    return counts[: len(arrays.classes) or 2]
 
 
 def summary(shares):

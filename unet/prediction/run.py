@@ -9,7 +9,7 @@ from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError
 from unet.machine.precision import in_precision, usable_precision
 from unet.reading.classes import SegmentClass
-from unet.reading.values import FULL, parse_reading
+from unet.reading.values import parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record, weights_of_run
 from unet.weights import load_weights
 
@@ -51,7 +51,7 @@ class Run:
     @property
     def reading(self):
         """The Reading of the files that it was trained on."""
-        return FULL if self.record.reading is None else parse_reading(self.record.reading)
+        return parse_reading(self.record.reading)
 
     @property
     def holds_out(self):

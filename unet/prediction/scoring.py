@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.arrays import load_arrays
-from unet.data.form import Form, decode_truth
+from unet.data.form import Form
 from unet.data.split import are_tiled, image_of
 from unet.errors import InputError, error_text
+from unet.jobs.settings import IGNORED
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
@@ -29,9 +30,9 @@ from unet.reading.files import describe_passed
 from unet.reading.folders import read_folders
 from unet.reading.frames import Source, check_sizes, folder_frames
 from unet.reading.levels import find_levels
-from unet.reading.masks import decode_mask, find_kind
+from unet.reading.mask_sources import find_kind
+from unet.reading.masks import decode_mask
 from unet.reading.pixels import NeedsLevels, decode_image
-from unet.reading.values import IGNORED, class_numbers
 from unet.runs import Paths, command
 
 SCORES = ("dice", "iou", "pixel_error", "precision", "recall")
@@ -113,7 +114,7 @@ class PreparedImages:
             raise InputError(f"{path}: not in {folder}; {remedy}")
         if not Path(path).is_file():
             raise InputError(f"{path}: missing; {remedy}")
-        truth = decode_mask(Path(path).read_bytes(), path)[..., 0] // 255
+        truth = decode_mask(Path(path).read_bytes(), path)
         size = self.arrays.test_images.shape[1:3]
         if truth.shape[:2] != size:
             sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *size)
@@ -134,8 +135,8 @@ class FolderImages:
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
         given = {name: value for name, value in (reading or {}).items() if value is not None}
-        if run.classes and "threshold" in given:
-            raise InputError("--threshold is for masks of two classes; leave it out")
+        if run.classes and "mask_threshold" in given:
+            raise InputError("--mask-threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
         kept = replace(run.reading, in_alpha=False, foreground=None, **given)
         self.form = Form(
@@ -147,7 +148,7 @@ class FolderImages:
             self.frames, notes = found.frames, found.notes
             if not all(frame.mask for frame in self.frames):
                 notes.append("images without a mask are predicted, and not scored")
-            reading = find_kind([f.mask for f in self.frames if f.mask], kept, skip_bad)
+            reading = find_kind(self.frames, kept, run.classes, skip_bad)
             self.form = replace(self.form, reading=reading)
         else:
             self.frames, passed = folder_frames(images)
@@ -181,8 +182,11 @@ class FolderImages:
         for frame in self.frames:
             try:
                 image = self.read_image(frame.image)
-                truth = self.read_truth(frame.mask) if frame.mask else None
+                truth = None
                 if frame.mask:
+                    truth = frame.mask.decode(
+                        self.form.reading, self.form.classes, self.form.is_colored
+                    )
                     check_sizes(frame, image.shape[:2], truth.shape)
             except (InputError, OSError) as error:
                 if not self.skip_bad:
@@ -209,11 +213,6 @@ class FolderImages:
             print(note)
             self.form = replace(self.form, reading=reading)
             return decode_image(data, file.path, channels, file.page, reading)
-
-    def read_truth(self, mask):
-        """Class numbers, uint8 (H, W)."""
-        truth = decode_truth(mask, mask.read(), self.form)
-        return truth[..., 0] if self.run.classes else class_numbers(truth[..., 0])
 
 
 def unseen_by(run, files):

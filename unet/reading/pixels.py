@@ -183,9 +183,7 @@ def decode_tiff(data, path, page):
     InputError for what OpenCV would guess at.
     """
     tags, page = tif.read_tags(data, path, page)
-    fault = tif.why_not_read(tags)
-    if fault:
-        raise InputError(f"{path}: {fault}")
+    tif.check_tags(tags, path)
     pixels, method = decode_with_opencv(data, path, page), first_of(tags, tif.COMPRESSION, 1)
     # OpenCV drops grey's alpha, multiplies colours of 8 bit with theirs, and mixes up tiles that
     # are to be turned.
