@@ -314,6 +314,8 @@ def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
     ]
     Path("coco.json").write_text(json.dumps(content))
     assert "none of its images, such as x0.png, is among those" in refused(masks="coco.json")
+    Path("coco.json").write_text(json.dumps({**content, "images": [], "annotations": []}))
+    assert "none of its images, such as (it has none), is among" in refused(masks="coco.json")
 
 
 def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
@@ -326,6 +328,8 @@ def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
         assert np.flatnonzero(first).tolist() == [*range(5), *range(199, 208)]
     assert "read down the columns" in capsys.readouterr().out
     assert not load_arrays("car").masks[1].any()
+    Path("empty.csv").write_text("img,rle_mask\n")
+    assert "none of its images, such as (it has none), is among" in refused(masks="empty.csv")
     Path("images/more.png").write_bytes(Path("images/0.png").read_bytes())
     assert "images/more.png: image without a mask" in refused(masks="train.csv")
 
