@@ -396,7 +396,7 @@ def test_a_palette_counts_as_its_colours(kind):
     black_white = with_palette((0, 0, 0), (255, 255, 255))
     assert decode_mask(black_white, "x").ravel().tolist() == [0, 1, 1, 0]
     black_red = with_palette((0, 0, 0), (128, 0, 0))
-    with pytest.raises(ValueError, match="mask has colours.* pass --threshold 0"):
+    with pytest.raises(ValueError, match="mask has colours.* pass --mask-threshold 0"):
         decode_mask(black_red, "x")
     assert decode_mask(black_red, "x", reading=Reading(0)).ravel().tolist() == [0, 1, 1, 0]
     assert decode_image(black_red, "x", 3)[0, 1].tolist() == [128, 0, 0]
@@ -481,7 +481,7 @@ def test_images_of_two_sizes_where_they_are_kept(place):
 def test_a_threshold_that_no_value_can_exceed(place):
     make_folders(place)
     message = refused("cadastre", images="images", masks="masks", mask_threshold=255)
-    assert "masks/1.png: no value above --threshold 255; pass 0 to 254" in message
+    assert "masks/1.png: no value above --mask-threshold 255; pass 0 to 254" in message
 
 
 def test_two_files_for_one_id(place):

@@ -361,7 +361,7 @@ def check_pictures(raw):
     ]
     assert page["figures"]["curve"] is None
     assert page["figures"]["classes"] == scores["classes"]
-    assert "--threshold is for masks of two" in refusal(
+    assert "--mask-threshold is for masks of two" in refusal(
         "test.py", "cadastre", "--images", "new", "--masks", "truth", "--mask-threshold", 1
     )
     results = list(PreparedImages(run))

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from unet.errors import InputError
 from unet.reading.annotations import draw_runs, read_coco, read_labelme, read_run_lengths
@@ -87,15 +88,18 @@ def split_files(images, masks, image_files, passed):
         mask_files, others = [file for file in image_files if is_mask_name(file.name)], []
         if jsons and not mask_files:
             mask_files, passed = jsons, without(passed, jsons)
-        if not mask_files:
-            mask_files = by_ending(image_files)
+        if not mask_files:  # jpg is the ending of images where others have the same names
+            photos = [f for f in image_files if ending(f.path) in (".jpg", ".jpeg")]
+            others = without(image_files, photos)
+            if sorted(f.name for f in photos) == sorted(f.name for f in others):
+                mask_files, others = others, []
         if not mask_files or (len(mask_files) == len(image_files) and mask_files != jsons):
             raise InputError(
                 f"{images}: no name in it tells masks from images, such as "
                 f"{image_files[0].path}; pass two folders, or patterns such as --images "
                 "'photos/*_img.png' --masks 'photos/*_mask.png'"
             )
-    elif folder_path(masks).startswith(folder_path(images)):
+    elif Path(os.path.abspath(masks)).is_relative_to(os.path.abspath(images)):
         passed = without(passed, others)
     elif without(image_files, mask_files):
         image_files = without(image_files, mask_files)
@@ -114,36 +118,19 @@ def split_files(images, masks, image_files, passed):
 
 
 def masks_of_one(image, mask_files):
-    """Those of a folder's mask files that are of one image: that of its name, else those whose
-    names begin with it; where there is one mask, that. Raises InputError where none is.
+    """The mask files, of a folder's, of one image: that of its name, else those whose names begin
+    with it; where there is one mask, that. Raises InputError where none is.
     """
-    if len(mask_files) == 1:
-        return mask_files
-    stems = [unpadded(file.stem) for file in mask_files]
     stem = unpadded(image.stem)
-    found = [file for file, name in zip(mask_files, stems) if name == stem]
-    found = found or [
-        file for file, name in zip(mask_files, stems) if beginning_of(name, {f"/{stem}"})
-    ]
+    same = [file for file in mask_files if unpadded(file.stem) == stem]
+    longer = [f for f in mask_files if beginning_of(unpadded(f.stem), {f"/{stem}"})]
+    found = mask_files if len(mask_files) == 1 else same or longer
     if not found:
         raise InputError(
             f"{image.path}: none of {len(mask_files)} masks such as {mask_files[0].path} has its "
             "name; pass the mask's file itself as --masks"
         )
     return found
-
-
-def by_ending(files):
-    """The masks among files of two endings, of which jpg is that of images; [] of others."""
-    is_photo = [ending(file.path) in (".jpg", ".jpeg") for file in files]
-    photos = {file.name for file, yes in zip(files, is_photo) if yes}
-    others = [file for file, yes in zip(files, is_photo) if not yes]
-    is_paired = photos == {file.name for file in others} and len(photos) == len(others)
-    return others if is_paired else []
-
-
-def folder_path(folder):
-    return os.path.join(os.path.abspath(folder), "")
 
 
 def without(files, others):

@@ -63,10 +63,15 @@ def scale_levels(pixels, path, reading):
         )
     if pixels.dtype == np.uint16 and black == 0:
         return cv2.convertScaleAbs(pixels, alpha=255 / white)
+    check_finite(pixels, path)
     scaled = (pixels.astype(np.float64) - black) * (255 / (white - black))
-    if not np.isfinite(scaled).all():
-        raise InputError(f"{path}: has pixels that are no number (nan or inf); fill them first")
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+def check_finite(pixels, path):
+    """Raise InputError for float pixels that are no numbers."""
+    if pixels.dtype.kind == "f" and not np.isfinite([pixels.min(), pixels.max()]).all():
+        raise InputError(f"{path}: has pixels that are no number (nan or inf); fill them")
 
 
 def decode_pixels(data, path, page=None):
