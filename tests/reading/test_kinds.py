@@ -193,7 +193,7 @@ def test_one_level_may_be_stated_and_the_other_found(place):
 @pytest.mark.parametrize("options", [dict(white_level=4095.0), dict(black_level=3.0)])
 def test_levels_of_images_of_8_bit_are_refused(options, place):
     write_pairs()
-    assert "are of images of more than 8 bit; here all have 8" in refused(**options)
+    assert "apply to images of more than 8 bit; here all have 8" in refused(**options)
 
 
 def test_values_that_do_not_go_together_are_refused(place):

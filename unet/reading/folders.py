@@ -22,27 +22,22 @@ def read_folders(source, job, classes=()):
     """The Found of a folder of images and one of masks (which may be the same), or a file that has
     the masks, and of those for validation.
     """
-    found = Found(classes=classes)
-    if source.validation_images:
-        pair_files(found, source.images, source.masks, source, job, "train")
-        ids = {frame.id for frame in found.frames}
-        paths = {os.path.abspath(frame.image.path) for frame in found.frames}
-        pair_files(
-            found, source.validation_images, source.validation_masks, source, job, "validation"
-        )
-        for frame in found.frames:
-            if frame.split == "validation" and os.path.abspath(frame.image.path) in paths:
-                raise InputError(
-                    f"{frame.image.path}: is among the training images, too; keep the two apart"
-                )
-        found.frames = [
-            replace(frame, id=f"validation/{frame.id}")
-            if frame.split == "validation" and frame.id in ids
-            else frame
-            for frame in found.frames
-        ]
-    else:
-        pair_files(found, source.images, source.masks, source, job)
+    found, validation = Found(classes=classes), source.validation_images
+    split = "train" if validation else None
+    pair_files(found, source.images, source.masks, source, job, split)
+    if not validation:
+        return found
+    training, found.frames = found.frames, []
+    pair_files(found, validation, source.validation_masks, source, job, "validation")
+    ids = {frame.id for frame in training}
+    paths = {os.path.abspath(frame.image.path) for frame in training}
+    both = [f.image.path for f in found.frames if os.path.abspath(f.image.path) in paths]
+    if both:
+        raise InputError(f"{both[0]}: is among the training images, too; keep the two apart")
+    found.frames = training + [
+        replace(frame, id=f"validation/{frame.id}") if frame.id in ids else frame
+        for frame in found.frames
+    ]
     return found
 
 

@@ -42,7 +42,13 @@ def find_levels(files, reading, skip_bad=False):
     files = list(files)
     ranges = map_in_threads(find_range, ((file, skip_bad) for file in files))
     ranges = list(quiet(with_progress(ranges, len(files), "levels")))
-    check_kinds({found.kind: file for file, found in zip(files, ranges) if found})
+    file_of = {found.kind: file for file, found in zip(files, ranges) if found}
+    for first, second in ((EIGHT_BIT, "f"), (EIGHT_BIT, "i"), ("u", "f")):
+        if {first, second} <= set(file_of):
+            raise InputError(
+                f"{file_of[second].path}: {KINDS[second]} among images of "
+                f"{KINDS.get(first, first)}; save all in one way, or pass --white-level"
+            )
     ranges = [found for found in ranges if found and found.kind != EIGHT_BIT]
     black, most, odd = limits(ranges)
     white, kinds = most, {found.kind for found in ranges}
@@ -73,19 +79,9 @@ def check_levels(files, reading, skip_bad=False):
         )
 
 
-def check_kinds(file_of):
-    """Raise InputError for kinds of numbers that do not go together; file_of: {kind: a file}."""
-    for first, second in ((EIGHT_BIT, "f"), (EIGHT_BIT, "i"), ("u", "f")):
-        if {first, second} <= set(file_of):
-            raise InputError(
-                f"{file_of[second].path}: {KINDS[second]} among images of "
-                f"{KINDS.get(first, first)}; save all in one way, or pass --white-level"
-            )
-
-
 def limits(ranges):
-    """The smallest and the largest value of Ranges, and those that were not counted, for they are
-    APART from all others.
+    """The smallest and the largest value of Ranges, and a list of the one that was not counted, as
+    it is APART from all others.
     """
     least, most = min(r.least for r in ranges), max(r.most for r in ranges)
     apart, odd = APART * (most - least), []

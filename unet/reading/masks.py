@@ -25,10 +25,13 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     ignored = find_ignored(pixels, reading.ignore, data, page)
     grey = grey_of_mask(pixels, path, reading, ignored)
     full, threshold = largest_value(grey), reading.mask_threshold
-    if threshold is None:
-        check_one_value(grey, path, reading.foreground or full, ignored)
-        threshold = 0
-    elif threshold >= full and grey.dtype.kind == "u":
+    white, num_foreground = reading.foreground or full, np.count_nonzero(grey)
+    whites = (white, 255) if white == full else (white,)  # 255 in 16 bit, too
+    if threshold is None and all(np.count_nonzero(grey == w) != num_foreground for w in whites):
+        counted = grey if ignored is None else grey[~ignored]
+        raise InputError(f"{path}: {describe_values(counted, white)}")
+    threshold = threshold or 0
+    if threshold >= full and grey.dtype.kind == "u":
         raise InputError(
             f"{path}: no value above --mask-threshold {threshold:g}; pass 0 to {full - 1}"
         )
@@ -43,15 +46,6 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     if ignored is not None:
         numbers[ignored] = IGNORED
     return numbers
-
-
-def check_one_value(grey, path, white, ignored):
-    """Raise InputError for a mask of more than 0 and one value, `white`; 255 in 16 bit, too."""
-    num_foreground, full = np.count_nonzero(grey), largest_value(grey)
-    whites = (white, 255) if white == full else (white,)
-    if all(np.count_nonzero(grey == value) != num_foreground for value in whites):
-        counted = grey if ignored is None else grey[~ignored]
-        raise InputError(f"{path}: {describe_values(counted, white)}")
 
 
 def check_palette(data, path, page):
