@@ -255,7 +255,7 @@ def test_a_damaged_stack_is_refused(place, damage):
         path.write_bytes(whole[: len(whole) * 4 // 5])
         expected = "train-volume.tif: not an image, or cut short"
     elif damage == "fewer labels":
-        expected = "train-volume.tif: has 4 pages, its mask raw/train-labels.tif 3; they must be"
+        expected = "train-volume.tif has 4 pages, train-labels.tif 3; they must be equal"
     else:
         middle = len(whole) // 2
         path.write_bytes(whole[: middle - 2000] + bytes(4000) + whole[middle + 2000 :])

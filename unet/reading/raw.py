@@ -3,13 +3,12 @@
 import contextlib
 import os
 import re
-from dataclasses import replace
 
 from unet.errors import InputError, refuse
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
-from unet.reading.files import list_images, natural_key
-from unet.reading.frames import Frame, by_name, page_frames
+from unet.reading.files import list_images, list_pages, natural_key
+from unet.reading.frames import Frame, by_name
 from unet.reading.mask_sources import PictureMask
 
 # Where Kaggle puts images, masks and test images: folder, and pattern of the name with the id.
@@ -66,13 +65,22 @@ def read_volumes(raw):
             f"{raw}: expected train-volume.tif and train-labels.tif in it; has "
             + ", ".join(file.path for file in list(stacks.values())[:3])
         )
-    mask = PictureMask((stacks["train-labels"],))
-    train = page_frames(stacks["train-volume"], mask, "train")
-    test = page_frames(stacks["test-volume"], None, "test") if "test-volume" in stacks else []
+    images, masks, test = (
+        list_pages(stacks[stem]) if stem in stacks else []
+        for stem in ("train-volume", "train-labels", "test-volume")
+    )
+    if len(images) != len(masks):
+        raise InputError(
+            f"{raw}: train-volume.tif has {len(images)} pages, train-labels.tif {len(masks)}; "
+            "they must be equal"
+        )
+    pairs = enumerate(zip(images, masks))
     return [
-        replace(frame, id=str(number), subject=str(number))
-        for frames in (train, test)
-        for number, frame in enumerate(frames)
+        *(
+            Frame(str(n), image, PictureMask((mask,)), "train", str(n))
+            for n, (image, mask) in pairs
+        ),
+        *(Frame(str(n), image, None, "test", str(n)) for n, image in enumerate(test)),
     ]
 
 
