@@ -156,7 +156,7 @@ def list_files(root, zips=True, others=()):
 
 
 def ending(path):
-    """What a file's name ends with, in lower case; of x.nii.gz both."""
+    """The ending of a file's name, in lower case; of x.nii.gz both."""
     name = os.path.basename(path).lower()
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 

@@ -75,7 +75,7 @@ def check_finite(pixels, path):
 
 
 def decode_pixels(data, path, page=None):
-    """What an encoded image holds: (H, W), grey with alpha (H, W, 2), BGR (H, W, 3) or BGRA
+    """The pixels of an encoded image: (H, W), grey with alpha (H, W, 2), BGR (H, W, 3) or BGRA
     (H, W, 4), of its own type, turned as EXIF says. Raises InputError.
     """
     if page is None and is_animated(data):

@@ -74,13 +74,12 @@ def read_volumes(raw):
             f"{raw}: train-volume.tif has {len(images)} pages, train-labels.tif {len(masks)}; "
             "they must be equal"
         )
-    pairs = enumerate(zip(images, masks))
+    pairs = [(image, PictureMask((mask,)), "train") for image, mask in zip(images, masks)]
+    alone = [(image, None, "test") for image in test]
     return [
-        *(
-            Frame(str(n), image, PictureMask((mask,)), "train", str(n))
-            for n, (image, mask) in pairs
-        ),
-        *(Frame(str(n), image, None, "test", str(n)) for n, image in enumerate(test)),
+        Frame(str(number), *part, subject=str(number))
+        for parts in (pairs, alone)
+        for number, part in enumerate(parts)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Where images and masks come from, as the options of data.py say."""
+"""Frames from the places that the options of data.py name."""
 
 import re
 from collections import Counter
