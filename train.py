@@ -215,7 +215,7 @@ def build_training(session, record):
     """
     training, validation = session.prepare(record)
     num_steps = record.recipe.epochs * training.num_steps
-    ignores = session.arrays.ignored is not None
+    ignores = bool(session.arrays.reading.ignore)
     model = get_unet(record.job, record.network, record.recipe, num_steps, ignores)
     fit.build_variables(model)
     training.attach(model, validation)

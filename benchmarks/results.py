@@ -187,7 +187,7 @@ def read_truth(arrays, row, threshold):
         raise InputError(f"{file['mask']}: --full-size reads masks in folders; unpack the zip")
     reading = arrays.reading if threshold is None else Reading(threshold)
     data = Path(file["mask"]).read_bytes()
-    return decode_mask(data, file["mask"], reading=reading)[..., 0] == 255
+    return decode_mask(data, file["mask"], reading=reading) == 1
 
 
 def describe_segments(seen, folds):

@@ -43,7 +43,7 @@ def sample_window(
     rng=None,
     has_classes=False,
     weights=None,
-    ignores=False,
+    has_numbers=False,
 ):
     """One window out of an image and its mask: of a random generator's draws, or the middle."""
     if rng is None:
@@ -52,7 +52,9 @@ def sample_window(
         draws = draw_windows(image.shape, window, augmentation, [rng])
     wrap = augmentation is not None and augmentation.wrap
     parts = (image, mask) if weights is None else (image, mask, weights)
-    return [part[0] for part in cut_windows([parts], draws, window, wrap, has_classes, ignores)]
+    return [
+        part[0] for part in cut_windows([parts], draws, window, wrap, has_classes, has_numbers)
+    ]
 
 
 def draw_pair(number, size=(84, 116), channels=1, filled=True):

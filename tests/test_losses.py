@@ -9,6 +9,7 @@ import train
 from unet import losses
 from unet.errors import InputError
 from unet.jobs import RECIPES
+from unet.jobs.settings import IGNORED
 from unet.options import parse_options
 from unet.reading.classes import number_classes
 from unet.training.plan import change_job
@@ -204,7 +205,7 @@ def pixel_logits(channels, seed=0):
 def with_ignored(classes):
     """Classes whose last columns do not count, as Batches has them."""
     classes = classes.copy()
-    classes[:, :, -IGNORED_COLUMNS:] = -1
+    classes[:, :, -IGNORED_COLUMNS:] = IGNORED
     return classes
 
 
@@ -270,7 +271,7 @@ def test_a_loss_and_its_gradient_are_those_of_the_images_without_what_does_not_c
 def test_a_batch_of_which_nothing_counts_has_a_finite_loss_and_no_gradient(name, class_weights):
     logits, classes = pixel_logits(CHANNELS[name])
     value, change = train_step(
-        losses.ignoring(losses.make_loss(name, class_weights)), logits, 0 * classes - 1
+        losses.ignoring(losses.make_loss(name, class_weights)), logits, 0 * classes + IGNORED
     )
     assert value == (-1 if name == "negative_dice" else 0)
     assert not change.any()
@@ -312,7 +313,7 @@ def test_accuracy_is_kerass_of_the_pixels_that_count(channels):
 def test_an_image_of_which_nothing_counts_scores_1():
     for metric in (losses.dice_per_image, losses.class_dice_per_image, losses.accuracy):
         p, classes = probabilities(3)
-        classes[1] = -1
+        classes[1] = IGNORED
         scores = ops.convert_to_numpy(losses.ignoring(metric)(classes, p))
         assert scores[0] < scores[1] == 1
 

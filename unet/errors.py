@@ -41,15 +41,6 @@ def refuse(*rules):
             raise InputError(text)
 
 
-def refuse(*rules):
-    """Raise InputError with the text of the first of the rules, (whether it is broken, text), that
-    is broken.
-    """
-    for is_broken, text in rules:
-        if is_broken:
-            raise InputError(text)
-
-
 class Stopped(KeyboardInterrupt):
     """SIGINT (Ctrl-C) or SIGTERM asked a script to end; the text says what is kept."""
 

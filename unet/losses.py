@@ -2,9 +2,10 @@
 
 Masks and predictions are (B, H, W, C) in [0, 1]; sums run in float32 under every precision policy,
 and over the whole batch where it is split among devices. Where masks have pixels that do not count
-(data.py --ignore), `ignoring` makes of each its own for the others; `counted`, bool (B, H, W), is
-then which they are. With `class_weights`, a number for each class, a cross-entropy ce of a batch's
-pixels has the mean sum(w * ce) / sum(w), w the weight of a pixel's true class; 0 where all w are.
+(data.py --ignore; y_true is IGNORED there), `ignoring` wraps each so that it sees only the others;
+`counted`, bool (B, H, W), is their mask. With `class_weights`, a number for each class, a
+cross-entropy ce of a batch's pixels has the mean sum(w * ce) / sum(w), w the weight of a pixel's
+true class; 0 where all w are.
 """
 
 import functools
@@ -12,7 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet.jobs.settings import THRESHOLD
+from unet.jobs.settings import IGNORED, THRESHOLD
 from unet.lazy import lazy
 
 keras = lazy("keras")
@@ -195,17 +196,17 @@ def accuracy(y_true, y_pred, counted):
 
 
 def ignoring(function):
-    """A loss or a metric of the pixels that count: those whose y_true is not negative, as Batches
-    has the others. No prediction there changes its value or its gradient.
+    """A loss or a metric of the pixels that count: those whose y_true is not IGNORED. No
+    prediction elsewhere changes its value or its gradient.
 
-    A function that takes `counted` gets it, and y_true 0 elsewhere; another gets 0, which adds
-    nothing to an overlap, for y_pred, too.
+    A function with a parameter `counted` receives their mask, and y_true 0 elsewhere; for any
+    other, y_true and y_pred are 0 elsewhere, which adds nothing to an overlap.
     """
     takes_counted = _takes(function, "counted")
 
     @functools.wraps(function)
     def ignore(y_true, y_pred):
-        counted = y_true[..., 0] >= 0
+        counted = y_true[..., 0] != IGNORED
         y_true, without = _without_ignored(y_true, y_pred, counted)
         return function(y_true, y_pred, counted) if takes_counted else function(y_true, without)
 

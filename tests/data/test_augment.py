@@ -16,8 +16,7 @@ from unet.data.augment import (
     draw_windows,
     window_maps,
 )
-from unet.jobs.settings import SYMMETRIES, Augmentation
-from unet.reading.values import IGNORED, IGNORED_GREY
+from unet.jobs.settings import IGNORED, SYMMETRIES, Augmentation
 
 
 def direct_border_weights(mask, w0=10.0, sigma=5.0):
@@ -200,24 +199,24 @@ def test_border_weights_of_200_cells_take_a_moment():
 @pytest.mark.parametrize("augmentation", SHAPES, ids=str)
 def test_pixels_that_do_not_count_move_like_the_mask_and_take_no_others_value(augmentation):
     y, x = np.mgrid[:128, :160] // 16
-    values = np.array([0, 255, IGNORED_GREY], np.uint8)
+    values = np.array([0, 1, IGNORED], np.uint8)
     image = values[(y + 2 * x) % 3][..., None]
-    ignored = image == IGNORED_GREY
+    ignored = image == IGNORED
     plain = 255 * ignored.astype(np.uint8)
     for seed in range(5):
         rngs = [np.random.default_rng(seed) for _ in range(2)]
-        mask = sample_window(image, image, (90, 90), augmentation, rngs[0], ignores=True)[1]
-        assert set(np.unique(mask)) == {0, IGNORED_GREY, 255}
+        mask = sample_window(image, image, (90, 90), augmentation, rngs[0], has_numbers=True)[1]
+        assert set(np.unique(mask)) == {0, 1, IGNORED}
         expected = sample_window(image, plain, (90, 90), augmentation, rngs[1])[1]
-        np.testing.assert_array_equal(mask == IGNORED_GREY, expected > 0)
+        np.testing.assert_array_equal(mask == IGNORED, expected > 0)
 
 
 def test_beside_pixels_that_do_not_count_the_nearer_of_the_others_decides():
     """A row of both, moved by a quarter of a pixel and by three quarters."""
-    mask = np.array([[255, 255, IGNORED_GREY, IGNORED_GREY, 0, 0]], np.uint8)[..., None]
+    mask = np.array([[1, 1, IGNORED, IGNORED, 0, 0]], np.uint8)[..., None]
     for shift, expected in ((0.25, mask[0, :5, 0]), (0.75, mask[0, 1:, 0])):
         draws = Draws(np.eye(2, dtype=np.float32)[None], np.float32([[2 + shift, 0]]))
-        moved = cut_windows([(mask, mask)], draws, (1, 5), ignores=True)[1]
+        moved = cut_windows([(mask, mask)], draws, (1, 5), has_numbers=True)[1]
         np.testing.assert_array_equal(moved[0, 0, :, 0], expected)
 
 
@@ -227,7 +226,7 @@ def test_class_numbers_that_do_not_count_move_as_the_others_do():
     turns = Augmentation(symmetry="turns")
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        moved, mask = sample_window(numbers, numbers, (40, 40), turns, rng, True, ignores=True)
+        moved, mask = sample_window(numbers, numbers, (40, 40), turns, rng, True, has_numbers=True)
         np.testing.assert_array_equal(mask, moved)
 
 
@@ -243,25 +242,27 @@ def test_windows_are_those_of_a_remap_of_each_part_by_itself_to_the_bit(augmenta
     """Of odd and even sizes, inside and beyond the image, grey and RGB, of all that masks hold."""
     rng = np.random.default_rng(0)
     border = cv2.BORDER_WRAP if augmentation.wrap else cv2.BORDER_REFLECT_101
-    values = np.array([0, 255, IGNORED_GREY], np.uint8)
-    for channels, has_classes, ignores, window in itertools.product(
+    for channels, has_classes, has_numbers, window in itertools.product(
         (1, 3), (False, True), (False, True), ((64, 48), (33, 64))
     ):
         image = rng.integers(0, 256, (*size, channels), np.uint8)
-        mask = values[: 2 + ignores][rng.integers(0, 2 + ignores, (*size, 1))]
+        values = np.array([0, 1, IGNORED] if has_numbers else [0, 255], np.uint8)
+        mask = values[rng.integers(0, len(values), (*size, 1))]
+        grey = np.array([0, 255, 128])[np.searchsorted(values, mask)]
         weights = rng.random(size, np.float32)
         draws = draw_windows(image.shape, window, augmentation, [np.random.default_rng(1)])
         found = cut_windows(
-            [(image, mask, weights)], draws, window, augmentation.wrap, has_classes, ignores
+            [(image, mask, weights)], draws, window, augmentation.wrap, has_classes, has_numbers
         )
         maps = window_maps(draws, 0, window)
-        linear = [remap_alone(p, maps, cv2.INTER_LINEAR, border) for p in (image, mask, weights)]
+        linear = [remap_alone(p, maps, cv2.INTER_LINEAR, border) for p in (image, grey, weights)]
         if has_classes:
             expected = remap_alone(mask, maps, cv2.INTER_NEAREST, border)
         else:
-            expected = np.where(linear[1] > 127.5, 255, 0)
-            unseen = remap_alone(255 * (mask == IGNORED_GREY), maps, cv2.INTER_LINEAR, border)
-            expected[unseen > 127.5] = IGNORED_GREY
+            expected = np.where(linear[1] > 127.5, values[1], 0)
+            if has_numbers:
+                ignored = 255 * (mask == IGNORED)
+                expected[remap_alone(ignored, maps, cv2.INTER_LINEAR, border) > 127.5] = IGNORED
         np.testing.assert_array_equal(found[0][0], linear[0])
         np.testing.assert_array_equal(found[1][0], expected)
         np.testing.assert_array_equal(found[2][0], linear[2][..., 0])

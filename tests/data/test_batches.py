@@ -15,10 +15,10 @@ from unet.data.batches import Batches, BorderWeights, make_batches
 from unet.data.scale import find_scale, mean_and_std, standardize
 from unet.data.split import fold_rows, split_rows
 from unet.jobs import JOBS
-from unet.jobs.settings import Augmentation
+from unet.jobs.settings import IGNORED, Augmentation
 from unet.machine.devices import Devices
 from unet.reading.classes import number_classes
-from unet.reading.values import IGNORED, IGNORED_GREY, Reading
+from unet.reading.values import Reading
 
 RECIPE = JOBS["nerve"].recipe
 WEIGHTED = JOBS["membrane"].recipe
@@ -294,32 +294,31 @@ def test_batches_that_devices_cannot_share_are_refused(arrays):
 
 def ignoring_part(arrays):
     """The arrays, with a part of each mask that does not count: foreground, background, both."""
-    masks = arrays.masks[:]
-    masks[:, 20:50, 30:60] = IGNORED_GREY
+    masks = arrays.masks[:] // 255
+    masks[:, 20:50, 30:60] = IGNORED
     return replace(arrays, masks=masks, reading=Reading(ignore=(200,)))
 
 
-def test_pixels_that_do_not_count_are_minus_1(arrays):
+def test_pixels_that_do_not_count_are_255(arrays):
     arrays = ignoring_part(arrays)
-    assert arrays.ignored == IGNORED_GREY
-    expected = np.where(arrays.masks == IGNORED_GREY, -1.0, arrays.masks > 0)
+    expected = arrays.masks.astype(np.float32)
     rows, moved = np.arange(4), replace(RECIPE, augmentation=Augmentation(symmetry="flips"))
     plain = Batches(arrays, rows, 4, RECIPE, (0.0, 255.0), WHOLE)[0][1]
     np.testing.assert_array_equal(plain, expected[:4])
     cropped = Batches(arrays, rows, 4, RECIPE, (0.0, 255.0), ((60, 44), (28, 20)))[0][1]
     np.testing.assert_array_equal(cropped, expected[:4, 18:46, 30:50])
     flipped = Batches(arrays, rows, 4, moved, (0.0, 255.0), WHOLE, 1)[0][1]
-    assert np.unique(flipped).tolist() == [-1, 0, 1]
-    assert np.count_nonzero(flipped == -1) == 4 * 30 * 30
+    assert np.unique(flipped).tolist() == [0, 1, 255]
+    assert np.count_nonzero(flipped == 255) == 4 * 30 * 30
 
 
-def test_class_numbers_that_do_not_count_are_minus_1(arrays):
+def test_class_numbers_that_do_not_count_are_255(arrays):
     numbers = np.random.default_rng(0).integers(0, 4, arrays.masks.shape, np.uint8)
     numbers[:, :9] = IGNORED
     reading, classes = Reading(ignore=(200,)), number_classes(4)
     arrays = replace(arrays, masks=numbers, classes=classes, reading=reading)
     truth = Batches(arrays, np.arange(4), 4, RECIPE, (0.0, 255.0), WHOLE)[0][1]
-    assert (truth[:, :9] == -1).all()
+    assert (truth[:, :9] == 255).all()
     np.testing.assert_array_equal(truth[:, 9:], numbers[:4, 9:])
 
 
@@ -329,9 +328,9 @@ def test_pixels_that_do_not_count_are_no_cell_weigh_nothing_and_tip_no_balance(a
     training, _ = make_batches(arrays, (rows, []), recipe, (0.0, 255.0), 1, WHOLE)
     _, truth, weights = training[0]
     masks = arrays.masks[rows]
-    share = np.count_nonzero(masks == 255) / np.count_nonzero(masks != IGNORED_GREY)
+    share = np.count_nonzero(masks == 1) / np.count_nonzero(masks != IGNORED)
     for mask, of_mask in zip(truth[..., 0], weights):
         expected = border_weights(mask == 1, share)
-        expected[mask < 0] = 0
+        expected[mask == IGNORED] = 0
         np.testing.assert_allclose(of_mask, expected, rtol=1e-5)
     assert (weights == 0).sum() == 4 * 30 * 30

@@ -79,9 +79,9 @@ def test_the_share_of_foreground_is_over_the_masks_that_have_any():
 
 
 def test_pixels_that_do_not_count_are_left_out_of_the_shares():
-    mask = np.full((40, 50), 128)
-    mask[:10], mask[10:20] = 255, 0
-    facts = facts_of(noises(2), [mask, np.full((40, 50), 128)], ignore=(7,))
+    mask = np.full((40, 50), 255)
+    mask[:10], mask[10:20] = 1, 0
+    facts = facts_of(noises(2), [mask, np.full((40, 50), 255)], ignore=(7,))
     assert facts.shares == (0.5, 0.5, 0.5)
     assert facts.num_empty == 1
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
-from unet.reading.values import IGNORED_GREY, Reading, reading_text
+from unet.jobs.settings import IGNORED
+from unet.reading.values import Reading, reading_text
 from unet.training.checkpoint import read_progress
 
 pytestmark = slow
@@ -182,7 +183,8 @@ def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
     for folder in copies:
         masks = np.load(folder / "output/nerve/imgs_mask_train.npy")
         for number, mask in enumerate(masks):
-            mask[: number * len(mask) // 8] = IGNORED_GREY
+            mask //= 255
+            mask[: number * len(mask) // 8] = IGNORED
         np.save(folder / "output/nerve/imgs_mask_train.npy", masks)
         reading = reading_text(Reading(ignore=(9,)))
         (folder / "output/nerve/reading.json").write_text(reading)

@@ -10,12 +10,12 @@ from conftest import save
 from PIL import Image
 
 from unet.errors import InputError
+from unet.jobs.settings import IGNORED
 from unet.prediction.masks import check_apart, check_output, find_objects, mask_path, new_masks
 from unet.prediction.scores import count_confusion, precision_and_recall
 from unet.prediction.scoring import Result
 from unet.reading.classes import SegmentClass, colors_of, decode_classes, number_classes
 from unet.reading.pixels import write_numbers
-from unet.reading.values import IGNORED
 
 LAND = tuple(
     SegmentClass(name, color)
@@ -99,7 +99,7 @@ def test_class_numbers_come_back_from_a_palette_of_the_classes_colors(tmp_path, 
     write_numbers(path, numbers, colors_of(classes))
     data = path.read_bytes()
     assert data[25] == 3  # PNG's colour type of a palette
-    np.testing.assert_array_equal(decode_classes(data, path, classes)[..., 0], numbers)
+    np.testing.assert_array_equal(decode_classes(data, path, classes), numbers)
     shown = cv2.imread(str(path))[..., ::-1]
     np.testing.assert_array_equal(shown, colors_of(classes)[numbers])
     with Image.open(path) as image:

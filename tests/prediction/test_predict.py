@@ -11,11 +11,12 @@ from model import build_unet
 from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.settings import IGNORED
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out, predict_image
 from unet.prediction.run import Network, Run
 from unet.prediction.scores import THRESHOLDS
 from unet.prediction.scoring import Result, make_result, mean_masks, measure_held_out, score
-from unet.reading.values import IGNORED, IGNORED_GREY, Reading
+from unet.reading.values import Reading
 from unet.runs import Decision
 
 SMALL = dict(image_size=(None, None), filters=(6, 8, 10), bottleneck=12, dropout=())
@@ -221,12 +222,12 @@ def test_tiles_of_one_image_are_counted_together_and_pages_of_a_file_apart(two_f
 
 def test_the_mean_mask_of_a_fold_is_of_the_images_that_its_network_saw(two_folds):
     run, arrays = two_folds
-    masks = arrays.masks.copy()
-    masks[0, 3] = masks[2, 3] = IGNORED_GREY
+    masks = arrays.masks // 255
+    white = masks[..., 0] == 1
+    masks[0, 3] = masks[2, 3] = IGNORED
     reading = Reading(ignore=(9,))
     means = dict(mean_masks(run, replace(arrays, masks=masks, reading=reading)))
     assert list(means) == [1, 4, 0, 2, 3]
-    white = masks[..., 0] == 255
     expected = white[[0, 2, 3]].mean(axis=0)
     expected[3] = white[3, 3]  # the others do not count
     np.testing.assert_allclose(means[1][..., 0], expected)
@@ -275,14 +276,14 @@ def test_a_smallest_area_is_judged_by_the_pixels_that_count():
 
 def test_held_out_images_are_counted_without_what_does_not_count(two_folds):
     run, arrays = two_folds
-    masks = arrays.masks.copy()
-    masks[:, 5:20] = IGNORED_GREY
-    masks[2] = IGNORED_GREY
+    masks = arrays.masks // 255
+    masks[:, 5:20] = IGNORED
+    masks[2] = IGNORED
     measured = measure_held_out(run, replace(arrays, masks=masks, reading=Reading(ignore=(9,))))
     predicted = dict(predict_held_out(run, arrays))
     for number, row in enumerate(predicted):
-        counted = masks[row] != IGNORED_GREY
-        truth = masks[row] == 255
+        counted = masks[row] != IGNORED
+        truth = masks[row] == 1
         assert measured.num_pixels[number] == counted.sum()
         assert measured.truth[number] == truth.sum()
         for column, threshold in enumerate(THRESHOLDS):

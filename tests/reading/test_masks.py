@@ -43,7 +43,7 @@ def test_a_threshold_holds_for_alpha(place):
     scenes = write_pairs()
     for number, alpha in enumerate(soft):
         write(f"masks/{number}.png", rgba(white, alpha))
-    assert "pass --threshold" in refused()
+    assert "pass --mask-threshold" in refused()
     check(read(mask_threshold=127.0), [(a, (s > 127) * 255) for (a, _), s in zip(scenes, soft)])
 
 
@@ -57,11 +57,11 @@ def numbers_of(mask):
     [
         (
             lambda m: numbers_of(m).astype(np.uint8),
-            "numbers of objects or classes.* --threshold 0",
+            "numbers of objects or classes.* --mask-threshold 0",
         ),
         (lambda m: numbers_of(m).astype(np.uint16), "numbers of objects or classes.* --classes"),
-        (lambda m: (m > 0).astype(np.uint8) + 1, "--threshold 1 to take 2 .* --invert 1"),
-        (lambda m: cv2.GaussianBlur(m, (0, 0), 3), "pass --threshold 12[0-9] to binarise"),
+        (lambda m: (m > 0).astype(np.uint8) + 1, "--mask-threshold 1 to take 2 .* --invert 1"),
+        (lambda m: cv2.GaussianBlur(m, (0, 0), 3), "pass --mask-threshold 12[0-9] to binarise"),
         (lambda m: np.where(m > 0, 170, 85).astype(np.uint8) * (m < 1), "DID NOT RAISE"),
         (lambda m: np.roll(m, 9, 1) // 3 + m // 3, "0, 85, 170. If they are classes"),
         (lambda m: np.where(np.roll(m, 9, 1) > 0, 255, m > 0).astype(np.uint8), "--ignore 255"),
@@ -118,7 +118,7 @@ def test_an_opaque_black_mask_among_masks_in_alpha_is_asked_about(place):
 def test_colours_with_noise_are_not_taken_for_foreground(place):
     noise = np.random.default_rng(0).integers(0, 4, (*SIZE, 3), dtype=np.uint8)
     scenes = write_pairs(make_mask=lambda mask: np.where(mask[..., None], 255 - noise, noise))
-    assert "pass --threshold 127" in refused()
+    assert "pass --mask-threshold 127" in refused()
     check(read(mask_threshold=127.0), scenes)
 
 
@@ -247,7 +247,7 @@ def test_what_is_ignored_is_no_part_of_the_advice(place):
         return np.where(mask > 0, 1, np.where(wider > 0, 3, 2)).astype(np.uint8)
 
     write_pairs(make_mask=trimap)
-    assert "--threshold 1 to take 2 as foreground, with --invert 1" in refused(ignore="3")
+    assert "--mask-threshold 1 to take 2 as foreground, with --invert 1" in refused(ignore="3")
     assert "nothing below" not in refused(ignore="300")
 
 
@@ -314,6 +314,8 @@ def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
     ]
     Path("coco.json").write_text(json.dumps(content))
     assert "none of its images, such as x0.png, is among those" in refused(masks="coco.json")
+    Path("coco.json").write_text(json.dumps({**content, "images": [], "annotations": []}))
+    assert "none of its images, such as (it has none), is among" in refused(masks="coco.json")
 
 
 def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
@@ -326,6 +328,8 @@ def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
         assert np.flatnonzero(first).tolist() == [*range(5), *range(199, 208)]
     assert "read down the columns" in capsys.readouterr().out
     assert not load_arrays("car").masks[1].any()
+    Path("empty.csv").write_text("img,rle_mask\n")
+    assert "none of its images, such as (it has none), is among" in refused(masks="empty.csv")
     Path("images/more.png").write_bytes(Path("images/0.png").read_bytes())
     assert "images/more.png: image without a mask" in refused(masks="train.csv")
 

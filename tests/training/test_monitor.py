@@ -14,6 +14,7 @@ import data
 import train
 from unet.data.arrays import Arrays, load_arrays
 from unet.errors import InputError
+from unet.jobs.settings import IGNORED
 from unet.options import check_tensorboard
 from unet.pictures.curves import draw_filmstrip
 from unet.reading.classes import number_classes
@@ -214,14 +215,16 @@ def test_classes_are_shown_in_their_colours():
 def test_samples_show_grey_what_does_not_count_and_look_for_a_foreground_that_does():
     images = np.zeros((3, 32, 32, 1), np.uint8)
     kept = Reading(ignore=(9,))
-    masks = np.full_like(images, 128)  # of which no pixel counts, but in the last row
-    masks[2, :8], masks[2, 8:16] = 0, 255
+    masks = np.full_like(images, IGNORED)  # of which no pixel counts, but in the last row
+    masks[2, :8], masks[2, 8:16] = 0, 1
+    shown = np.full_like(images, 128)
+    shown[2, :8], shown[2, 8:16] = 0, 255
     arrays = Arrays(images, masks, images[:0], [{}] * 3, [], reading=kept)
     truths = choose_samples(arrays, [0, 2], ((32, 32), (32, 32)), (0.0, 1.0)).truths
-    np.testing.assert_array_equal(truths[..., :1], masks[[0, 2]])
+    np.testing.assert_array_equal(truths[..., :1], shown[[0, 2]])
     five = replace(arrays, images=images[[0] * 5], masks=masks[[0, 2, 0, 0, 0]])
     truths = choose_samples(five, range(5), ((32, 32), (32, 32)), (0.0, 1.0)).truths
-    np.testing.assert_array_equal(truths[0, ..., :1], masks[2])
+    np.testing.assert_array_equal(truths[0, ..., :1], shown[2])
     classes = number_classes(4)
     numbers = replace(arrays, masks=np.full_like(images, 255), classes=classes)
     truths = choose_samples(numbers, [0, 1], ((32, 32), (32, 32)), (0.0, 1.0)).truths

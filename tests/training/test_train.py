@@ -17,14 +17,14 @@ from train import Options, get_unet, load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES, choose_recipe
-from unet.jobs.settings import Augmentation
+from unet.jobs.settings import IGNORED, Augmentation
 from unet.losses import LOSSES, Loss
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import validation_rows
 from unet.prediction.scoring import PreparedImages, measure_held_out, score
 from unet.reading.classes import classes_text, number_classes
-from unet.reading.values import IGNORED, IGNORED_GREY, Reading, reading_text
+from unet.reading.values import Reading, reading_text
 from unet.runs import Decision, Paths, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, write_checkpoint
@@ -299,12 +299,11 @@ class TestIgnored:
         """The arrays, of two classes or of four, with a part of each mask that does not count, and
         a last mask of which nothing does.
         """
-        folder, masks, ignored = Path("output/nerve"), arrays.masks[:], IGNORED_GREY
+        folder, masks = Path("output/nerve"), arrays.masks[:] // 255
         if request.param > 2:
-            masks, ignored = np.arange(80, dtype=np.uint8) // 20 + 0 * masks[..., 0], IGNORED
-            masks = masks[..., None]
+            masks = np.arange(80, dtype=np.uint8)[:, None] // 20 + 0 * masks
             (folder / "classes.csv").write_text(classes_text(number_classes(4), False))
-        masks[:, 15:40, 20:60] = masks[-1:] = ignored
+        masks[:, 15:40, 20:60] = masks[-1:] = IGNORED
         np.save(folder / "imgs_mask_train.npy", masks)
         (folder / "reading.json").write_text(reading_text(Reading(ignore=(200,))))
         return load_arrays("nerve")

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from unet.data.copies import shrink_factor, shrink_grey
+from unet.jobs.settings import IGNORED
 from unet.machine.terminal import map_in_threads
-from unet.reading.values import IGNORED
 
 MOST_ROWS, LEAST_ROWS = 200, 12  # that are looked at; fewer say nothing
 GROUP = 10  # of them are neighbours

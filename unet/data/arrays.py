@@ -15,7 +15,7 @@ from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.machine.disk import read_csv
 from unet.reading.classes import find_classes
-from unet.reading.values import IGNORED, IGNORED_GREY, PLAIN, Reading, class_numbers, read_reading
+from unet.reading.values import PLAIN, Reading, are_numbers, read_reading
 from unet.runs import Paths, command
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"
@@ -93,13 +93,11 @@ def read_unreadable(name):
 
 @dataclass(frozen=True)
 class Arrays:
-    """What data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C), masks 0 and
-    255, or class numbers where there are classes.
+    """Arrays that data.py wrote for a job; images and masks are Rows, uint8 (N, H, W, C).
 
     files, test_files: a dict for each row, with split, id, subject, image, mask, height, width.
-    classes: SegmentClass, more than two, or (); is_colored: whether the files' masks were in their
-    colours; name: of the folder in output/; reading: how the files were read. Pixels that do not
-    count are IGNORED_GREY in masks of 0 and 255, IGNORED among class numbers.
+    classes: SegmentClass, more than two, or (); is_colored: the files' masks were in their
+    colours; name: of the folder in output/; reading: how the files were read.
     """
 
     images: Rows
@@ -119,18 +117,21 @@ class Arrays:
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @property
-    def ignored(self):
-        """The value in the masks of pixels that do not count; None where all do."""
-        if not self.reading.ignore:
-            return None
-        return IGNORED if self.classes else IGNORED_GREY
+    def has_numbers(self):
+        """True where masks hold class numbers, and IGNORED where a pixel does not count; else they
+        hold 0 and 255, and all pixels count.
+        """
+        return are_numbers(self.classes, self.reading)
+
+    def as_numbers(self, masks):
+        """Masks as these arrays have them, uint8, as class numbers, 0 the background, IGNORED
+        where a pixel does not count.
+        """
+        return masks if self.has_numbers else masks & 1
 
     def numbers(self, row):
-        """The true class number of each pixel of a row, uint8 (H, W): 0 the background, IGNORED
-        where it does not count.
-        """
-        mask = self.masks[row][..., 0]
-        return mask if self.classes else class_numbers(mask)
+        """The true class number of each pixel of a row, uint8 (H, W)."""
+        return self.as_numbers(self.masks[row][..., 0])
 
     @property
     def is_resized(self):

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from unet.jobs.settings import SYMMETRIES
-from unet.reading.values import IGNORED_GREY
+from unet.jobs.settings import IGNORED, SYMMETRIES
 
 GRID = 3  # the paper's coarse grid of displacement vectors is 3x3
+# Grey values of the class numbers 0 and 1, to interpolate between. IGNORED is the middle: beside
+# such pixels the other neighbours decide.
+GREYS = np.zeros(IGNORED + 1, np.uint8)
+GREYS[1], GREYS[IGNORED] = 255, 128
 
 
 class Draws(NamedTuple):
@@ -84,17 +87,18 @@ def _draw_window(shape, window, augmentation, rng):
     return matrix, centre[::-1], grid, gain, offset, power, channel_gain, channel_offset
 
 
-def cut_windows(rows, draws, window, wrap=False, has_classes=False, ignores=False):
+def cut_windows(rows, draws, window, wrap=False, has_classes=False, has_numbers=False):
     """Windows out of images and of what belongs to each, moved as one.
 
     rows: for each of the B Draws an image (H, W, C) uint8, its mask (H, W, 1) uint8 0 or 255, or
-    with has_classes class numbers, and, where they are wanted, border weights (H, W) float32;
-    window: (H', W') pixels; ignores: masks may hold pixels that do not count, too. What lies
-    beyond the border is mirrored, or with wrap comes in from the other side.
+    with has_numbers 0, 1 or IGNORED, with has_classes any class number, and, where they are
+    wanted, border weights (H, W) float32; window: (H', W') pixels. What lies beyond the border is
+    mirrored, or with wrap comes in from the other side.
     Returns images float32 (B, H', W', C) in 0..255 (contrast and brightness may leave that), masks
-    uint8 (B, H', W', 1) 0 or 255: 255 where the interpolated mask is above the middle, so that it
-    moves as the image does to the pixel, and IGNORED_GREY where what does not count is; or the
-    class number of the nearest pixel; and weights, where they are given, float32 (B, H', W').
+    uint8 (B, H', W', 1) of the same values: foreground where the interpolated mask is above the
+    middle, so that it moves as the image does to the pixel, and IGNORED where the interpolated map
+    of such pixels is; with has_classes the class number of the nearest pixel; and weights, where
+    they are given, float32 (B, H', W').
     """
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     count, channels = len(rows), rows[0][0].shape[2]
@@ -106,7 +110,7 @@ def cut_windows(rows, draws, window, wrap=False, has_classes=False, ignores=Fals
         matrix, corner = draws.matrix[number], _whole_corner(draws, number, window)
         if corner is None:
             x, y = window_maps(draws, number, window)
-            _interpolate(_crop(parts, x, y), outs, (x, y), border, has_classes, ignores)
+            _interpolate(_crop(parts, x, y), outs, (x, y), border, has_classes, has_numbers)
         else:
             for part, out in zip(parts, outs):
                 out[...] = _take(part, matrix, corner, window, border).reshape(out.shape)
@@ -177,7 +181,7 @@ def _crop(parts, x, y):
     return [part[top : bottom + 1, left : right + 1] for part in parts]
 
 
-def _interpolate(parts, outs, maps, border, has_classes, ignores):
+def _interpolate(parts, outs, maps, border, has_classes, has_numbers):
     """Fill outs with what maps have of the parts of one row, as cut_windows returns it."""
     (image, mask, *weights), (image_out, mask_out, *weights_out) = parts, outs
     if has_classes:
@@ -186,14 +190,13 @@ def _interpolate(parts, outs, maps, border, has_classes, ignores):
         return
     grey, ignored = np.empty((2, *maps[0].shape), np.float32)
     sources, floats = [image, mask, *weights], [image_out, grey, *weights_out]
-    if ignores:
-        sources.append(255 * (mask == IGNORED_GREY))
+    if has_numbers:
+        sources = [image, GREYS[mask], *weights, 255 * (mask == IGNORED)]
         floats.append(ignored)
     _interpolate_floats(sources, floats, maps, border)
-    # IGNORED_GREY is the middle: beside such pixels the rest of the neighbours decide.
-    np.multiply(grey > 127.5, np.uint8(255), out=mask_out[..., 0])
-    if ignores:
-        mask_out[ignored > 127.5] = IGNORED_GREY
+    np.multiply(grey > 127.5, np.uint8(1 if has_numbers else 255), out=mask_out[..., 0])
+    if has_numbers:
+        mask_out[ignored > 127.5] = IGNORED
 
 
 def _interpolate_floats(sources, outs, maps, border):

@@ -10,10 +10,9 @@ import numpy as np
 from unet.data.augment import border_weights, crop_middle, cut_windows, draw_middle, draw_windows
 from unet.data.scale import find_scale, standardize
 from unet.errors import InputError
-from unet.jobs.settings import Augmentation
+from unet.jobs.settings import IGNORED, Augmentation
 from unet.machine.devices import ONE_DEVICE
 from unet.machine.heap import keep_freed_memory
-from unet.reading.values import IGNORED
 
 NUM_THREADS = 2  # that make the next batches during a step; see Batches
 WEIGHT_BYTES = 2**29  # of border weight maps that are kept
@@ -40,8 +39,8 @@ class BorderWeights:
 
 class Batches(keras.utils.PyDataset):
     """Batches (images, masks) out of the arrays: float32 (B, H, W, C) standardized, float32
-    (B, H', W', 1) 0 or 1, or class numbers, -1 where a pixel does not count; `count` images an
-    epoch, the last batch short if they do not divide.
+    (B, H', W', 1) class numbers, IGNORED where a pixel does not count; `count` images an epoch,
+    the last batch short if they do not divide.
 
     With a seed the rows come in a new order each epoch, all of them before one comes again in it,
     and windows as the recipe's augmentation has them; without one the images' middle.
@@ -90,7 +89,6 @@ class Batches(keras.utils.PyDataset):
         self.batch_size, self.scale, self.seed = recipe.batch_size, scale, seed
         self.weights = weights
         self.window, self.mask_size = sizes
-        self.mask_unit = np.float32(1 if arrays.classes else 255)
         self.is_plain = (
             self.window == self.mask_size == arrays.images.shape[1:3]
             and (seed is None or recipe.augmentation == Augmentation())
@@ -169,12 +167,11 @@ class Batches(keras.utils.PyDataset):
             self.window,
             self.recipe.augmentation.wrap and self.seed is not None,
             bool(self.arrays.classes),
-            self.arrays.ignored is not None,
+            self.arrays.has_numbers,
         )
         truth = self.as_truth(crop_middle(masks, self.mask_size))
         weights = [crop_middle(part[..., None], self.mask_size)[..., 0] for part in weights]
-        if self.arrays.ignored is not None:
-            weights = [np.where(truth[..., 0] < 0, np.float32(0), part) for part in weights]
+        weights = [np.where(truth[..., 0] == IGNORED, np.float32(0), part) for part in weights]
         return standardize(images, *self.scale), truth, *weights
 
     def draw(self, places):
@@ -186,11 +183,8 @@ class Batches(keras.utils.PyDataset):
         return draw_windows(shape, self.window, self.recipe.augmentation, rngs)
 
     def as_truth(self, masks):
-        """What the network is to predict, float32, of masks."""
-        truth = masks.astype(np.float32) / self.mask_unit
-        if self.arrays.ignored is not None:
-            truth[masks == self.arrays.ignored] = -1
-        return truth
+        """The class numbers of masks that the network is to predict, float32."""
+        return self.arrays.as_numbers(masks).astype(np.float32)
 
 
 def cutting(step, cut):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unet.jobs.settings import IGNORED
 from unet.machine.terminal import map_in_threads
-from unet.reading.values import IGNORED
 
 THUMBNAIL = 16  # pixels a side of what all images are compared by
 MOST_ROWS = 20_000  # that are compared, each with each: about two seconds and 20 MB

@@ -1,27 +1,27 @@
 """One file to rows of an array: at one size, or cut into tiles."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from unet.errors import InputError, error_text
 from unet.jobs.own import zoomed
-from unet.reading.classes import decode_classes, resize_classes
+from unet.reading.classes import resize_classes
 from unet.reading.frames import check_sizes
-from unet.reading.masks import UnitedMask, decode_mask, decode_united, find_kind
+from unet.reading.mask_sources import find_kind
 from unet.reading.pixels import NeedsLevels, decode_image, resize
-from unet.reading.values import FULL, IGNORED, IGNORED_GREY, PLAIN, Reading
+from unet.reading.values import PLAIN, Reading, are_numbers
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the arrays are to look like, and how files are read into them."""
+    """Size and content of the arrays, and how files are read into them."""
 
     image_size: tuple[int, int]  # (H, W) in pixels
     channels: int
-    reading: Reading = PLAIN  # what their values mean
+    reading: Reading = PLAIN  # of the files' values
     keep_size: bool = False  # every file has to have that size already
     classes: tuple = ()  # SegmentClass, more than two; (): a mask is foreground or not
     is_colored: bool = False  # masks are in the classes' colours
@@ -29,76 +29,48 @@ class Form:
     is_open: bool = False  # size, and channels where they are 0, are still to be chosen
 
 
-def decode(file, is_mask, data, form):
-    """The size (H, W) of an image or a mask and its rows (N, H, W, C) of the array."""
+def decode(frame, is_mask, form, data=None):
+    """The size (H, W) of a frame's image or mask and its rows (N, H, W, C) of the array.
+
+    data: the bytes of the image, or of each part of the mask, in a list; None: they are read.
+    Raises InputError, OSError, NeedsLevels.
+    """
+    file = frame.mask if is_mask else frame.image
     if is_mask:
-        pixels = decode_truth(file, data, form)
+        pixels = file.decode(form.reading, form.classes, form.is_colored, data)[..., None]
+        has_numbers = are_numbers(form.classes, form.reading)
+        pixels = pixels if has_numbers else pixels * np.uint8(255)
+        change_size = resize_classes if has_numbers else resize_mask
     else:
-        pixels = decode_image(data, file.path, form.channels, file.page, form.reading)
+        (encoded,) = data or [file.read()]
+        pixels = decode_image(encoded, file.path, form.channels, file.page, form.reading)
+        change_size = resize
     size = pixels.shape[:2]
     if form.is_tiled:
-        pixels = resize_part(pixels, zoomed(size, form.reading.zoom), is_mask, form)
+        pixels = change_size(pixels, zoomed(size, form.reading.zoom))
         return size, cut_tiles(pixels, form.image_size)
     if form.keep_size and size != form.image_size:
         raise InputError(
             f"{file.path}: is {size[0]}x{size[1]}, the first image {form.image_size[0]}x"
             f"{form.image_size[1]}; pass --image-size H W to make them one size"
         )
-    return size, resize_part(pixels, form.image_size, is_mask, form)[None]
+    return size, change_size(pixels, form.image_size)[None]
 
 
-def resize_part(pixels, image_size, is_mask, form):
-    """An image or a mask, uint8 (H, W, C), at another (H, W)."""
-    if is_mask and form.classes:
-        return resize_classes(pixels, image_size)
-    if is_mask:
-        return resize_mask(pixels, image_size, form.reading.ignore)
-    return resize(pixels, image_size)
-
-
-def decode_truth(file, data, form):
-    """The pixels of a mask, uint8 (H, W, 1), at its own size, as decode_mask or decode_classes
-    have them.
-    """
-    if isinstance(file, UnitedMask):
-        part_form = replace(form, classes=()) if file.numbers else form
-        ignored = IGNORED if part_form.classes else IGNORED_GREY
-        return decode_united(
-            file, data, lambda part, encoded: decode_truth(part, encoded, part_form), ignored
-        )
-    if form.classes:
-        return decode_classes(
-            data, file.path, form.classes, file.page, form.is_colored, form.reading.ignore
-        )
-    return decode_mask(data, file.path, file.page, form.reading)
-
-
-def resize_mask(pixels, image_size, ignores=False):
-    """A mask of 0 and 255, and IGNORED_GREY where it ignores pixels, at another (H, W): of each
-    new pixel what has more than half of its area.
-    """
+def resize_mask(pixels, image_size):
+    """A mask of 0 and 255 at another (H, W): of each new pixel what has more than half of it."""
     if pixels.shape[:2] == tuple(image_size):
         return pixels
-    if not ignores:
-        mask = cv2.compare(resize(pixels, image_size), 127, cv2.CMP_GT)
-        return mask.reshape(*image_size, 1)
-    mask, ignored = (
-        cv2.compare(resize(part, image_size), 127, cv2.CMP_GT).reshape(*image_size, 1)
-        for part in (
-            np.where(pixels == 255, pixels, 0),
-            (pixels == IGNORED_GREY).view(np.uint8) * np.uint8(255),
-        )
-    )
-    return np.where(ignored, np.uint8(IGNORED_GREY), mask)
+    mask = cv2.compare(resize(pixels, image_size), 127, cv2.CMP_GT)
+    return mask.reshape(*image_size, 1)
 
 
 def why_bad(frame, form):
-    """What is wrong with the files of a frame, a text; None where they can become rows."""
+    """The fault of the files of a frame, a text; None where they can become rows."""
     try:
-        files = [(frame.image, False), *([(frame.mask, True)] if frame.mask else [])]
-        sizes = [decode(file, is_mask, file.read(), form)[0] for file, is_mask in files]
+        size = decode(frame, False, form)[0]
         if frame.mask:
-            check_sizes(frame, *sizes)
+            check_sizes(frame, size, decode(frame, True, form)[0])
     except NeedsLevels:
         raise
     except (InputError, OSError) as error:
@@ -129,13 +101,13 @@ def cut_tiles(pixels, tile_size):
 
 def endless_batches(frames, batch_size, image_size, rng):
     """Yield what data.keras_generator does, of random frames."""
-    reading = find_kind([frame.mask for frame in frames], FULL)
+    reading = find_kind(frames, Reading(white_level=65535))
     form = Form(image_size, channels=3, reading=reading)
     while True:
         images, masks = [], []
         for frame in (frames[row] for row in rng.integers(0, len(frames), batch_size)):
-            size, image = decode(frame.image, False, frame.image.read(), form)
-            mask_size, mask = decode(frame.mask, True, frame.mask.read(), form)
+            size, image = decode(frame, False, form)
+            mask_size, mask = decode(frame, True, form)
             check_sizes(frame, size, mask_size)
             images.append(image)
             masks.append(mask)

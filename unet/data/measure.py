@@ -1,14 +1,13 @@
-"""What is in a person's files, before it is decided what becomes of them."""
+"""Sizes, colours and outlines in a person's files, from which size and channels are chosen."""
 
 import math
 
 import numpy as np
 
-from unet.data.form import decode_truth
 from unet.jobs.own import Measured
+from unet.jobs.settings import IGNORED
 from unet.machine.terminal import map_in_threads, quiet, with_progress
 from unet.reading.pixels import decode_image
-from unet.reading.values import IGNORED, class_numbers
 
 # An image has colours where its channels are so many grey levels apart on average, or further
 # apart in a share of its pixels; JPEG makes some of grey.
@@ -27,24 +26,22 @@ def measure_files(frames, form):
 
 
 def measure_frame(frame, form):
-    """The size (H, W) of a frame's image, whether it has colours, and of each class (K,) the area
-    and the length of the outline in its mask, in pixels.
+    """The size (H, W) of a frame's image, True where it has colours, and of each class (K,) the
+    area and the length of the outline in its mask, in pixels.
     """
     image = decode_image(frame.image.read(), frame.image.path, 3, frame.image.page, form.reading)
     if frame.split == "test":  # of which nothing is known
         return image.shape[:2], is_colored(image), np.zeros((2, len(form.classes) or 2))
     numbers = np.zeros(image.shape[:2], np.uint8)
     if frame.mask:
-        truth = decode_truth(frame.mask, frame.mask.read(), form)[..., 0]
-        numbers = truth if form.classes else class_numbers(truth)
+        numbers = frame.mask.decode(form.reading, form.classes, form.is_colored)
     return image.shape[:2], is_colored(image), measure_outlines(numbers, len(form.classes) or 2)
 
 
 def is_colored(image):
-    """Whether an RGB image (H, W, 3) is more than a grey one in three channels."""
-    if np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
-        image[..., 0], image[..., 2]
-    ):
+    """True for an RGB image (H, W, 3) that is more than a grey one in three channels."""
+    red, green, blue = (image[..., channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
         return False
     spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
     return bool(spread.mean() > COLORED or (spread > VIVID).mean() > FEW)

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from keras import backend, ops
 
-from unet.data.augment import GRID, crop_middle, from_middle
+from unet.data.augment import GREYS, GRID, crop_middle, from_middle
 from unet.data.batches import Batches
+from unet.jobs.settings import IGNORED
 from unet.machine.disk import size_text
 from unet.machine.precision import card_name
-from unet.reading.values import IGNORED_GREY
 
 # Bytes of images, masks and weights that go to the card, more stay with the processor: a share of
 # what is free there or, where the backend does not say, MOST_BYTES.
@@ -79,22 +79,21 @@ class DrawnBatches(Batches):
         pixels = ops.take(batch["pixels"], batch["rows"], axis=0)
         moved = interpolate(pixels, maps, wrap)
         images, truth = moved[..., :-1], ops.cast(moved[..., -1:] > 127.5, "float32")
-        masks, ignored = pixels[..., -1:], self.arrays.ignored
+        masks = pixels[..., -1:]
         if self.arrays.classes:
             truth = ops.cast(take(masks, *map(ops.round, maps), wrap), "float32")
-            unseen = truth == ignored if ignored is not None else None
-        elif ignored is not None:
-            greys = 255 * ops.cast(masks == IGNORED_GREY, "float32")
-            unseen = interpolate(greys, maps, wrap) > 127.5
-        if ignored is not None:
-            truth = ops.where(unseen, -1.0, truth)
+        elif self.arrays.has_numbers:
+            greys = ops.take(GREYS, ops.cast(masks, "int32"))
+            ignored = 255 * ops.cast(masks == IGNORED, "float32")
+            truth = ops.cast(interpolate(greys, maps, wrap) > 127.5, "float32")
+            truth = ops.where(interpolate(ignored, maps, wrap) > 127.5, float(IGNORED), truth)
         images = standardize(vary_greys(images, batch), *self.scale)
         truth = crop_middle(truth, self.mask_size)
         if not self.weights:
             return images, truth
         weights = ops.take(batch["weights"], batch["rows"], axis=0)[..., None]
         weights = crop_middle(interpolate(weights, maps, wrap), self.mask_size)
-        return images, truth, ops.where(truth < 0, 0.0, weights)[..., 0]
+        return images, truth, ops.where(truth == IGNORED, 0.0, weights)[..., 0]
 
     def attach(self, model, validation):
         """Put all rows on the device, and make the steps of a compiled model cut their windows,

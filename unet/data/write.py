@@ -28,7 +28,7 @@ from unet.reading.classes import CLASSES, classes_text, number_classes, read_cla
 from unet.reading.files import ImageFile
 from unet.reading.frames import Frame, check_sizes
 from unet.reading.levels import check_levels, find_levels
-from unet.reading.masks import UnitedMask, find_kind
+from unet.reading.mask_sources import PictureMask, find_kind
 from unet.reading.pixels import NeedsLevels, exif_orientation, read_size
 from unet.reading.values import READING, reading_text
 from unet.runs import Paths
@@ -54,9 +54,9 @@ def write_noise(folder, ids, test_ids, form):
 
 def noise_frame(folder, id, split):
     """The Frame of X_ID.png and Y_ID.png; id: a number, or test_0, test_1, ..."""
-    files = [ImageFile(str(folder / f"{letter}_{id}.png"), "", "") for letter in "XY"]
+    image, mask = (ImageFile(str(folder / f"{letter}_{id}.png"), "", "") for letter in "XY")
     name = id if split == "test" else f"X_{id}"
-    return Frame(name, *files, split, subject=name)
+    return Frame(name, image, PictureMask((mask,)), split, subject=name)
 
 
 def prepare_frames(name, frames, form, skip_bad=False):
@@ -66,13 +66,13 @@ def prepare_frames(name, frames, form, skip_bad=False):
     """
     paths, notes = Paths(name), []
     with lock(paths.arrays_lock):
-        masks = [frame.mask for frame in frames if frame.mask]
-        if not form.classes or any(isinstance(mask, UnitedMask) for mask in masks):
-            form = replace(form, reading=find_kind(masks, form.reading, skip_bad))
+        form = replace(form, reading=find_kind(frames, form.reading, form.classes, skip_bad))
         images = [frame.image for frame in frames]
         check_levels(images, form.reading, skip_bad)
         if form.keep_size:
-            form = replace(form, image_size=first_size(frames, form, skip_bad))
+            whole = (f for f in frames if not (skip_bad and why_bad(f, of_any_size(form))))
+            size = read_size(next(whole, frames[0]).image)
+            form = replace(form, image_size=size)
         try:
             notes += write_good(paths.arrays, frames, form, skip_bad)
         except NeedsLevels:
@@ -101,16 +101,15 @@ def write_good(folder, frames, form, skip_bad):
 def close_form(frames, form):
     """An open Form with what own.choose_form chooses for the frames, and its reasons."""
     measured = measure_files(frames, of_any_size(form))
-    has_test = any(frame.split == "test" for frame in frames)
-    choice = choose_form(measured, can_tile=not has_test)
+    choice = choose_form(measured, can_tile=all(frame.split != "test" for frame in frames))
     form, reasons = replace(form, is_open=False), []
     if not form.channels:  # else the options say how many
         form = replace(form, channels=choice.channels)
         reasons.append(choice.reasons["channels"])
     if not any(form.image_size):
         reading = replace(form.reading, zoom=choice.zoom)
-        form = replace(form, image_size=choice.image_size, is_tiled=choice.is_tiled)
-        form = replace(form, reading=reading)
+        chosen = dict(image_size=choice.image_size, is_tiled=choice.is_tiled, reading=reading)
+        form = replace(form, **chosen)
         reasons.append(choice.reasons["size"])
     return form, reasons
 
@@ -132,15 +131,6 @@ def choose_classes(count, colors):
             f"{colors}: {len(classes)} classes, --classes says {count}; one line for each"
         )
     return classes
-
-
-def first_size(frames, form, skip_bad):
-    """The size (H, W) of the first image; with skip_bad of the first frame that is not bad."""
-    first = frames[0]
-    if skip_bad:
-        form = of_any_size(form)
-        first = next((frame for frame in frames if not why_bad(frame, form)), first)
-    return read_size(first.image)
 
 
 def leave_out_bad(frames, form):
@@ -169,8 +159,12 @@ class Task:
 
     array: str
     row: int
-    file: ImageFile
     frame: Frame
+
+    @property
+    def files(self):
+        """The ImageFiles to be read: of a mask its parts."""
+        return self.frame.mask.parts if self.array == MASKS else (self.frame.image,)
 
 
 def write_arrays(folder, frames, form, unreadable=(), reasons=()):
@@ -188,52 +182,43 @@ def write_arrays(folder, frames, form, unreadable=(), reasons=()):
         )
     places = find_places(train, form)
     first = np.cumsum([0, *map(len, places)]).tolist()
-    tasks = list_tasks(train, test, first)
+    tasks = [Task(TEST_IMAGES, row, frame) for row, frame in enumerate(test)]
+    tasks += [Task(IMAGES, row, frame) for frame, row in zip(train, first)]
+    # Without a mask the array's zeros stay.
+    tasks += [Task(MASKS, row, frame) for frame, row in zip(train, first) if frame.mask]
     shapes = {
         IMAGES: (first[-1], *form.image_size, form.channels),
         MASKS: (first[-1], *form.image_size, 1),
         TEST_IMAGES: (len(test), *form.image_size, form.channels),
     }
-    names = [FILES, READING, REPORT, TEST_IDS, *shapes, *([CLASSES] if form.classes else [])]
-    names += [UNREADABLE] if unreadable else []
+    texts = {READING: reading_text(form.reading)}
+    if form.classes:
+        texts[CLASSES] = classes_text(form.classes, form.is_colored)
+    if unreadable:
+        rows = [(frame.id, frame.image.path) for frame in unreadable]
+        texts[UNREADABLE] = csv_text(("id", "image"), rows)
+    names, gone = [FILES, REPORT, TEST_IDS, *shapes, *texts], {FILES, CLASSES, UNREADABLE}
     with contextlib.ExitStack() as stack:  # what is entered first is put in place last: files.csv
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
         sizes, turned = fill_arrays(write, tasks, form)
         np.save(new[TEST_IDS], ids_as_array([frame.id for frame in test]))
-        listed = []
-        for frame, of_frame in zip(train, places):
-            listed += [file_row(frame, sizes, form, place) for place in of_frame]
-        listed += [file_row(frame, sizes, form) for frame in test]
+        listed = [
+            file_row(frame, sizes, form, place)
+            for frame, of_frame in zip([*train, *test], [*places, *([None] for _ in test)])
+            for place in of_frame
+        ]
         listed = write_report(new, listed, form.classes, form.reading, reasons)
-        new[FILES].write_text(csv_text(FILES_HEADER, listed), encoding="utf-8")
-        new[READING].write_text(reading_text(form.reading), encoding="utf-8")
-        if form.classes:
-            new[CLASSES].write_text(classes_text(form.classes, form.is_colored), encoding="utf-8")
-        if unreadable:
-            rows = [(frame.id, frame.image.path) for frame in unreadable]
-            new[UNREADABLE].write_text(csv_text(("id", "image"), rows), encoding="utf-8")
-        (folder / FILES).unlink(missing_ok=True)  # until all are in place there are none
-        if not form.classes:
-            (folder / CLASSES).unlink(missing_ok=True)
-        if not unreadable:
-            (folder / UNREADABLE).unlink(missing_ok=True)
-    of_files = {frame.id for frame in train if isinstance(frame.mask, ImageFile)}
+        for name, text in {**texts, FILES: csv_text(FILES_HEADER, listed)}.items():
+            new[name].write_text(text, encoding="utf-8")
+        for name in gone - set(texts):  # until all are in place there is no files.csv
+            (folder / name).unlink(missing_ok=True)
+    of_files = {frame.id for frame in train if frame.mask and frame.mask.parts}
     return [describe_sizes(sizes, form, first[-1]), *describe_turned(turned, of_files)]
 
 
-def list_tasks(train, test, first):
-    """The Tasks of frames; first: the row at which each of those for training begins."""
-    tasks = [Task(TEST_IMAGES, row, frame.image, frame) for row, frame in enumerate(test)]
-    for frame, row in zip(train, first):
-        tasks.append(Task(IMAGES, row, frame.image, frame))
-        if frame.mask:  # without one the array's zeros stay
-            tasks.append(Task(MASKS, row, frame.mask, frame))
-    return tasks
-
-
 def describe_sizes(sizes, form, num_rows):
-    """The sizes of the images in their files and what became of them, for a reader."""
+    """A line on the sizes of the images in their files and what became of them."""
     known = sorted(set(sizes.values()), key=math.prod)
     text = " to ".join(f"{height}x{width}" for height, width in known[:: max(1, len(known) - 1)])
     height, width = form.image_size
@@ -249,19 +234,18 @@ def describe_sizes(sizes, form, num_rows):
 
 def describe_turned(turned, ids):
     """Lines on the images or masks of some ids of which EXIF turned only one."""
-    lines = []
-    for first, second, text in (
-        (IMAGES, MASKS, "images are turned as their EXIF says, their masks have none"),
-        (MASKS, IMAGES, "masks are turned as their EXIF says, their images have none"),
-    ):
-        count = len((turned[first] - turned[second]) & ids)
-        if count:
-            lines.append(f"{count} {text}: see whether they fit in the picture")
-    return lines
+    kinds = (IMAGES, MASKS, "images", "masks"), (MASKS, IMAGES, "masks", "images")
+    counts = [len((turned[first] - turned[second]) & ids) for first, second, *_ in kinds]
+    return [
+        f"{count} {one} are turned as their EXIF says, their {other} have none: see whether they "
+        "fit in the picture"
+        for count, (*_, one, other) in zip(counts, kinds)
+        if count
+    ]
 
 
 def find_places(frames, form):
-    """Where each frame's tiles begin, as tile_places has them; [None] where there are none."""
+    """Row and column where each frame's tiles begin; [None] where there are none."""
     if not form.is_tiled:
         return [[None] for _ in frames]
 
@@ -279,10 +263,9 @@ def ids_as_array(ids):
     return np.array(ids, np.int32 if is_number else str)
 
 
-def file_row(frame, sizes, form, place=None):
-    """A line of files.csv, in the order of FILES_HEADER, of a frame or of its tile at a place.
-
-    sizes: of fill_arrays.
+def file_row(frame, sizes, form, place):
+    """A line of files.csv, in the order of FILES_HEADER, of a frame, or of its tile at a place
+    that is not None; sizes: of fill_arrays.
     """
     id, size = frame.id, sizes[frame.split == "test", frame.id]
     if place:
@@ -310,20 +293,23 @@ def fill_arrays(write, tasks, form):
 
 
 def decode_tasks(tasks, form):
-    """Yield (task, size of its file, its rows (N, H, W, C), whether EXIF turned it). Bytes are
+    """Yield (task, size of its file, its rows (N, H, W, C), True where EXIF turned it). Bytes are
     read one after the other in the order in which they lie in a zip, and decoded by several
     threads.
     """
 
     def decode_task(task, data):
-        is_turned = isinstance(data, bytes) and exif_orientation(data) > 1
-        return (task, *decode(task.file, task.array == MASKS, data, form), is_turned)
+        is_turned = any(exif_orientation(encoded) > 1 for encoded in data)
+        return (task, *decode(task.frame, task.array == MASKS, form, data), is_turned)
 
     def read():
-        last, data = None, b""
-        for task in sorted(tasks, key=lambda task: task.file.place):
-            if task.file.path != last or task.file.page is None:  # pages of a file share its bytes
-                last, data = task.file.path, task.file.read()
+        last, encoded = None, b""
+        for task in sorted(tasks, key=lambda task: [file.place for file in task.files]):
+            data = []
+            for file in task.files:
+                if file.path != last or file.page is None:  # pages of a file share its bytes
+                    last, encoded = file.path, file.read()
+                data.append(encoded)
             yield task, data
 
     return map_in_threads(decode_task, read())

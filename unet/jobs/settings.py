@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from unet.errors import InputError, check_range, refuse
 
 NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
-MOST_CLASSES = 255  # that uint8 masks tell apart, 255 being a pixel that does not count
+IGNORED = 255  # in place of a class number: a pixel that does not count
+MOST_CLASSES = IGNORED  # that uint8 masks tell apart, numbers 0 to 254
 THRESHOLD = 0.5  # a probability above it is foreground
 # What turns and flips leave a job's images as likely as they were: the eight quarter turns, with
 # and without a flip left to right, of a square, or some of them. (quarter turns, flip)

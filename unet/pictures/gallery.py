@@ -11,11 +11,11 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
+from unet.jobs.settings import IGNORED
 from unet.machine.disk import write_text
 from unet.pictures.panels import FALSE, MISSED, NOT_COUNTED, error_kinds, with_not_counted
 from unet.reading.classes import TWO_CLASSES, colors_of
 from unet.reading.pixels import resize, write_image
-from unet.reading.values import IGNORED
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 PLACE = "{}"  # of the data in the template, the whole content of its element

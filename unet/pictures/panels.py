@@ -5,9 +5,9 @@ import math
 import cv2
 import numpy as np
 
+from unet.jobs.settings import IGNORED
 from unet.reading.classes import SegmentClass, colors_of
 from unet.reading.pixels import resize
-from unet.reading.values import IGNORED
 
 TWO_TONES = SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 255, 255))
 MIN_PANEL, MAX_PANEL = 256, 768  # pixels of a panel's longer side

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from unet.data.survey import WARNING
+from unet.jobs.settings import IGNORED
 from unet.pictures.panels import as_rgb
 from unet.reading.classes import TWO_CLASSES
 from unet.reading.pixels import write_image
-from unet.reading.values import IGNORED
 from unet.runs import Paths
 
 COLUMNS, CELLS = 4, 12

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet.jobs.settings import THRESHOLD
-from unet.reading.values import IGNORED
+from unet.jobs.settings import IGNORED, THRESHOLD
 from unet.runs import Decision
 
 THRESHOLDS = np.arange(1, 20) / 20  # of the probability, that HeldOut.choose tries

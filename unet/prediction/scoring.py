@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.arrays import load_arrays
-from unet.data.form import Form, decode_truth
+from unet.data.form import Form
 from unet.data.split import are_tiled, image_of
 from unet.errors import InputError, error_text, refuse
+from unet.jobs.settings import IGNORED
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
 from unet.prediction.run import check_arrays, check_images, validation_rows
@@ -28,9 +29,9 @@ from unet.reading.files import describe_passed
 from unet.reading.folders import read_folders
 from unet.reading.frames import Source, check_sizes, folder_frames
 from unet.reading.levels import find_levels
-from unet.reading.masks import decode_mask, find_kind
+from unet.reading.mask_sources import find_kind
+from unet.reading.masks import decode_mask
 from unet.reading.pixels import NeedsLevels, decode_image
-from unet.reading.values import IGNORED, class_numbers
 from unet.runs import Paths, command
 
 SCORES = ("dice", "iou", "pixel_error", "precision", "recall")
@@ -108,7 +109,7 @@ class PreparedImages:
             (Path(path).parent != folder, f"{path}: not in {folder}; {remedy}"),
             (not Path(path).is_file(), f"{path}: missing; {remedy}"),
         )
-        truth = decode_mask(Path(path).read_bytes(), path)[..., 0] // 255
+        truth = decode_mask(Path(path).read_bytes(), path)
         size = self.arrays.test_images.shape[1:3]
         if truth.shape[:2] != size:
             sizes = "{}x{}, the array {}x{}".format(*truth.shape[:2], *size)
@@ -139,7 +140,7 @@ class FolderImages:
             self.frames, notes = found.frames, found.notes
             if not all(frame.mask for frame in self.frames):
                 notes.append("images without a mask are predicted, and not scored")
-            reading = find_kind([f.mask for f in self.frames if f.mask], reading, skip_bad)
+            reading = find_kind(self.frames, reading, run.classes, skip_bad)
         else:
             self.frames, passed = folder_frames(images)
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
@@ -172,9 +173,9 @@ class FolderImages:
                 image = self.read_image(frame.image)
                 truth = None
                 if frame.mask:
-                    truth = decode_truth(frame.mask, frame.mask.read(), self.form)[..., 0]
+                    form = self.form
+                    truth = frame.mask.decode(form.reading, form.classes, form.is_colored)
                     check_sizes(frame, image.shape[:2], truth.shape)
-                    truth = truth if self.run.classes else class_numbers(truth)
             except (InputError, OSError) as error:
                 if not self.skip_bad:
                     raise

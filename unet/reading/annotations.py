@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import PureWindowsPath
+from functools import partial
 from reprlib import repr as short
 from typing import NamedTuple
 
@@ -16,6 +13,8 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.machine.disk import read_csv, size_text
+from unet.reading.files import ImageFile
+from unet.reading.mask_sources import DrawnMask
 from unet.reading.run_length import run_length_dec
 
 LARGEST_JSON = 2**29  # bytes; the largest of COCO's own has 470 MB
@@ -24,194 +23,133 @@ LABELME_KEYS = ("shapes", "imagePath", "imageHeight", "imageWidth")
 COCO_KEYS = ("images", "annotations", "categories")
 NUM_POINTS = {"polygon": "3 or more", "rectangle": "2 opposite corners", "circle": "2"}
 NERVE_COLUMNS = ["subject", "img", "pixels"]  # of Kaggle's train_masks.csv
+NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # what no table or file's name can hold
 
 
 class Shape(NamedTuple):
-    """A polygon, or with a radius a circle, of one class."""
+    """A polygon, or with a radius a circle."""
 
-    number: int  # of the class
+    label: str
     points: np.ndarray  # int32 (N, 2), x and y; a circle's centre
     radius: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnMask:
-    """A mask of outlines, drawn when it is read. `path` is how messages name it."""
+def draw_shapes(size, shapes, numbers):
+    """Class numbers, uint8 (H, W), of Shapes, 0 where none lies; later ones lie over earlier ones.
+    What is outside the image is cut off; a polygon's outline belongs to it.
 
-    path: str
-    size: tuple[int, int]  # (H, W)
-    shapes: tuple[Shape, ...]
-    image: str  # name of its image, as the file has it
-    place: tuple = ()
-    page: None = None  # there is no other in the file
-
-    def read(self):
-        """Class numbers, uint8 (H, W), 0 where no shape lies; later shapes lie over earlier
-        ones. What is outside the image is cut off; a polygon's outline belongs to it.
-        """
-        mask = np.zeros(self.size, np.uint8)
-        for number, points, radius in self.shapes:
-            if radius is None:
-                cv2.fillPoly(mask, [points], number)
-            else:
-                cv2.circle(mask, points[0].tolist(), radius, number, cv2.FILLED)
-        return mask
-
-
-class Runs(NamedTuple):
-    """What a table has of an image."""
-
-    columns_first: bool
-    codes: tuple[tuple[str, str], ...]  # run-length codes, each after how messages name it
-
-
-@dataclass(frozen=True, slots=True)
-class RunLengthMask:
-    """A mask of run-length codes, decoded when it is read. `path` is how messages name it."""
-
-    path: str
-    runs: Runs
-    size_of: Callable[[], tuple[int, int]]  # (H, W) of its image, which no table has
-    place: tuple = ()
-    page: None = None  # there is no other in the file
-
-    def read(self):
-        """uint8 (H, W), 1 where one of the codes has a run, else 0; raises InputError."""
-        height, width = self.size_of()
-        mask = np.zeros((height, width), np.uint8)
-        for where, code in self.runs.codes:
-            try:
-                mask |= run_length_dec(code, height, width, self.runs.columns_first)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from error
-        return mask
-
-
-def labelme_labels(files):
-    """The labels of the shapes in labelme files, sorted; raises InputError."""
-    labels = set()
-    for file in files:
-        content = _read_object(file.read(), file.path, LABELME_KEYS)
-        labels |= {_text(*entry, "label") for entry in _entries(content, "shapes", file.path)}
-    return sorted(labels)
-
-
-def labelme_mask(file, labels):
-    """The DrawnMask of a labelme file, an ImageFile; its image is a name without folders.
-
-    labels: class numbers by label, None: 1 for all. Raises InputError.
+    numbers: class numbers by label.
     """
-    content = _read_object(file.read(), file.path, LABELME_KEYS)
-    image = PureWindowsPath(_text(content, file.path, "imagePath")).name  # takes both slashes
-    shapes = []
-    for shape, where in _entries(content, "shapes", file.path):
-        number = _class_number(_text(shape, where, "label"), labels, where)
-        shapes.append(_labelme_shape(shape, number, where))
-    size = _size(content["imageHeight"], content["imageWidth"], file.path)
-    return DrawnMask(file.path, size, tuple(shapes), image)
+    mask = np.zeros(size, np.uint8)
+    for label, points, radius in shapes:
+        if radius is None:
+            cv2.fillPoly(mask, [points], numbers[label])
+        else:
+            cv2.circle(mask, points[0].tolist(), radius, numbers[label], cv2.FILLED)
+    return mask
 
 
-def _labelme_shape(shape, number, where):
+def draw_runs(codes, columns_first, read_size):
+    """uint8 (H, W), 1 where one of the run-length codes has a run, else 0; raises InputError.
+
+    codes: pairs of a code's name in messages and the code; read_size: returns (H, W) of the image,
+    which no table has.
+    """
+    height, width = read_size()
+    mask = np.zeros((height, width), np.uint8)
+    for where, code in codes:
+        try:
+            mask |= run_length_dec(code, height, width, columns_first)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    return mask
+
+
+def read_labelme(files, number_labels):
+    """DrawnMasks of labelme files, ImageFiles, by their names; raises InputError.
+
+    number_labels: returns the class numbers, by label, of the sorted labels of all files.
+    """
+    sizes, shapes = {}, {}
+    for file in files:
+        content = _read_object(file, LABELME_KEYS)
+        sizes[file] = _size(content["imageHeight"], content["imageWidth"], file.path)
+        shapes[file] = [_labelme_shape(*entry) for entry in _entries(content, "shapes", file.path)]
+    labels = {shape.label for of_file in shapes.values() for shape in of_file}
+    numbers = number_labels(sorted(labels))
+    return {
+        file.name: DrawnMask(file.path, partial(draw_shapes, sizes[file], shapes[file], numbers))
+        for file in files
+    }
+
+
+def _labelme_shape(shape, where):
+    label, points = _text(shape, where, "label"), _points(shape.get("points"), where)
     kind = shape.get("shape_type", "polygon")  # early versions draw nothing else
-    if not isinstance(kind, str) or kind not in NUM_POINTS:
-        raise InputError(
-            f"{where}: has shape_type {short(kind)}; allowed: {', '.join(NUM_POINTS)}; "
-            "draw it as one of these, or take it out"
-        )
-    points = _points(shape.get("points"), where)
+    is_known = isinstance(kind, str) and kind in NUM_POINTS
+    kinds = f"{', '.join(NUM_POINTS)}; draw it as one of these, or take it out"
+    _check(is_known, where, "shape_type", kind, kinds)
     if kind == "circle" and len(points) == 2:  # its centre, and a point on it
-        return _shape(number, points[:1], round(math.dist(*points)))
+        radius = math.dist(*np.reshape(shape["points"], (2, 2)))
+        return Shape(label, points[:1], round(radius))
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    if kind == "circle" or len(points) < 3:  # some tools give a rectangle all of its corners
-        raise InputError(
-            f"{where}: a {kind} has {len(points)} points, expected {NUM_POINTS[kind]}; draw it "
-            "again, or take it out"
-        )
-    return _shape(number, points)
+    is_polygon = kind != "circle" and len(points) > 2  # some give a rectangle all of its corners
+    expected = f"{NUM_POINTS[kind]} of a {kind}; draw it again, or take it out"
+    _check(is_polygon, where, "points", shape["points"], expected)
+    return Shape(label, points)
 
 
-def coco_labels(path):
-    """The names of the categories that a COCO file's annotations are of, in the order of its list
-    of categories; raises InputError.
+def read_coco(path, number_labels):
+    """DrawnMasks of the images of a COCO file, by their file_name; where an image has no
+    annotations it is empty. Raises InputError.
+
+    number_labels: returns the class numbers, by label, of the categories that annotations are of,
+    in the order of the file's list of categories.
     """
-    content = _read_coco(path)
-    used = {label for _, label, _ in _coco_annotations(content, path)}
-    return [name for name in dict.fromkeys(_coco_names(content, path).values()) if name in used]
-
-
-def read_coco(path, labels=None):
-    """A DrawnMask for each image of a COCO file, by its file_name; where an image has no
-    annotations it is empty.
-
-    labels: class numbers by the name of a category, None: 1 for all. Raises InputError.
-    """
-    content = _read_coco(path)
-    images, masks = _by_id(content, "images", path), {}
-    shapes = {id: [] for id in images}
-    for annotation, label, where in _coco_annotations(content, path):
-        number = _class_number(label, labels, where)
-        drawn = [_shape(number, points) for points in _coco_polygons(annotation, where)]
-        _look_up(shapes, annotation, where, "image_id").extend(drawn)
+    content = _read_object(ImageFile(path, "", ""), COCO_KEYS)
+    images, shapes = _by_id(content, "images", path), {}
+    categories = _by_id(content, "categories", path)
+    names = {id: _text(*entry, "name") for id, entry in categories.items()}
+    for entry, where in _entries(content, "annotations", path):
+        label = _look_up(names, entry, where, "category_id")
+        drawn = [Shape(label, points) for points in _coco_polygons(entry, where)]
+        _look_up(images, entry, where, "image_id")
+        shapes.setdefault(entry["image_id"], []).extend(drawn)
+    used = {shape.label for of_image in shapes.values() for shape in of_image}
+    numbers, masks = number_labels([n for n in dict.fromkeys(names.values()) if n in used]), {}
     for id, (image, where) in images.items():
         name = _text(image, where, "file_name")
-        if name in masks:
-            raise InputError(f"{where}: a second image {name}; keep one")
+        _check(name not in masks, where, "file_name", name, "one image of a name; keep one")
         where = f"{path}: image {name}"
         size = _size(image.get("height"), image.get("width"), where)
-        masks[name] = DrawnMask(where, size, tuple(shapes[id]), name)
-    if not masks:
-        raise InputError(f"{path}: has no images; expected one or more")
+        masks[name] = DrawnMask(where, partial(draw_shapes, size, shapes.get(id, ()), numbers))
     return masks
-
-
-def _read_coco(path):
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: no such COCO file")
-    with open(path, "rb") as file:
-        return _read_object(file.read(LARGEST_JSON + 1), path, COCO_KEYS)
-
-
-def _coco_names(content, path):
-    """Names of the categories by id."""
-    categories = _by_id(content, "categories", path)
-    return {id: _text(*entry, "name") for id, entry in categories.items()}
-
-
-def _coco_annotations(content, path):
-    """Yield each annotation, the name of its category, and how messages name it."""
-    names = _coco_names(content, path)
-    for annotation, where in _entries(content, "annotations", path):
-        yield annotation, _look_up(names, annotation, where, "category_id"), where
 
 
 def _coco_polygons(annotation, where):
     found = annotation.get("segmentation")
-    if isinstance(found, dict):
-        raise InputError(
-            f"{where}: its segmentation is run-length code (iscrowd); expected polygons; convert "
-            "it to polygons, or export masks as PNG"
-        )
-    if not isinstance(found, list) or not found:
-        raise InputError(
-            f"{where}: its segmentation is {short(found)}; expected polygons, [[x, y, x, "
-            "y, ...], ...]; draw them (a box is no mask), or take it out"
-        )
+    is_list = isinstance(found, list) and found != []
+    advice = (
+        "no run-length code (iscrowd); convert it to polygons, or export masks as PNG"
+        if isinstance(found, dict)
+        else "[[x, y, x, y, ...], ...]; draw them (a box is no mask), or take it out"
+    )
+    _check(is_list, where, "segmentation", found, f"polygons, {advice}")
     polygons = [_points(polygon, where) for polygon in found]
-    least = min(map(len, polygons))
-    if least < 3:
-        raise InputError(f"{where}: a polygon has {least} points, expected 3 or more; take it out")
+    is_drawn = all(len(polygon) > 2 for polygon in polygons)
+    _check(is_drawn, where, "segmentation", found, "3 or more points of a polygon; take it out")
     return polygons
 
 
-def read_run_lengths(path, columns_first):
-    """Runs by image name, from a CSV table of images and run-length codes, two columns of any
-    names or Kaggle's subject, img, pixels, where the name is subject_img.
+def read_run_lengths(path):
+    """Run-length codes by image name, each with its name in messages before it, from a CSV table
+    of images and codes, two columns of any names or Kaggle's subject, img, pixels, where the name
+    is subject_img.
 
-    Several lines of an image are its objects; an empty code or NaN is an empty mask.
-    columns_first: whether pixels are numbered down the columns first (nerve) or along the rows
-    (car). Raises InputError; codes are looked at when masks are read.
+    Several lines of an image are its objects; an empty code or NaN is an empty mask. Raises
+    InputError; codes are looked at when masks are drawn.
     """
     rows, codes = read_csv(path, by_hand=True), {}
     columns = [name for name in rows[0] if name is not None] if rows else []
@@ -221,29 +159,27 @@ def read_run_lengths(path, columns_first):
             f"or {', '.join(NERVE_COLUMNS)}"
         )
     for line, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise InputError(f"{path}: line {line}: expected {len(columns)} cells, as its header")
         *names, code = row.values()
-        if not all(name.strip() for name in names):
-            raise InputError(f"{path}: line {line}: names no image; expected {columns[0]}")
+        if None in row or None in row.values() or not all(name.strip() for name in names):
+            raise InputError(
+                f"{path}: line {line}: expected {len(columns)} cells, as its header, and an "
+                "image's name"
+            )
         image = "_".join(names)
         where = f"{path}: line {line}: image {image}"
         codes.setdefault(image, []).append((where, _code(code)))
-    if not codes:
-        raise InputError(f"{path}: no lines under its header; expected one an image")
-    return {image: Runs(columns_first, tuple(codes[image])) for image in codes}
+    return codes
 
 
 def is_run_length_table(rows):
-    """Whether the second or the last column of a table's rows, dicts, holds run-length codes, not
-    paths: nothing but digits and blanks, and somewhere two numbers or more.
+    """True where the second or the last column of a table's rows, dicts, holds run-length codes,
+    not paths: nothing but digits and blanks, and somewhere two numbers or more.
     """
     columns = [name for name in rows[0] if name is not None] if rows else []
     for column in {*columns[1:2], *columns[1:][-1:]}:
         codes = [_code(row[column]) for row in rows]
-        if all(re.fullmatch("[0-9 ]*", code) for code in codes) and any(
-            " " in code for code in codes
-        ):
+        is_code = all(re.fullmatch("[0-9 ]*", code) for code in codes)
+        if is_code and any(" " in code for code in codes):
             return True
     return False
 
@@ -254,108 +190,87 @@ def _code(cell):
     return "" if text.lower() in ("nan", "-1") else text
 
 
-def _read_object(data, path, keys):
-    """What a JSON file's bytes hold, an object that has some keys; raises InputError."""
+def _check(is_right, where, key, value, expected):
+    if not is_right:
+        raise InputError(f"{where}: has {key} {short(value)}; expected {expected}")
+
+
+def _read_object(file, keys):
+    """The object, with some keys, in a JSON file; raises InputError."""
+    data, path = file.read(), file.path
     if len(data) > LARGEST_JSON:
         raise InputError(f"{path}: has more than {size_text(LARGEST_JSON)}; split it")
     try:
-        content = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not text in UTF-8 ({error.reason}); save it so") from error
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON, or cut short ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds {short(content)}; expected {', '.join(keys)}")
-    if missing := [key for key in keys if key not in content]:
-        parts = [content, *content.values()]
-        if "_via_img_metadata" in content or any(
-            isinstance(part, dict) and "regions" in part for part in parts
-        ):
-            raise InputError(f"{path}: a VIA project; export it as COCO")
-        kinds = {"a labelme file": LABELME_KEYS, "a COCO file": COCO_KEYS}
-        kind = next((name for name in kinds if set(kinds[name]) <= set(content)), None)
-        found = kind or f"an object with {short(list(content))}"
-        raise InputError(
-            f"{path}: {found}; expected {', '.join(keys)}, so it lacks {', '.join(missing)}"
-        )
+        raise InputError(f"{path}: not JSON in UTF-8, or cut short ({error})") from error
+    found, expected = content, f"an object with {', '.join(keys)}"
+    if isinstance(content, dict):
+        parts = [part for part in (content, *content.values()) if isinstance(part, dict)]
+        if "_via_img_metadata" in content or any("regions" in part for part in parts):
+            expected = f"{expected}; this is a VIA project, export it as COCO"
+        found = list(content)
+    is_right = isinstance(content, dict) and set(keys) <= set(content)
+    _check(is_right, path, "keys", found, expected)
     return content
 
 
 def _entries(content, key, path):
-    """The objects in one of a file's lists, each with how messages name it."""
+    """The objects in one of a file's lists, each with its name in messages."""
     entries = content[key]
-    if not isinstance(entries, list):
-        raise InputError(f"{path}: {key} is {short(entries)}; expected a list")
+    _check(isinstance(entries, list), path, key, entries, "a list")
     for index, entry in enumerate(entries):
-        where = f"{path}: {key}[{index}]"
-        if not isinstance(entry, dict):
-            raise InputError(f"{where}: is {short(entry)}; expected an object")
-        yield entry, where
+        _check(isinstance(entry, dict), path, f"{key}[{index}]", entry, "an object")
+        yield entry, f"{path}: {key}[{index}]"
 
 
 def _by_id(content, key, path):
-    """The objects in one of a file's lists, each with how messages name it, by their ids."""
+    """The objects in one of a file's lists, each with its name in messages, by their ids."""
     found = {}
     for entry, where in _entries(content, key, path):
         id = entry.get("id")
-        if not isinstance(id, int | float | str) or id in found:
-            raise InputError(
-                f"{where}: has id {short(id)}; expected a number of its own, or a text"
-            )
+        is_id = isinstance(id, int | float | str) and id not in found
+        _check(is_id, where, "id", id, "a number of its own, or a text")
         found[id] = entry, where
     return found
 
 
 def _look_up(table, entry, where, key):
     id = entry.get(key)
-    if not isinstance(id, int | float | str) or id not in table:
-        raise InputError(f"{where}: has {key} {short(id)}, which the file does not list")
+    is_known = isinstance(id, int | float | str) and id in table
+    _check(is_known, where, key, id, "an id that the file lists")
     return table[id]
 
 
 def _text(entry, where, key):
     text = entry.get(key)
     text = text.strip() if isinstance(text, str) else text
-    # What a table or a file's name cannot hold: control characters, halves of characters.
-    if not isinstance(text, str) or not text or re.search(r"[\0-\x1f\x7f\ud800-\udfff]", text):
-        raise InputError(f"{where}: has {key} {short(text)}; expected a line of text")
+    is_line = isinstance(text, str) and text and not NO_TEXT.search(text)
+    _check(is_line, where, key, text, "a line of text")
     return text
-
-
-def _class_number(label, labels, where):
-    if labels is None:
-        return 1
-    if label not in labels:
-        raise InputError(f"{where}: is of {label}; expected one of {', '.join(labels)}")
-    return labels[label]
 
 
 def _size(height, width, where):
     is_size = all(type(n) is int and 0 < n <= LONGEST_SIDE for n in (height, width))
-    if not is_size or height * width > LARGEST_IMAGE:
-        raise InputError(
-            f"{where}: has height {short(height)} and width {short(width)}; "
-            f"expected 1 to {LONGEST_SIDE:,} pixels each, {LARGEST_IMAGE:,} together"
-        )
+    _check(
+        is_size and height * width <= LARGEST_IMAGE,
+        where,
+        "height and width",
+        (height, width),
+        f"1 to {LONGEST_SIDE:,} pixels each, {LARGEST_IMAGE:,} together",
+    )
     return height, width
 
 
 def _points(value, where):
-    """Coordinates, float64 (N, 2), of [[x, y], ...] or [x, y, ...]; raises InputError."""
+    """Pixels, int32 (N, 2), of [[x, y], ...] or [x, y, ...]; raises InputError."""
     try:
         points = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{where}: has points that are not all pairs of numbers") from error
-    if points.dtype.kind not in "iuf" or points.size % 2 or points.shape[1:] not in ((), (2,)):
-        raise InputError(f"{where}: has points {short(value)}; expected pairs of numbers")
-    points = points.reshape(-1, 2).astype(np.float64)
-    if not (np.abs(points) <= LONGEST_SIDE).all():  # not a number, too
-        raise InputError(
-            f"{where}: has coordinates {points.min()} to {points.max()}; expected "
-            f"{-LONGEST_SIDE:,} to {LONGEST_SIDE:,}"
-        )
-    return points
-
-
-def _shape(number, points, radius=None):
-    return Shape(number, np.floor(points + 0.5).astype(np.int32), radius)
+        is_pairs = points.dtype.kind in "iuf" and points.shape[1:] in ((), (2,))
+        points = points.reshape(-1, 2).astype(np.float64)
+        is_pairs = is_pairs and (np.abs(points) <= LONGEST_SIDE).all()
+    except (ValueError, TypeError, OverflowError):
+        is_pairs = False
+    expected = f"pairs of numbers from {-LONGEST_SIDE:,} to {LONGEST_SIDE:,}"
+    _check(is_pairs, where, "points", value, expected)
+    return np.floor(points + 0.5).astype(np.int32)

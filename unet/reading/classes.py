@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unet.errors import InputError
-from unet.jobs.settings import MOST_CLASSES
+from unet.errors import InputError, refuse
+from unet.jobs.settings import IGNORED, MOST_CLASSES
 from unet.machine.disk import csv_text, read_csv
 from unet.reading.masks import check_one_hot, find_ignored, without_alpha
 from unet.reading.pixels import JPEG, decode_pixels, palette_numbers
-from unet.reading.values import IGNORED
 from unet.runs import Paths
 
 CLASSES = "classes.csv"  # in output/NAME, where there are more than two
@@ -36,7 +35,7 @@ def colors_of(classes):
 
 
 def number_classes(count):
-    """So many classes without names: the background black, the others in colours far apart."""
+    """`count` classes without names: the background black, the others in colours far apart."""
     colors = [(0, 0, 0)]
     for number in range(1, count):
         hue, light = 0.618034 * number % 1, (0.95, 0.7)[number % 2]
@@ -48,26 +47,27 @@ def read_classes(path):
     """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each,
     the background first. Raises InputError.
     """
-    rows = read_csv(path, HEADER, by_hand=True)
-    if not 3 <= len(rows) <= MOST_CLASSES:
-        raise InputError(f"{path}: {len(rows)} classes, expected 3 to {MOST_CLASSES}, one a line")
     classes = []
-    for number, row in enumerate(rows, 2):
-        color = tuple(row[c].strip() for c in "rgb")
+    for number, row in enumerate(read_csv(path, HEADER, by_hand=True), 2):
+        color = tuple(row[c] for c in "rgb")
         if not all(c.isdecimal() and len(c) < 4 and int(c) < 256 for c in color):
             raise InputError(f"{path}: line {number}: colour {' '.join(color)}, expected 0 to 255")
-        classes.append(SegmentClass(row["name"].strip(), tuple(map(int, color))))
-    for what in ("name", "color"):
-        values = [getattr(label, what) for label in classes]
-        twin = next((value for value in values if values.count(value) > 1), None)
-        if twin is not None:
-            raise InputError(f"{path}: two classes of {what} {twin!r}; make them differ")
+        classes.append(SegmentClass(row["name"], tuple(map(int, color))))
+    values = [value for label in classes for value in (label.name, label.color)]
+    twins = [value for value in values if values.count(value) > 1]
+    refuse(
+        (
+            not 3 <= len(classes) <= MOST_CLASSES,
+            f"{path}: {len(classes)} classes, expected 3 to {MOST_CLASSES}, one a line",
+        ),
+        (twins, f"{path}: two classes have {twins[:1]}; make names and colours differ"),
+    )
     return tuple(classes)
 
 
 def find_classes(name):
     """The classes of the arrays in output/NAME, () where their masks are foreground or not, and
-    whether the files' masks were in their colours.
+    True where the files' masks were in their colours.
     """
     path = Paths(name).arrays / CLASSES
     if not path.exists():
@@ -76,19 +76,16 @@ def find_classes(name):
 
 
 def classes_text(classes, is_colored):
-    """What find_classes reads."""
+    """The text that find_classes reads."""
     rows = [(label.name, *label.color, MASKS[is_colored]) for label in classes]
     return csv_text((*HEADER, "masks"), rows)
 
 
 def decode_classes(data, path, classes, page=None, is_colored=False, ignore=()):
-    """An encoded mask, or drawn class numbers (H, W), as class numbers, uint8 (H, W, 1): its
-    values, of a palette the numbers in that; with is_colored its colours looked up in those of the
-    classes. What is transparent is of class 0, what has the value or colour `ignore` IGNORED.
-    Raises InputError.
+    """Class numbers of an encoded mask, uint8 (H, W): its values, of a palette the numbers in it;
+    with is_colored its colours looked up in those of the classes. What is transparent is of class
+    0, what has the value or colour `ignore` IGNORED. Raises InputError.
     """
-    if isinstance(data, np.ndarray):
-        return data[..., None]
     if is_colored:
         pixels = decode_pixels(data, path, page)
         if pixels.dtype != np.uint8:
@@ -98,13 +95,12 @@ def decode_classes(data, path, classes, page=None, is_colored=False, ignore=()):
     else:
         numbers = read_numbers(data, path, page, len(classes))
         ignored = find_ignored(numbers, ignore)
-        counted = numbers if ignored is None else np.where(ignored, 0, numbers)
-        check_numbers(counted, path, len(classes))
-        numbers = counted
+        numbers = without_alpha(numbers, ignored)
+        check_numbers(numbers, path, len(classes))
     numbers = numbers.astype(np.uint8)
     if ignored is not None:
         numbers[ignored] = IGNORED
-    return numbers[..., None]
+    return numbers
 
 
 def read_numbers(data, path, page, count):

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.machine.disk import size_text
 from unet.reading import tif
 
@@ -95,15 +95,16 @@ class ImageFile:
     def read(self):
         """The file's bytes; raises InputError, OSError."""
         if self.archive is None:
-            size = os.path.getsize(self.path)
-            if not os.path.isfile(self.path):  # a pipe would keep us waiting
-                raise InputError(f"{self.path}: not a file")
-        else:
-            size = self.archive.getinfo(self.member).file_size  # zipfile reads no more than that
-        if size > LARGEST_FILE:
-            raise InputError(
-                f"{self.path}: has {size_text(size)}, an image may have {size_text(LARGEST_FILE)}"
-            )
+            size, is_file = os.path.getsize(self.path), os.path.isfile(self.path)
+        else:  # zipfile reads no more than that
+            size, is_file = self.archive.getinfo(self.member).file_size, True
+        refuse(
+            (not is_file, f"{self.path}: not a file"),  # a pipe would keep us waiting
+            (
+                size > LARGEST_FILE,
+                f"{self.path}: has {size_text(size)}, an image may have {size_text(LARGEST_FILE)}",
+            ),
+        )
         if self.archive is None:
             return Path(self.path).read_bytes()
         try:
@@ -131,45 +132,47 @@ def list_files(root, zips=True, others=()):
         found = list(_list_folder(root, zips))
     elif glob.has_magic(root) and not os.path.exists(root):
         found = list(_list_pattern(root))
-    elif not os.path.exists(root):
-        raise InputError(f"{root}: no such file or folder")
     elif os.path.isfile(root) and ending(root) in IMAGE_SUFFIXES:
         found = [make_file(root, "", os.path.basename(root))]
-    elif root.lower().endswith(".zip"):
+    elif os.path.isfile(root) and ending(root) == ".zip":
         found = list(_list_zip(partial(open, root, "rb"), root, ()))
     else:
-        raise InputError(f"{root}: is a file; expected a folder or a .zip")
-    for file in found:
-        if not file.path.isascii() and file.path.encode(errors="replace").decode() != file.path:
-            raise InputError(f"{file.path!r}: its name is not UTF-8; rename it")
+        is_there = os.path.exists(root)
+        fault = "is a file; expected a folder or a .zip" if is_there else "no such file or folder"
+        raise InputError(f"{root}: {fault}")
     found.sort(key=lambda file: natural_key(file.path))
     images = [file for file in found if ending(file.path) in IMAGE_SUFFIXES]
     passed = [file for file in found if ending(file.path) not in IMAGE_SUFFIXES]
-    if not images and not any(ending(file.path) in others for file in passed):
-        has = describe_passed(passed)
-        raise InputError(
-            f"{root}: no images in it{f', but {has}' if has else ''}; allowed: "
-            f"{' '.join(IMAGE_SUFFIXES)}"
-        )
+    has = f", but {describe_passed(passed)}" if passed and not images else ""
+    strange = [f.path for f in found if f.path.encode(errors="replace").decode() != f.path]
+    refuse(
+        (strange, f"{''.join(strange[:1])!r}: its name is not UTF-8; rename it"),
+        (
+            not images and not any(ending(file.path) in others for file in passed),
+            f"{root}: no images in it{has}; allowed: {' '.join(IMAGE_SUFFIXES)}",
+        ),
+    )
     return images, passed
 
 
 def ending(path):
-    """What a file's name ends with, in lower case; of x.nii.gz both."""
+    """The ending of a file's name, in lower case; of x.nii.gz both."""
     name = os.path.basename(path).lower()
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
 
 def describe_passed(files):
-    """How many files there are of each ending, and how those that hold images can be converted: a
-    text for a reader, "" of none.
+    """The number of files of each ending, and how those that hold images can be converted, in
+    words; "" of none.
     """
     counts = collections.Counter(ending(file.path) or is_dicom(file) for file in files)
-    texts = []
-    for suffix, count in counts.most_common(5):
-        convert = f" ({CONVERT[suffix]})" if suffix in CONVERT else ""
-        texts.append(f"{count} {suffix or 'without an ending'}{convert}")
-    rest = len(files) - sum(count for _, count in counts.most_common(5))
+    common = counts.most_common(5)
+    texts = [
+        f"{count} {suffix or 'without an ending'}"
+        + (f" ({CONVERT[suffix]})" if suffix in CONVERT else "")
+        for suffix, count in common
+    ]
+    rest = len(files) - sum(count for _, count in common)
     return ", ".join([*texts, *([f"{rest} others"] if rest else [])])
 
 
@@ -267,10 +270,8 @@ def list_pages(file):
         if isinstance(error, OSError) and error.filename:
             raise
         raise InputError(f"{file.path}: not an image, or cut short") from error
-    if pages == [0]:
-        return [file]
-    if len(pages) == 1:  # behind a smaller copy
-        return [replace(file, page=pages[0])]
+    if len(pages) == 1:  # 0, or another behind a smaller copy
+        return [replace(file, page=pages[0] or None)]
     return [
         replace(file, page=page, name=f"{file.name}/{number}") for number, page in enumerate(pages)
     ]

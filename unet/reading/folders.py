@@ -4,20 +4,14 @@ import os
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from unet.errors import InputError
-from unet.reading.annotations import (
-    RunLengthMask,
-    coco_labels,
-    labelme_labels,
-    labelme_mask,
-    read_coco,
-    read_run_lengths,
-)
+from unet.reading.annotations import draw_runs, read_coco, read_labelme, read_run_lengths
 from unet.reading.classes import SegmentClass
 from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
-from unet.reading.frames import Found, add_frames, check_twins
-from unet.reading.masks import UnitedMask
+from unet.reading.frames import Found, add_frames, by_name
+from unet.reading.mask_sources import DrawnMask, PictureMask
 from unet.reading.pairing import IN_FOLDERS, beginning_of, is_mask_name, pair_names, unpadded
 from unet.reading.pixels import read_size
 
@@ -28,27 +22,22 @@ def read_folders(source, job, classes=()):
     """The Found of a folder of images and one of masks (which may be the same), or a file that has
     the masks, and of those for validation.
     """
-    found = Found(classes=classes)
-    if source.validation_images:
-        pair_files(found, source.images, source.masks, source, job, "train")
-        ids = {frame.id for frame in found.frames}
-        paths = {os.path.abspath(frame.image.path) for frame in found.frames}
-        pair_files(
-            found, source.validation_images, source.validation_masks, source, job, "validation"
-        )
-        for frame in found.frames:
-            if frame.split == "validation" and os.path.abspath(frame.image.path) in paths:
-                raise InputError(
-                    f"{frame.image.path}: is among the training images, too; keep the two apart"
-                )
-        found.frames = [
-            replace(frame, id=f"validation/{frame.id}")
-            if frame.split == "validation" and frame.id in ids
-            else frame
-            for frame in found.frames
-        ]
-    else:
-        pair_files(found, source.images, source.masks, source, job)
+    found, validation = Found(classes=classes), source.validation_images
+    split = "train" if validation else None
+    pair_files(found, source.images, source.masks, source, job, split)
+    if not validation:
+        return found
+    training, found.frames = found.frames, []
+    pair_files(found, validation, source.validation_masks, source, job, "validation")
+    ids = {frame.id for frame in training}
+    paths = {os.path.abspath(frame.image.path) for frame in training}
+    both = [f.image.path for f in found.frames if os.path.abspath(f.image.path) in paths]
+    if both:
+        raise InputError(f"{both[0]}: is among the training images, too; keep the two apart")
+    found.frames = training + [
+        replace(frame, id=f"validation/{frame.id}") if frame.id in ids else frame
+        for frame in found.frames
+    ]
     return found
 
 
@@ -63,17 +52,20 @@ def pair_files(found, images, masks, source, job, split=None):
         if len(pictures) < len(image_files):
             image_files, passed = without(image_files, pictures), [*passed, *pictures]
     if suffix == ".csv":
-        masks_of = run_length_masks(masks, image_files, job, found)
-        rule = f"run-length code in {masks}, {order_text(job)}"
+        masks_of, rule = run_length_masks(masks, image_files, job, found)
     elif suffix == ".json":
-        masks_of, rule = coco_masks(masks, image_files, found), f"outlines in {masks}"
+        drawn = read_coco(masks, partial(name_classes, found, what="categories"))
+        masks_of, rule = by_image(drawn, image_files, masks, found), f"outlines in {masks}"
     else:
         image_files, mask_files, passed = split_files(images, masks, image_files, passed)
         if os.path.isfile(images) and len(image_files) == 1:
             mask_files = masks_of_one(image_files[0], mask_files)
         jsons = [file for file in mask_files if ending(file.path) == ".json"]
         if jsons and len(jsons) == len(mask_files):
-            masks_of, rule = labelme_masks(image_files, jsons, found, source)
+            pairs = pair_by_name(image_files, jsons, source)
+            drawn = read_labelme(jsons, partial(name_classes, found, what="labels"))
+            masks_of = {name: drawn[of_image[0]] for name, of_image in pairs.masks.items()}
+            rule = f"outlines of labelme, {pairs.rule}"
         else:
             masks_of, rule = picture_masks(image_files, mask_files, found, source)
     add_frames(found, image_files, masks_of, rule, source, split)
@@ -91,15 +83,18 @@ def split_files(images, masks, image_files, passed):
         mask_files, others = [file for file in image_files if is_mask_name(file.name)], []
         if jsons and not mask_files:
             mask_files, passed = jsons, without(passed, jsons)
-        if not mask_files:
-            mask_files = by_ending(image_files)
+        if not mask_files:  # jpg is the ending of images where others have the same names
+            photos = [f for f in image_files if ending(f.path) in (".jpg", ".jpeg")]
+            others = without(image_files, photos)
+            if sorted(f.name for f in photos) == sorted(f.name for f in others):
+                mask_files, others = others, []
         if not mask_files or (len(mask_files) == len(image_files) and mask_files != jsons):
             raise InputError(
                 f"{images}: no name in it tells masks from images, such as "
                 f"{image_files[0].path}; pass two folders, or patterns such as --images "
                 "'photos/*_img.png' --masks 'photos/*_mask.png'"
             )
-    elif folder_path(masks).startswith(folder_path(images)):
+    elif Path(os.path.abspath(masks)).is_relative_to(os.path.abspath(images)):
         passed = without(passed, others)
     elif without(image_files, mask_files):
         image_files = without(image_files, mask_files)
@@ -118,36 +113,19 @@ def split_files(images, masks, image_files, passed):
 
 
 def masks_of_one(image, mask_files):
-    """Those of a folder's mask files that are of one image: that of its name, else those whose
-    names begin with it; where there is one mask, that. Raises InputError where none is.
+    """The mask files, of a folder's, of one image: that of its name, else those whose names begin
+    with it; where there is one mask, that. Raises InputError where none is.
     """
-    if len(mask_files) == 1:
-        return mask_files
-    stems = [unpadded(file.stem) for file in mask_files]
     stem = unpadded(image.stem)
-    found = [file for file, name in zip(mask_files, stems) if name == stem]
-    found = found or [
-        file for file, name in zip(mask_files, stems) if beginning_of(name, {f"/{stem}"})
-    ]
+    same = [file for file in mask_files if unpadded(file.stem) == stem]
+    longer = [f for f in mask_files if beginning_of(unpadded(f.stem), {f"/{stem}"})]
+    found = mask_files if len(mask_files) == 1 else same or longer
     if not found:
         raise InputError(
             f"{image.path}: none of {len(mask_files)} masks such as {mask_files[0].path} has its "
             "name; pass the mask's file itself as --masks"
         )
     return found
-
-
-def by_ending(files):
-    """The masks among files of two endings, of which jpg is that of images; [] of others."""
-    is_photo = [ending(file.path) in (".jpg", ".jpeg") for file in files]
-    photos = {file.name for file, yes in zip(files, is_photo) if yes}
-    others = [file for file, yes in zip(files, is_photo) if not yes]
-    is_paired = photos == {file.name for file in others} and len(photos) == len(others)
-    return others if is_paired else []
-
-
-def folder_path(folder):
-    return os.path.join(os.path.abspath(folder), "")
 
 
 def without(files, others):
@@ -157,11 +135,9 @@ def without(files, others):
 
 
 def picture_masks(image_files, mask_files, found, source):
-    """{image name: its mask} of mask files, pages and all, and the rule of their names."""
-    masks = {file.name: file for file in mask_files}
-    check_twins(mask_files, masks)
-    images = {file.name: file for file in image_files}
-    check_twins(image_files, images)
+    """{image name: PictureMask} of mask files, and the rule of their names."""
+    masks = by_name(mask_files)
+    by_name(image_files)  # no twins among them
     pairs = pair_by_name(image_files, mask_files, source)
     numbers = {}
     if pairs.rule == IN_FOLDERS:
@@ -175,9 +151,8 @@ def picture_masks(image_files, mask_files, found, source):
         numbers = {name: number_of[name.rpartition("/")[0]] for name in masks}
     masks_of = {}
     for name, names in pairs.masks.items():
-        parts = tuple(masks[part] for part in names)
         of_parts = tuple(numbers[part] for part in names) if numbers else ()
-        masks_of[name] = UnitedMask(parts, of_parts) if len(parts) > 1 or of_parts else parts[0]
+        masks_of[name] = PictureMask(tuple(masks[part] for part in names), of_parts)
     return masks_of, pairs.rule
 
 
@@ -193,31 +168,18 @@ def pair_by_name(image_files, mask_files, source):
     return pairs
 
 
-def labelme_masks(image_files, jsons, found, source):
-    """{image name: DrawnMask} of labelme files, by their names, and the rule of these."""
-    masks = {file.name: file for file in jsons}
-    pairs = pair_by_name(image_files, jsons, source)
-    numbers = name_classes(found, labelme_labels(jsons), "labels")
-    drawn = {
-        name: labelme_mask(masks[of_image[0]], numbers) for name, of_image in pairs.masks.items()
-    }
-    return drawn, f"outlines of labelme, {pairs.rule}"
-
-
-def coco_masks(path, image_files, found):
-    """{image name: DrawnMask} of a COCO file."""
-    numbers = name_classes(found, coco_labels(path), "categories")
-    return by_image(read_coco(path, numbers), image_files, path, found)
-
-
 def run_length_masks(path, image_files, job, found):
-    """{image name: RunLengthMask} of a table of run-length code."""
-    codes = read_run_lengths(path, job not in ALONG_ROWS)
-    files = {file.name: file for file in image_files}
-    return {
-        name: RunLengthMask(path, runs, partial(read_size, files[name]))
-        for name, runs in by_image(codes, image_files, path, found).items()
-    }
+    """{image name: DrawnMask} of a table of run-length code, and how it is read."""
+    codes = by_image(read_run_lengths(path), image_files, path, found)
+    masks, columns_first = {}, job not in ALONG_ROWS
+    for file in image_files:
+        if file.name in codes:
+            draw = partial(draw_runs, codes[file.name], columns_first, partial(read_size, file))
+            masks[file.name] = DrawnMask(path, draw)
+    order = "down the columns, as Kaggle's mostly is (along the rows with the job car)"
+    if not columns_first:
+        order = "along the rows, as that of cars is"
+    return masks, f"run-length code in {path}, read {order}"
 
 
 def by_image(named, image_files, path, found):
@@ -247,13 +209,6 @@ def by_image(named, image_files, path, found):
             f"{path}: {len(named) - len(result)} of its images are not in the folder"
         )
     return result
-
-
-def order_text(job):
-    """How run-length code of a job numbers pixels, for a reader."""
-    if job in ALONG_ROWS:
-        return "read along the rows, as that of cars is"
-    return "read down the columns, as Kaggle's mostly is (along the rows with the job car)"
 
 
 def name_classes(found, labels, what):

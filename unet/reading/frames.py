@@ -1,10 +1,10 @@
-"""Frames: an image, its mask, and whom it shows."""
+"""Frames: an image, its mask, and the subject that it shows."""
 
 import re
 from dataclasses import dataclass, field, replace
 
 from unet.errors import InputError
-from unet.reading.files import ImageFile, list_files, list_pages, natural_key
+from unet.reading.files import ImageFile, list_files, list_pages
 from unet.reading.pairing import SPLITS, folder_of, split_of
 
 
@@ -12,8 +12,8 @@ from unet.reading.pairing import SPLITS, folder_of, split_of
 class Frame:
     """One image, its mask if it has one, and the subject that it shows.
 
-    mask: an ImageFile, or what else has a path and a read(): a DrawnMask, a UnitedMask, ...; None
-    of an image of the split "train" or "validation": an empty one.
+    mask: a PictureMask or a DrawnMask; None of an image of the split "train" or "validation": an
+    empty one.
     """
 
     id: str
@@ -25,7 +25,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """Where images and masks are, as the options of data.py of these names say."""
+    """Places of images and masks, as the options of data.py of these names give them."""
 
     raw: str = "raw"
     images: str | None = None
@@ -42,7 +42,7 @@ class Source:
 
 @dataclass
 class Found:
-    """What read_frames found: Frames, the classes with the names that annotations or folders give
+    """Frames that read_frames found, the classes with the names that annotations or folders give
     them, and lines for a reader.
     """
 
@@ -58,9 +58,9 @@ def with_subjects(frames, pattern=None):
     if pattern:
         found = [re.search(pattern, frame.id) for frame in frames]
         names = [(m[1] if m.re.groups else m[0]) if m else None for m in found]
-        if not all(names):
-            frame = next(frame for frame, name in zip(frames, names) if not name)
-            raise InputError(f"--subject {pattern}: finds nothing in {frame.id}, an image's name")
+        nameless = [frame.id for frame, name in zip(frames, names) if not name]
+        if nameless:
+            raise InputError(f"--subject {pattern}: finds nothing in {nameless[0]}, an image")
     else:
         names = [
             "/".join(f for f in folder_of(frame.id).split("/") if f.casefold() not in SPLITS)
@@ -76,11 +76,9 @@ def page_frames(file, mask, split):
     """The frames of an image file, one for each of its pages."""
     try:
         images = list_pages(file)
-        masks = list_pages(mask) if isinstance(mask, ImageFile) else [mask]
+        masks = mask.pages() if mask else [None] * len(images)
     except InputError:  # which decoding says, too, or --skip-bad leaves out
         images, masks = [file], [mask]
-    if mask is None:
-        masks = [None] * len(images)
     if len(images) != len(masks):
         raise InputError(
             f"{file.path}: has {len(images)} pages, its mask {mask.path} {len(masks)}; they must "
@@ -123,14 +121,17 @@ def add_frames(found, image_files, masks_of, rule, source, split=None):
         found.notes.append(f"{len(alone)} images have no mask")
 
 
-def check_twins(files, by_name):
-    """Raise InputError for two files that differ in their ending alone."""
-    if len(by_name) < len(files):
-        twin = next(file for file in files if by_name[file.name] is not file)
-        raise InputError(
-            f"{twin.path} and {by_name[twin.name].path}: two files of one name; rename one, or "
-            "say which is meant with a pattern such as 'photos/*.jpg'"
-        )
+def by_name(files, name_of=lambda file: file.name):
+    """Files by their names; raises InputError for two that differ in their ending alone."""
+    found = {}
+    for file in files:
+        twin = found.setdefault(name_of(file), file)
+        if twin is not file:
+            raise InputError(
+                f"{twin.path} and {file.path}: two files of one name; rename one, or say which is "
+                "meant with a pattern such as 'photos/*.jpg'"
+            )
+    return found
 
 
 def check_sizes(frame, size, mask_size):
@@ -144,14 +145,8 @@ def check_sizes(frame, size, mask_size):
         )
 
 
-def without_masks(images):
-    """Test frames from a dict of files by id, in numeric order."""
-    return [Frame(id, images[id], None, "test", id) for id in sorted(images, key=natural_key)]
-
-
 def folder_frames(images):
     """Test frames of a folder of images, a page each, and the files that were passed over."""
     files, passed = list_files(images, zips=False)
-    check_twins(files, {file.name: file for file in files})
-    frames = [frame for file in files for frame in page_frames(file, None, "test")]
-    return [replace(frame, subject=frame.id) for frame in frames], passed
+    pages = (page_frames(file, None, "test") for file in by_name(files).values())
+    return [replace(frame, subject=frame.id) for of_file in pages for frame in of_file], passed

@@ -1,4 +1,4 @@
-"""Which values of images of more than 8 bit become black and white."""
+"""Black and white points of images of more than 8 bit."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from unet.errors import InputError
 from unet.machine.terminal import map_in_threads, quiet, with_progress
-from unet.reading.pixels import decode_pixels
+from unet.reading.pixels import check_finite, decode_pixels
 
 MOST_BELOW = 0.999  # of all pixels: what lies above may be a few broken ones
 DARK = 16  # times darker than white: not one in 16 of the grey levels is left
@@ -39,18 +39,16 @@ def find_levels(files, reading, skip_bad=False):
     counted. Raises InputError for a mixture of kinds.
     """
 
-    def measure(file):
-        try:
-            return find_range(file)
-        except (InputError, OSError):
-            if not skip_bad:
-                raise
-            return None
-
     files = list(files)
-    ranges = map_in_threads(measure, ((file,) for file in files))
+    ranges = map_in_threads(find_range, ((file, skip_bad) for file in files))
     ranges = list(quiet(with_progress(ranges, len(files), "levels")))
-    check_kinds({found.kind: file for file, found in zip(files, ranges) if found})
+    file_of = {found.kind: file for file, found in zip(files, ranges) if found}
+    for first, second in ((EIGHT_BIT, "f"), (EIGHT_BIT, "i"), ("u", "f")):
+        if {first, second} <= set(file_of):
+            raise InputError(
+                f"{file_of[second].path}: {KINDS[second]} among images of "
+                f"{KINDS.get(first, first)}; save all in one way, or pass --white-level"
+            )
     ranges = [found for found in ranges if found and found.kind != EIGHT_BIT]
     black, most, odd = limits(ranges)
     white, kinds = most, {found.kind for found in ranges}
@@ -72,32 +70,18 @@ def check_levels(files, reading, skip_bad=False):
     """Raise InputError for stated levels where all images have 8 bit, which know none: an export
     of the run would take their values for others.
     """
-    for file in files if reading.black_level or reading.white_level is not None else ():
-        try:
-            if find_range(file).kind != EIGHT_BIT:
-                return
-        except (InputError, OSError):
-            if not skip_bad:
-                raise
-    if reading.black_level or reading.white_level is not None:
+    if not reading.black_level and reading.white_level is None:
+        return
+    ranges = (find_range(file, skip_bad) for file in files)
+    if all(found is None or found.kind == EIGHT_BIT for found in ranges):
         raise InputError(
-            "--black-level and --white-level are of images of more than 8 bit; here all have 8"
+            "--black-level and --white-level apply to images of more than 8 bit; here all have 8"
         )
 
 
-def check_kinds(file_of):
-    """Raise InputError for kinds of numbers that do not go together; file_of: {kind: a file}."""
-    for first, second in ((EIGHT_BIT, "f"), (EIGHT_BIT, "i"), ("u", "f")):
-        if first in file_of and second in file_of:
-            raise InputError(
-                f"{file_of[second].path}: {KINDS[second]} among images of "
-                f"{KINDS.get(first, first)}; save all in one way, or pass --white-level"
-            )
-
-
 def limits(ranges):
-    """The smallest and the largest value of Ranges, and those that were not counted, for they are
-    APART from all others.
+    """The smallest and the largest value of Ranges, and a list of the one that was not counted, as
+    it is APART from all others.
     """
     least, most = min(r.least for r in ranges), max(r.most for r in ranges)
     apart, odd = APART * (most - least), []
@@ -111,7 +95,7 @@ def limits(ranges):
 
 
 def describe(most, white, black, bulk, odd):
-    """What was found, for a reader."""
+    """The levels in words."""
     text = (
         f"values of the images of more than 8 bit: the brightest is {most:g}; {black:g} becomes "
         f"black, {white:g} white"
@@ -126,16 +110,20 @@ def describe(most, white, black, bulk, odd):
     return f"{text} (--white-level {most:g} would use every grey level)" if most < white else text
 
 
-def find_range(file):
-    """The Range of an image; raises InputError."""
-    pixels = decode_pixels(file.read(), file.path, file.page)
+def find_range(file, skip_bad=False):
+    """The Range of an image; raises InputError, OSError, or with skip_bad returns None."""
+    try:
+        pixels = decode_pixels(file.read(), file.path, file.page)
+        check_finite(pixels, file.path)
+    except (InputError, OSError):
+        if not skip_bad:
+            raise
+        return None
     if pixels.dtype == np.uint8:
         return Range(EIGHT_BIT)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     least, most = pixels.min(), pixels.max()
-    if not np.isfinite([least, most]).all():
-        raise InputError(f"{file.path}: has pixels that are no number (nan or inf); fill them")
     place = int(MOST_BELOW * (pixels.size - 1))
     bulk = np.partition(pixels, place, axis=None)[place]
     inner = pixels[(pixels > least) & (pixels < most)]

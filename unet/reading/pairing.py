@@ -1,4 +1,4 @@
-"""Which mask's name belongs to which image's name."""
+"""Pairs of images and masks, by their names."""
 
 import collections
 import math
@@ -24,7 +24,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How an image's name becomes its mask's: at its start, at its end or once inside `old`
+    """Change of an image's name to its mask's: at its start, at its end or once inside `old`
     becomes `new`; each a pair (old, new).
     """
 
@@ -44,8 +44,12 @@ class Rule:
 
     @property
     def is_numbering(self):
-        """Whether only digits differ: 1 and 11 are two images, not an image and its mask."""
-        changes = [differing(*change) for change in (self.start, self.end, self.inside) if change]
+        """True where only digits differ: 1 and 11 are two images, not an image and its mask."""
+        changes = []
+        for old, new in filter(None, (self.start, self.end, self.inside)):
+            start = len(os.path.commonprefix([old, new]))
+            end = len(os.path.commonprefix([old[start:][::-1], new[start:][::-1]]))
+            changes += [old[start : len(old) - end], new[start : len(new) - end]]
         return any(changes) and not re.search(r"\D", "".join(changes))
 
     @property
@@ -58,21 +62,12 @@ class Rule:
         return " / ".join(f"{self.start[n]}*{self.end[n]}" for n in (0, 1))
 
 
-def differing(old, new):
-    """What is left of two texts without what they share at both ends."""
-    start = len(os.path.commonprefix([old, new]))
-    end = len(os.path.commonprefix([old[start:][::-1], new[start:][::-1]]))
-    return old[start : len(old) - end] + new[start : len(new) - end]
-
-
 SAME = Rule()
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What pair_names found: the masks of each image that has any, names in tuples, and the rule
-    for a reader.
-    """
+    """The masks of each image that has any, names in tuples, and the rule in words."""
 
     masks: dict
     rule: str
@@ -80,27 +75,26 @@ class Pairs:
 
 def pair_names(images, masks, missing=False, unused=False):
     """The Pairs of images' and masks' names, by the one rule that fits all of them. Both are dicts
-    with how messages are to name each.
+    of names and paths.
 
     missing: images may be without a mask; unused: masks without an image. A rule that leads from
     each image to one mask comes first, then masks whose names begin with the image's or that lie
     in its folder, several an image. Raises InputError where no rule or more than one fits.
     """
     for may in dict.fromkeys([(False, False), (missing, unused)]):
-        most = None
+        found = []
         for form in FORMS:
             pairs = pair_in_form(form, images, masks, *may)
-            if pairs and (most is None or len(pairs.masks) > len(most.masks)):
-                most = pairs
-            if most and len(most.masks) == len(images):
-                break
-        if most:
-            return most
+            if pairs and len(pairs.masks) == len(images):
+                return pairs
+            found += [pairs] if pairs else []
+        if found:
+            return max(found, key=lambda pairs: len(pairs.masks))
     raise InputError(why_unpaired(images, masks))
 
 
 def pair_in_form(form, images, masks, missing, unused):
-    """What pair_names returns, of names in one of FORMS; None where no rule fits."""
+    """The Pairs of names in one of FORMS; None where no rule fits."""
     image_of, mask_of = ({form(name): name for name in names} for names in (images, masks))
     if len(image_of) < len(images) or len(mask_of) < len(masks):
         return None  # names that only capitals or zeros tell apart
@@ -127,7 +121,7 @@ HOW = (
 
 
 def why_unpaired(images, masks):
-    """What to say of names that do not pair."""
+    """The fault of names that do not pair, and what to do."""
     most = Pairs({}, "")
     for form in FORMS:
         names = {form(name): name for name in images}, {form(name): name for name in masks}
@@ -135,24 +129,23 @@ def why_unpaired(images, masks):
             if len(pairs) > len(most.masks):
                 of_names = {names[0][a]: (names[1][b],) for a, b in pairs.items()}
                 most = Pairs(of_names, rule.text)
-    used = {mask for of_image in most.masks.values() for mask in of_image}
-    alone = [path for name, path in images.items() if name not in most.masks]
-    over = [path for name, path in masks.items() if name not in used]
     if len(most.masks) < max(2, min(len(images), len(masks)) // 2):
         return (
             f"no one rule leads from the images' names to the masks', such as "
             f"{next(iter(images.values()))} and {next(iter(masks.values()))}; {HOW}"
         )
-    rule = f"{len(most.masks)} pair as {most.rule}"
-    if alone:
-        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        spare = f", mask {over[0]} without an image" if over else ""
-        return (
-            f"{alone[0]}: image without a mask{more}{spare}; {rule}. Pass --missing-is-empty if "
-            "it shows nothing of what is looked for, --skip-bad to leave it out"
-        )
-    more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
-    return f"{over[0]}: mask without an image{more}; {rule}. Pass --skip-bad to leave it out"
+    used = {mask for of_image in most.masks.values() for mask in of_image}
+    alone = [path for name, path in images.items() if name not in most.masks]
+    over = [path for name, path in masks.items() if name not in used]
+    rule, count = f"{len(most.masks)} pair as {most.rule}", len(alone or over)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    if not alone:
+        return f"{over[0]}: mask without an image{more}; {rule}. Pass --skip-bad to leave it out"
+    spare = f", mask {over[0]} without an image" if over else ""
+    return (
+        f"{alone[0]}: image without a mask{more}{spare}; {rule}. Pass --missing-is-empty if "
+        "it shows nothing of what is looked for, --skip-bad to leave it out"
+    )
 
 
 def unpadded(name):
@@ -185,7 +178,18 @@ def rules(images, masks):
     one mask, the same for two of them at least.
     """
     names, others = list(images), list(masks)
-    candidates = dict.fromkeys([SAME, *affix_rules(names, others)])
+    starts = [os.path.commonprefix(side) for side in (names, others)]
+    ends = [
+        os.path.commonprefix([name[len(start) :][::-1] for name in side])[::-1]
+        for side, start in zip((names, others), starts)
+    ]
+    same_start = len(os.path.commonprefix([start[::-1] for start in starts]))
+    same_end = len(os.path.commonprefix(ends))
+    affixes = Rule(
+        tuple(start[: len(start) - same_start] for start in starts),
+        tuple(end[same_end:] for end in ends),
+    )
+    candidates = dict.fromkeys([SAME, affixes])
     if len(pair_up(SAME, names, masks)) < max(len(names), len(others)):
         for few, all_others in ((names, masks), (others, images)):
             samples = few[:: math.ceil(len(few) / SAMPLES)]
@@ -206,19 +210,6 @@ def pair_up(rule, images, masks):
     pairs = {name: rule.apply(name) for name in images}
     pairs = {name: mask for name, mask in pairs.items() if mask in masks}
     return pairs if len(set(pairs.values())) == len(pairs) else {}
-
-
-def affix_rules(images, masks):
-    """The rule by what all names of a side have at their ends."""
-    starts = [os.path.commonprefix(names) for names in (images, masks)]
-    ends = [
-        os.path.commonprefix([name[len(start) :][::-1] for name in names])[::-1]
-        for names, start in zip((images, masks), starts)
-    ]
-    same = len(os.path.commonprefix([start[::-1] for start in starts]))
-    starts = [start[: len(start) - same] for start in starts]
-    same = len(os.path.commonprefix(ends))
-    return [Rule(tuple(starts), tuple(end[same:] for end in ends))]
 
 
 def substitutions(image, mask):
@@ -291,7 +282,7 @@ def beginning_of(mask, bare):
 
 
 def is_mask_name(name):
-    """Whether a name below a folder of both says that it is a mask's."""
+    """True for a name, below a folder of images and masks, that says that it is a mask's."""
     for part in reversed(name.casefold().split("/")):  # the nearest folder decides
         for word, is_mask in ((MASK_WORD, True), (IMAGE_WORD, False)):
             if re.search(rf"(?<![^\W\d_])(?:{word})(?![^\W\d_])", part):

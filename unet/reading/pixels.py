@@ -63,14 +63,19 @@ def scale_levels(pixels, path, reading):
         )
     if pixels.dtype == np.uint16 and black == 0:
         return cv2.convertScaleAbs(pixels, alpha=255 / white)
+    check_finite(pixels, path)
     scaled = (pixels.astype(np.float64) - black) * (255 / (white - black))
-    if not np.isfinite(scaled).all():
-        raise InputError(f"{path}: has pixels that are no number (nan or inf); fill them first")
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
+def check_finite(pixels, path):
+    """Raise InputError for float pixels that are no numbers."""
+    if pixels.dtype.kind == "f" and not np.isfinite([pixels.min(), pixels.max()]).all():
+        raise InputError(f"{path}: has pixels that are no number (nan or inf); fill them")
+
+
 def decode_pixels(data, path, page=None):
-    """What an encoded image holds: (H, W), grey with alpha (H, W, 2), BGR (H, W, 3) or BGRA
+    """The pixels of an encoded image: (H, W), grey with alpha (H, W, 2), BGR (H, W, 3) or BGRA
     (H, W, 4), of its own type, turned as EXIF says. Raises InputError.
     """
     if page is None and is_animated(data):
@@ -96,17 +101,16 @@ def decode_pixels(data, path, page=None):
 
 
 def is_animated(data):
-    """Whether a gif, webp or png has several images."""
+    """True for a gif, webp or png of several images."""
     if data.startswith(GIF):
         with contextlib.suppress(*IMAGE_ERRORS), Image.open(io.BytesIO(data)) as image:
             return image.n_frames > 1
-    return (data.startswith(PNG) and b"acTL" in data[:256]) or (
-        data.startswith(b"RIFF") and b"ANIM" in data[:64]
-    )
+    heads = (PNG, b"acTL", 256), (b"RIFF", b"ANIM", 64)
+    return any(data.startswith(head) and mark in data[:size] for head, mark, size in heads)
 
 
 def true_name(data):
-    """Why data that no decoder reads is none of ours."""
+    """The name of data that no decoder reads."""
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
         return HEIC
     if data[128:132] == b"DICM":
@@ -171,11 +175,8 @@ def decode_npy(data, path, page):
     if page is None and len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; expected one")
     pixels = images[page or 0]
-    if pixels.dtype.kind in "uif" and pixels.dtype.byteorder == ">":
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
-    if pixels.dtype == np.float16:
-        pixels = pixels.astype(np.float32)
-    return as_opencv(pixels)
+    kind = pixels.dtype.newbyteorder("=")
+    return as_opencv(pixels.astype(np.float32 if kind == np.float16 else kind, copy=False))
 
 
 def decode_tiff(data, path, page):
@@ -183,9 +184,7 @@ def decode_tiff(data, path, page):
     InputError for what OpenCV would guess at.
     """
     tags, page = tif.read_tags(data, path, page)
-    fault = tif.why_not_read(tags)
-    if fault:
-        raise InputError(f"{path}: {fault}")
+    tif.check_tags(tags, path)
     pixels, method = decode_with_opencv(data, path, page), first_of(tags, tif.COMPRESSION, 1)
     # OpenCV drops grey's alpha, multiplies colours of 8 bit with theirs, and mixes up tiles that
     # are to be turned.
@@ -197,10 +196,9 @@ def decode_tiff(data, path, page):
     if pixels is None and method not in tif.OF_OPENCV:
         name = tif.COMPRESSIONS.get(method, f"number {method}")
         raise InputError(f"{path}: its compression, {name}, is not read; save it as LZW")
-    if pixels is None:
-        return None
-    if first_of(tags, tif.PHOTOMETRIC, 1) == 0 and pixels.dtype == np.uint16:
-        pixels = ~pixels  # white is zero, which OpenCV minds up to 8 bit
+    is_inverted = first_of(tags, tif.PHOTOMETRIC, 1) == 0  # which OpenCV minds up to 8 bit
+    if pixels is not None and is_inverted and pixels.dtype == np.uint16:
+        pixels = ~pixels
     return pixels
 
 
@@ -221,7 +219,7 @@ def palette_numbers(data, page=0):
 
 
 def exif_orientation(data):
-    """How an encoded image is to be turned, 1 (as it is) to 8."""
+    """Orientation of an encoded image by its EXIF, 1 (as it is) to 8."""
     with contextlib.suppress(*IMAGE_ERRORS):
         if data.startswith(TIFF):
             return tif.orientation(data)
@@ -233,8 +231,8 @@ def exif_orientation(data):
 
 
 def is_whole_png(data):
-    """Whether the chunks of a PNG's bytes are all there and as their checksums say. libpng would
-    print a line of its own where they are not, and OpenCV take what came before.
+    """True where the chunks of a PNG's bytes are all there and as their checksums say. libpng
+    would print a line of its own where they are not, and OpenCV take what came before.
     """
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:

@@ -1,14 +1,15 @@
-"""What the documents hand out: Kaggle's trees and the membrane challenge's tif stacks."""
+"""Files as the documents hand them out: Kaggle's trees and the membrane challenge's tif stacks."""
 
 import contextlib
 import os
 import re
 
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.jobs import JOBS
 from unet.jobs.nerve import SAME_PATIENT
 from unet.reading.files import list_images, list_pages, natural_key
-from unet.reading.frames import Frame, without_masks
+from unet.reading.frames import Frame, by_name
+from unet.reading.mask_sources import PictureMask
 
 # Where Kaggle puts images, masks and test images: folder, and pattern of the name with the id.
 LAYOUTS = {
@@ -20,37 +21,40 @@ RAW_JOBS = (*LAYOUTS, "membrane")  # whose documents hand out files
 
 def read_kaggle(raw, job):
     """Frames of a Kaggle tree; the subject is the id without its last number, of nerve the
-    patient.
+    patient. Raises InputError for an image without its mask, or a mask without its image.
     """
     files, layout = list_images(raw), LAYOUTS[job]
-    _check_names(files, job)
-    images, masks, test = (files_by_id(_in_place(files, *place), place[1]) for place in layout)
-    if not images:
-        folders = ", ".join(sorted({file.folder for file in files}))
-        raise InputError(
-            f"{raw}: no folder {layout[0][0]!r} with images in it, it has {folders}; "
-            f"python data.py {job} expects {JOBS[job].raw}"
-        )
-
-    def subject(id):
-        name = id.rpartition("_")[0]
-        return SAME_PATIENT.get(name, name) if job == "nerve" else name
-
-    return match(images, masks, subject) + without_masks(test)
-
-
-def _in_place(files, folder, pattern):
-    return [file for file in files if file.folder == folder and re.fullmatch(pattern, file.stem)]
-
-
-def _check_names(files, job):
-    """Refuse a file that its folder has no place for."""
+    expected = f"python data.py {job} expects {JOBS[job].raw}"
     for file in files:
-        patterns = [pattern for folder, pattern in LAYOUTS[job] if folder == file.folder]
+        patterns = [pattern for folder, pattern in layout if folder == file.folder]
         if patterns and not any(re.fullmatch(pattern, file.stem) for pattern in patterns):
-            raise InputError(
-                f"{file.path}: unexpected name; python data.py {job} expects {JOBS[job].raw}"
-            )
+            raise InputError(f"{file.path}: unexpected name; {expected}")
+
+    def in_place(folder, pattern):
+        there = [f for f in files if f.folder == folder and re.fullmatch(pattern, f.stem)]
+        found = by_name(there, lambda file: re.fullmatch(pattern, file.stem)[1])
+        return {id: found[id] for id in sorted(found, key=natural_key)}
+
+    images, masks, test = (in_place(*place) for place in layout)
+    alone = [
+        *(f"{images[id].path}: image without a mask" for id in images if id not in masks),
+        *(f"{masks[id].path}: mask without an image" for id in masks if id not in images),
+    ]
+    folders = ", ".join(sorted({file.folder for file in files}))
+    more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+    refuse(
+        (
+            not images,
+            f"{raw}: no folder {layout[0][0]!r} with images in it, it has {folders}; {expected}",
+        ),
+        (alone, f"{''.join(alone[:1])}{more}; put that beside the others"),
+    )
+    frames = []
+    for id in images:
+        subject = id.rpartition("_")[0]
+        subject = SAME_PATIENT.get(subject, subject) if job == "nerve" else subject
+        frames.append(Frame(id, images[id], PictureMask((masks[id],)), "train", subject))
+    return frames + [Frame(id, test[id], None, "test", id) for id in test]
 
 
 def read_volumes(raw):
@@ -61,59 +65,26 @@ def read_volumes(raw):
             f"{raw}: expected train-volume.tif and train-labels.tif in it; has "
             + ", ".join(file.path for file in list(stacks.values())[:3])
         )
-    pages = {
-        stem: {page.stem: page for page in list_pages(stacks[stem])}
+    images, masks, test = (
+        list_pages(stacks[stem]) if stem in stacks else []
         for stem in ("train-volume", "train-labels", "test-volume")
-        if stem in stacks
-    }
-    counts = [len(pages[stem]) for stem in ("train-volume", "train-labels")]
-    if counts[0] != counts[1]:
+    )
+    if len(images) != len(masks):
         raise InputError(
-            f"{raw}: train-volume.tif has {counts[0]} pages, train-labels.tif {counts[1]}; "
+            f"{raw}: train-volume.tif has {len(images)} pages, train-labels.tif {len(masks)}; "
             "they must be equal"
         )
-    if counts[0] == 1:  # no pages, but one image each
-        pages = {stem: dict(zip("0", of_stem.values())) for stem, of_stem in pages.items()}
-    return match(pages["train-volume"], pages["train-labels"]) + without_masks(
-        pages.get("test-volume", {})
-    )
-
-
-def files_by_id(files, pattern="(.+)"):
-    """A dict of files by the id that group 1 of the pattern finds in their stem; raises InputError
-    for twins.
-    """
-    found = {}
-    for file in files:
-        id = re.fullmatch(pattern, file.stem, re.DOTALL)[1]
-        if id in found:
-            raise InputError(
-                f"{found[id].path} and {file.path}: two files for id {id}; rename one"
-            )
-        found[id] = file
-    return found
-
-
-def match(images, masks, subject=str):
-    """Frames from two dicts of files by id, in numeric order; raises InputError for one without
-    its twin.
-    """
-    for having, other, text in (
-        (images, masks, "image without a mask"),
-        (masks, images, "mask without an image"),
-    ):
-        alone = [file.path for id, file in having.items() if id not in other]
-        if alone:
-            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise InputError(f"{alone[0]}: {text}{more}; put that beside the others")
+    pairs = [(image, PictureMask((mask,)), "train") for image, mask in zip(images, masks)]
+    alone = [(image, None, "test") for image in test]
     return [
-        Frame(id, images[id], masks[id], "train", subject(id))
-        for id in sorted(images, key=natural_key)
+        Frame(str(number), *part, subject=str(number))
+        for parts in (pairs, alone)
+        for number, part in enumerate(parts)
     ]
 
 
 def describe_raw(raw):
-    """How to prepare the raw files in a folder or zip, for a reader."""
+    """Advice on how to prepare the raw files in a folder or zip."""
     found = []
     for job in RAW_JOBS:
         with contextlib.suppress(InputError, OSError):
@@ -124,10 +95,10 @@ def describe_raw(raw):
 
 
 def read_raw(job, raw):
-    """Frames of what a job's document hands out, a folder or zip; raises InputError."""
+    """Frames of the files that a job's document hands out, a folder or zip; raises InputError."""
     expected = f"python data.py {job} expects {JOBS[job].raw}"
-    if job not in RAW_JOBS:
-        raise InputError(expected)
-    if not os.path.exists(raw):
-        raise InputError(f"{raw}: no such folder or zip file; {expected}")
+    refuse(
+        (job not in RAW_JOBS, expected),
+        (not os.path.exists(raw), f"{raw}: no such folder or zip file; {expected}"),
+    )
     return read_volumes(raw) if job == "membrane" else read_kaggle(raw, job)

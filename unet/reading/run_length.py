@@ -2,11 +2,10 @@
 
 import re
 
-from unet.errors import InputError
-from unet.lazy import lazy
+import cv2
+import numpy as np
 
-cv2 = lazy("cv2")
-np = lazy("numpy")
+from unet.errors import InputError
 
 
 def run_length_enc(mask, columns_first=True, min_pixels=10):
@@ -28,24 +27,24 @@ def run_length_enc(mask, columns_first=True, min_pixels=10):
 
 
 def run_length_dec(code, height, width, columns_first=True):
-    """The mask, bool (H, W), of a run-length code; raises ValueError for runs that overlap, are
+    """The mask, bool (H, W), of a run-length code; raises InputError for runs that overlap, are
     out of order or leave the image.
     """
+    count = height * width
     try:
         if not re.fullmatch("[0-9 ]*", code):  # Python takes 1_0 and other alphabets for numbers
-            raise ValueError
+            raise ValueError("not pairs of numbers")
         runs = np.array(code.split(), dtype=np.int64).reshape(-1, 2)
+        starts, ends = runs[:, 0], runs.sum(axis=1)
+        outside = (runs < 1).any() or (runs > count).any() or (ends > count + 1).any()
+        if outside or (starts[1:] < ends[:-1]).any():
+            raise ValueError("runs overlap, are out of order, or outside")
     except (ValueError, OverflowError) as error:
-        raise InputError(f"run-length code {code[:40]!r}: expected pairs of numbers") from error
-    (starts, lengths), count = runs.T, height * width
-    ends = starts + lengths
-    outside = (runs < 1).any() or (runs > count).any() or (ends > count + 1).any()
-    if outside or (starts[1:] < ends[:-1]).any():
         raise InputError(
-            f"run-length code {code[:40]!r}: runs overlap, are out of order, or leave an image "
-            f"of {height}x{width}"
-        )
-    steps = np.zeros(height * width + 1, np.int8)
+            f"run-length code {code[:40]!r}: {error}; expected pairs of numbers, start and "
+            f"length, in an image of {height}x{width}"
+        ) from error
+    steps = np.zeros(count + 1, np.int8)
     steps[starts - 1] += 1
     steps[ends - 1] -= 1
     pixels = np.cumsum(steps[:-1], dtype=np.int8) > 0

@@ -1,9 +1,9 @@
-"""Where images and masks come from, as the options of data.py say."""
+"""Frames from the places that the options of data.py name."""
 
 import re
 from collections import Counter
 
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.reading.files import describe_passed
 from unet.reading.folders import read_folders
 from unet.reading.frames import Found, folder_frames, with_subjects
@@ -56,18 +56,19 @@ def hint_at_subjects(frames):
 
 def check_source(source):
     """Raise InputError for options that contradict each other."""
-    for first, second in (("images", "masks"), ("validation_images", "validation_masks")):
-        flags = [f"--{name.replace('_', '-')}" for name in (first, second)]
-        if (getattr(source, first) is None) != (getattr(source, second) is None):
-            raise InputError(f"{flags[0]} and {flags[1]} go together; pass both")
-    if source.table and source.masks:
-        raise InputError("--table and --images are two ways to say the same; pass one")
-    if source.validation_table and not source.table:
-        raise InputError("--validation-table goes with --table; pass both")
-    if source.validation_images and not source.images:
-        raise InputError("--validation-images goes with --images; pass both")
-    if source.subject:
-        try:
-            re.compile(source.subject)
-        except re.error as error:
-            raise InputError(f"--subject {source.subject}: not a pattern ({error})") from error
+    images, masks, table = source.images, source.masks, source.table
+    validation = source.validation_images, source.validation_masks
+    refuse(
+        ((images is None) != (masks is None), "--images and --masks go together; pass both"),
+        (
+            validation.count(None) == 1,
+            "--validation-images and --validation-masks go together; pass both",
+        ),
+        (table and masks, "--table and --images are two ways to say the same; pass one"),
+        (source.validation_table and not table, "--validation-table goes with --table; pass both"),
+        (validation[0] and not images, "--validation-images goes with --images; pass both"),
+    )
+    try:
+        re.compile(source.subject or "")
+    except re.error as error:
+        raise InputError(f"--subject {source.subject}: not a pattern ({error})") from error

@@ -1,21 +1,20 @@
-"""What a tif's tags say of its pages, and whether these can be read as they say."""
+"""Tags of a tif's pages, and refusal of those that would be misread."""
 
 import io
 import itertools
-import re
 import struct
 
 from PIL import TiffImagePlugin
 
-from unet.errors import InputError
+from unet.errors import refuse
 
 TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"  # what such a file begins with
 REDUCED, IS_MASK = 1, 4  # bits of a page's subfile type: a smaller copy, a transparency mask
 WIDTH = 256
-SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 258, 259, 262, 270
+SUBFILE, BITS, COMPRESSION, PHOTOMETRIC = 254, 258, 259, 262
 ORIENTATION, SAMPLES, PLANAR, TILED, EXTRA, FORMAT = 274, 277, 284, 322, 338, 339
-TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, ORIENTATION, SAMPLES, PLANAR,
-        TILED, EXTRA, FORMAT)  # fmt: skip
+TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR, TILED, EXTRA,
+        FORMAT)  # fmt: skip
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}  # samples of each photometric interpretation that is read
 NOT_READ = {5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 32803: "a camera's raw mosaic"}
 FORMATS = {5: "complex", 6: "complex float"}  # of FORMAT: 1 unsigned, 2 signed, 3 float
@@ -48,7 +47,7 @@ def find_pages(pages):
 
 
 def orientation(data):
-    """How a tif's first page is to be turned, 1 (as it is) to 8; raises TIFF_ERRORS."""
+    """Orientation of a tif's first page, 1 (as it is) to 8; raises TIFF_ERRORS."""
     order = "little" if data.startswith(b"I") else "big"
     first = int.from_bytes(data[4:8], order)
     upright = [(n).to_bytes(size, order) for n, size in ((ORIENTATION, 2), (3, 2), (1, 4), (1, 2))]
@@ -63,37 +62,16 @@ def read_tags(data, path, page):
     InputError for a damaged one, and for several.
     """
     try:
-        pages = list(
-            itertools.islice(tiff_pages(io.BytesIO(data)), None if page is None else page + 1)
-        )
-    except TIFF_ERRORS as error:
-        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)") from error
-    if len(pages) <= (page or 0):
-        raise InputError(f"{path}: not an image, or cut short ({len(data)} bytes)")
-    if page is not None:
-        return pages[page], page
-    images = find_pages(pages) or [0]
-    count = hidden_pages(pages[images[0]])
-    if len(images) > 1:
-        raise InputError(f"{path}: has {len(images)} pages; expected one image")
-    if count > 1:
-        raise InputError(
-            f"{path}: says that it has {count} images, of which one has a page; save each as a "
-            "page of its own"
-        )
+        count = None if page is None else page + 1
+        pages = list(itertools.islice(tiff_pages(io.BytesIO(data)), count))
+    except TIFF_ERRORS:
+        pages = []
+    images = (find_pages(pages) or [0]) if page is None else [page]
+    refuse(
+        (len(pages) <= images[0], f"{path}: not an image, or cut short ({len(data)} bytes)"),
+        (len(images) > 1, f"{path}: has {len(images)} pages; expected one image"),
+    )
     return pages[images[0]], images[0]
-
-
-def hidden_pages(tags):
-    """How many images a description says there are; ImageJ's files above 4 GB, and tifffile's that
-    are `truncated`, have tags for the first only.
-    """
-    text = str(tags.get(DESCRIPTION, ""))
-    found = re.search(r"^images=(\d+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
-    if found:
-        return int(found[1])
-    found = re.match(r'\{"shape": \[(\d+), \d+, \d+.*"truncated": true', text)
-    return int(found[1]) if found else 1
 
 
 def first_of(tags, number, default):
@@ -102,36 +80,40 @@ def first_of(tags, number, default):
     return value[0] if isinstance(value, tuple) else value
 
 
-def why_not_read(tags):
-    """What a tif's tags say that OpenCV and Pillow would guess at; None where they read it."""
+def check_tags(tags, path):
+    """Raise InputError for what a tif's tags say that OpenCV and Pillow would guess at."""
     bits, samples = first_of(tags, BITS, 1), first_of(tags, SAMPLES, 1)
     kind, photometric = first_of(tags, FORMAT, 1), first_of(tags, PHOTOMETRIC, 1)
-    if photometric in NOT_READ:
-        return f"is {NOT_READ[photometric]}; save it as grey or RGB"
-    if kind in FORMATS:
-        return f"has {FORMATS[kind]} values; save their magnitude"
-    if kind == 3 and bits < 32:
-        return f"has float{bits} values; save them as float32"
     colours, extra = COLOURS.get(photometric, 1), tags.get(EXTRA, ())
     extra = extra if isinstance(extra, tuple) else (extra,)
-    if samples == 3 and colours == 1:
-        return (
-            "has 3 bands that its tags do not call RGB; say so, with gdal_translate -co "
-            "PHOTOMETRIC=RGB for example"
-        )
     has_alpha = samples == colours + 1 and len(extra) == 1 and extra[0] in (1, 2)
-    if samples != colours and not has_alpha:
-        return (
+    is_deep = bits > 8
+    faults = (
+        (photometric in NOT_READ, f"is {NOT_READ.get(photometric)}; save it as grey or RGB"),
+        (kind in FORMATS, f"has {FORMATS.get(kind)} values; save their magnitude"),
+        (kind == 3 and bits < 32, f"has float{bits} values; save them as float32"),
+        (
+            samples == 3 and colours == 1,
+            "has 3 bands that its tags do not call RGB; say so, with gdal_translate -co "
+            "PHOTOMETRIC=RGB for example",
+        ),
+        (
+            samples != colours and not has_alpha,
             f"has {samples} bands, of which the last is no alpha; 1 or 3 are read: save red, "
-            "green and blue, with gdal_translate -b 1 -b 2 -b 3 for example"
-        )
-    if first_of(tags, PLANAR, 1) == 2 and samples > 1 and (bits > 8 or samples > 3):
-        return (
+            "green and blue, with gdal_translate -b 1 -b 2 -b 3 for example",
+        ),
+        (
+            first_of(tags, PLANAR, 1) == 2 and samples > 1 and (is_deep or samples > 3),
             f"keeps its {bits}-bit colours one behind the other (planar); save them pixel by "
-            "pixel, with gdal_translate -co INTERLEAVE=PIXEL for example"
-        )
-    if has_alpha and colours == 1 and bits > 8:
-        return f"is grey with alpha of {bits} bit; save it without alpha"
-    if photometric == 0 and (bits > 16 or kind != 1):
-        return "has 0 for white; save it with 0 for black"
-    return None
+            "pixel, with gdal_translate -co INTERLEAVE=PIXEL for example",
+        ),
+        (
+            has_alpha and colours == 1 and is_deep,
+            f"is grey with alpha of {bits} bit; save it without alpha",
+        ),
+        (
+            photometric == 0 and (bits > 16 or kind != 1),
+            "has 0 for white; save it with 0 for black",
+        ),
+    )
+    refuse(*((is_broken, f"{path}: {text}") for is_broken, text in faults))

@@ -10,8 +10,9 @@ import numpy as np
 
 from unet.data.augment import crop_middle, cut_windows, draw_middle
 from unet.data.scale import standardize
+from unet.jobs.settings import IGNORED
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
-from unet.pictures.panels import show
+from unet.pictures.panels import draw_truth, show
 from unet.reading.pixels import write_image
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
@@ -42,7 +43,8 @@ def choose_samples(arrays, rows, sizes, scale):
         return [part[0] for part in cut_windows([parts], draws, sizes[0])]
 
     def shows_foreground(mask):
-        return (mask[mask != arrays.ignored] if arrays.ignored else mask).any()
+        numbers = arrays.as_numbers(mask)
+        return ((numbers > 0) & (numbers != IGNORED)).any()
 
     def first_shown(part):
         found = (sample for sample in map(pair, part[:NEARBY]) if shows_foreground(sample[1]))
@@ -51,7 +53,8 @@ def choose_samples(arrays, rows, sizes, scale):
     parts = np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows)))
     pairs = [first_shown(part) for part in parts]
     images, masks = (np.stack(part) for part in zip(*pairs))
-    truths = [show(mask, arrays.classes) for mask in crop_middle(masks, sizes[1])]
+    numbers = arrays.as_numbers(crop_middle(masks, sizes[1]))[..., 0]
+    truths = [draw_truth(truth, arrays.classes) for truth in numbers]
     shown = np.round(crop_middle(images, sizes[1])).astype(np.uint8)
     return Samples(standardize(images, *scale), shown, np.stack(truths))
 

@@ -20,12 +20,11 @@ from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError, refuse
 from unet.jobs import RECIPES, choose_recipe, own
-from unet.jobs.settings import SYMMETRIES
+from unet.jobs.settings import IGNORED, SYMMETRIES
 from unet.losses import LOSSES, fitting_losses, weighing_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
 from unet.reading.classes import TWO_CLASSES
-from unet.reading.values import IGNORED
 from unet.runs import Paths, Record, command, weights_of_run
 
 SCALES = ("training", "set", "image", "none", "raw")
