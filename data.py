@@ -213,8 +213,7 @@ def draw_noise(name, options):
     """Draw the images of the noise job with create_data and write their arrays to output/NAME/.
 
     From the stream of --seed come image 1 for training, 2 to 101 for validation and, from 102 on,
-    what --num-images wants beside the first; from that of the next seed the test images, test_0 to
-    test_99.
+    the rest of --num-images; from that of the next seed the test images, test_0 to test_99.
     """
     job, paths = JOBS["noise"], runs.Paths(name)
     size, channels = options.image_size or job.image_size, options.channels

@@ -6,7 +6,6 @@ python model.py nerve --export nerve.onnx
 """
 
 import itertools
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ layers = lazy("unet.layers")
 encoders = lazy("unet.encoders")
 weights = lazy("unet.weights")
 runs = lazy("unet.runs")
+bars = lazy("unet.pictures.bars")
 drawing = lazy("unet.pictures.drawing")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
@@ -123,24 +123,6 @@ def encode(x, config):
     return *skips, x
 
 
-def describe_layers(network):
-    """Lines on a Keras network, of at most 80 columns: name, output (H, W, C), parameters and
-    inputs of each layer, then the totals.
-    """
-    yield f"{'layer':<23}{'output':<14}{'parameters':>10}  connected to"
-    makers = {}
-    for layer in network.layers:
-        outputs = keras.tree.flatten(layer.output)
-        inputs = [makers.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
-        makers |= {id(tensor): layer.name for tensor in outputs}
-        output = "x".join("any" if n is None else str(n) for n in outputs[-1].shape[1:])
-        count, sources = f"{layer.count_params():,}", [name for name in inputs if name]
-        yield f"{layer.name:<23}{output:<14}{count:>10}  {sources[0] if sources else '-'}"
-        yield from (f"{'':<49}{name}" for name in sources[1:])
-    fixed = sum(math.prod(weight.shape) for weight in network.non_trainable_weights)
-    yield f"{network.name}: {network.count_params():,} parameters, {fixed:,} not trainable"
-
-
 def get_unet(job="noise", **changes):
     """An uncompiled U-Net: images (B, H, W, channels), standardized as its job has them, to
     probabilities (B, H', W', classes), float32; H', W' are H, W but for an unpadded network.
@@ -191,7 +173,7 @@ def main(options):
         drawing.write_drawing(network, options.draw)
         print(options.draw)
     else:
-        print("\n".join(describe_layers(network)))
+        print("\n".join(bars.describe_layers(network)))
         if options.run == "own":
             print("own: for large RGB images; train.py own fits it to the arrays")
 

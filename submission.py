@@ -7,7 +7,7 @@ import contextlib
 import csv
 import functools
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from train import load_run
@@ -26,7 +26,6 @@ from unet.options import (
 )
 from unet.reading.run_length import run_length_dec, run_length_enc
 
-np = lazy("numpy")
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
@@ -52,28 +51,22 @@ class Options:
     process_id: int = process_option()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Written:
-    """What submission wrote, by which rule: lines, those with a mask and those of unreadable
-    images, and where there is a truth the Dice of each line and that of an empty one, up to a line
-    that it does not have or that is damaged, the problem.
+    """What submission wrote: the rule that makes masks, how many are not empty, and sizes, (H, W)
+    by the name of each image, None for one that could not be read.
     """
 
     rule: str
-    num_lines: int = 0
-    num_masks: int = 0
-    num_unreadable: int = 0
-    scores: list = field(default_factory=list)
-    floors: list = field(default_factory=list)
-    problem: InputError | None = None
+    num_masks: int
+    sizes: dict
 
 
-def submission(name="nerve", options=Options(), truth=None):
+def submission(name="nerve", options=Options()):
     """Write output/NAME/submission.csv, a line at a time; returns a Written, None in a process
     that predicted for another.
 
-    Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
-    by image name. Raises InputError.
+    Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
@@ -93,7 +86,7 @@ def submission(name="nerve", options=Options(), truth=None):
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        return write_masks(record, *found, arrays.read_unreadable(record.arrays), truth)
+        return write_masks(record, *found, arrays.read_unreadable(record.arrays))
 
 
 def find_probabilities(record, prepared, options):
@@ -113,12 +106,11 @@ def find_probabilities(record, prepared, options):
     return None if probabilities is None else (prepared.test_files, probabilities)
 
 
-def write_masks(record, files, probabilities, unreadable, truth):
+def write_masks(record, files, probabilities, unreadable):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
     returns a Written.
     """
-    rules = JOBS[record.job].submission
-    written = Written(record.decision.describe(), num_unreadable=len(unreadable))
+    rules, sizes, num_masks = JOBS[record.job].submission, {}, 0
 
     def name_of(file):
         return file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
@@ -137,19 +129,9 @@ def write_masks(record, files, probabilities, unreadable, truth):
         count = len(files) + len(unreadable)
         for image, code, size in terminal.with_progress(lines, count, "masks"):
             writer.writerow((image, code))
-            written.num_lines += 1
-            if code:
-                written.num_masks += 1
-            if truth is None or written.problem:
-                continue
-            try:
-                codes, order = (code, ""), rules.columns_first
-                dice = [submit.image_dice(image, c, size, truth, order) for c in codes]
-                written.scores.append(dice[0])
-                written.floors.append(dice[1])
-            except InputError as error:
-                written.problem = error  # a bad truth costs no masks
-    return written
+            sizes[image] = size
+            num_masks += bool(code)
+    return Written(record.decision.describe(), num_masks, sizes)
 
 
 def main(options):
@@ -158,22 +140,18 @@ def main(options):
     path = runs.Paths(options.run).submission
     rules = JOBS[runs.read_record(options.run).job].submission
     truth = submit.read_truth(options.truth, rules) if options.truth else None
-    written = submission(options.run, options, truth)
-    if written and written.problem:
-        raise InputError(f"{options.truth}: {written.problem}")
+    written = submission(options.run, options)
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask, {written.rule}")
-    if written.num_unreadable:
-        print(
-            f"{written.num_unreadable} of them empty, of test images that data.py could not read"
-        )
-    if truth is not None:
-        score, floor = np.mean(written.scores), np.mean(written.floors)
+    print(f"{path}: {len(written.sizes)} rows, {written.num_masks} with a mask, {written.rule}")
+    if unread := list(written.sizes.values()).count(None):
+        print(f"{unread} of them empty, of test images that data.py could not read")
+    if truth is not None:  # a bad one costs no masks
+        score, floor = submit.score_file(path, options.truth, truth, written.sizes, rules)
         print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
-        if len(truth) > written.num_lines:
-            print(f"over {written.num_lines} of the truth's {len(truth)} images")
+        if len(truth) > len(written.sizes):
+            print(f"over {len(written.sizes)} of the truth's {len(truth)} images")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ class Options:
         most=2**32 - 1,
     )
     tensorboard: bool = option(
-        False, "write TensorBoard logs to vis/NAME/tensorboard/; requires the package tensorboard"
+        False,
+        "write TensorBoard logs to vis/NAME/tensorboard/; requires the package tensorboard",
+        check=check_tensorboard,
     )
     recipe: str | None = option(
         None,
@@ -159,9 +161,9 @@ def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False)
     """The compiled U-Net of a job, which is trained, resumed, scored and exported: change network,
     optimizer and loss here. Without arguments the nerve document's: Adam 1e-5, -dice_coef.
 
-    network, recipe: a UNetConfig and a Recipe (default: the job's document's); num_steps: of the
-    whole training, for a rate that falls; ignores: masks have pixels that do not count. Raises
-    ValueError for a size that the poolings cannot halve.
+    network, recipe: UNetConfig and Recipe (default: the document's); num_steps: of the training,
+    for a rate that falls; ignores: masks have ignored pixels. Raises ValueError for a size that
+    does not fit.
     """
     recipe = recipe or JOBS[job].recipe
     model = build_unet(network or JOBS[job].network, name=job)
@@ -173,22 +175,23 @@ def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False)
 
 def load_run(name, weights=None, average=True, threshold=None, precision=None):
     """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
-
-    def build(record):
-        return get_unet(record.job, record.network_of_any_size(), record.recipe)
-
-    return trained.load_run(name, build, weights, average, threshold, precision)
+    return trained.load_run(
+        name,
+        lambda record: get_unet(record.job, record.network_of_any_size(), record.recipe),
+        weights,
+        average,
+        threshold,
+        precision,
+    )
 
 
 def train_predict(options=Options(job="nerve"), begun=None):
-    """Train a job's network, or one a fold, and write the probabilities of its test images,
-    imgs_mask_test.npy. begun: the time.monotonic() that --minutes counts from (default: now).
-    Raises InputError, FloatingPointError, Stopped.
+    """Train a job's network, or one a fold, and predict its test images; begun: time.monotonic()
+    that --minutes counts from (default: now). Raises InputError, FloatingPointError, Stopped.
     """
     # 1. load the arrays; those of noise are drawn where there are none
     name = runs.run_name(options.job, options.name)
     source = resume.find_source(name, options.job, options.arrays, options.resume)
-    # Arrays without files.csv are those of before an interrupted data.py, as load_arrays says.
     if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
         data.prepare(data.Options())
     prepared = arrays.load_arrays(source, options.job)
@@ -210,9 +213,7 @@ def train_predict(options=Options(job="nerve"), begun=None):
 
 
 def build_training(session, record):
-    """The compiled network of a Record before its first step, and its Batches for training and for
-    validation.
-    """
+    """The compiled network of a Record before its first step, and its two Batches."""
     training, validation = session.prepare(record)
     num_steps = record.recipe.epochs * training.num_steps
     ignores = bool(session.arrays.reading.ignore)
@@ -223,9 +224,7 @@ def build_training(session, record):
 
 
 def train_network(session, progress):
-    """Train the network of a Progress on its split, from there on; the first process writes
-    weights/NAME.* and pictures in vis/NAME/. Returns its Record.
-    """
+    """Train the network of a Progress on its split, from there on; returns its Record."""
     options, devices, record = session.options, session.devices, progress.record
     is_new = progress is session.progress and not options.resume
     files = callbacks.RunFiles(progress, is_new, can_pause=len(devices) == 1)  # what is kept
@@ -244,9 +243,7 @@ def train_network(session, progress):
 
 
 def predict_after(session, record):
-    """After a training: threshold and score on the held-out images, and the probabilities of the
-    test images. record: of the network that was trained last.
-    """
+    """Choose the threshold on the held-out images, score them, and predict the test images."""
     prepared, options = session.arrays, session.options
     is_to_score = record.validation and (record.recipe.decide or options.recipe == "modern")
     if options.folds:
@@ -265,8 +262,8 @@ def predict_after(session, record):
 
 
 def read_options(given):
-    """The Options of what the command line gives, {name: value}; with --resume those of the
-    training that was interrupted. Exits where that one is finished; raises InputError.
+    """The Options of what is given, {name: value}, or with --resume of the interrupted training,
+    where a finished one exits; raises InputError.
     """
     given = {"job": Options.job, **given}
     return resume.options_to_resume(given, Options) if given.get("resume") else Options(**given)
@@ -274,7 +271,6 @@ def read_options(given):
 
 def main(options):
     RECIPES[choose_recipe(options.job, options.recipe)][options.job].change(options.set)
-    check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
     watch_process(options.hosts, options.process_id)

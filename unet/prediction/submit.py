@@ -48,6 +48,26 @@ def read_truth(path, rules):
     return truth
 
 
+def score_file(path, truth_path, truth, sizes, rules):
+    """The competition's score of a submission, the mean Dice of its images, and that of an all
+    empty one.
+
+    truth: run-length codes by image name, from a file at truth_path; sizes: (H, W) by image name.
+    Raises InputError for an image that the truth lacks, or whose code is damaged.
+    """
+    name, code = rules.columns
+    scores = []
+    for row in read_csv(path, rules.columns):
+        image, order = row[name], rules.columns_first
+        try:
+            scores.append(
+                [image_dice(image, c, sizes[image], truth, order) for c in (row[code], "")]
+            )
+        except InputError as error:
+            raise InputError(f"{truth_path}: {error}") from error
+    return np.mean(scores, axis=0)
+
+
 def image_dice(name, code, size, truth, columns_first):
     """Dice of a line's mask with the true one, empty against empty 1, in [0, 1]: the competition's
     score is the mean over the images.
