@@ -27,7 +27,7 @@ from unet.options import (
     set_option,
 )
 
-keras = lazy("keras")
+keras = lazy("keras")  # for what you change in get_unet
 runs = lazy("unet.runs")
 arrays = lazy("unet.data.arrays")
 trained = lazy("unet.prediction.run")
@@ -175,13 +175,11 @@ def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False)
 
 def load_run(name, weights=None, average=True, threshold=None, precision=None):
     """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
+    how = weights, average, threshold, precision
     return trained.load_run(
         name,
         lambda record: get_unet(record.job, record.network_of_any_size(), record.recipe),
-        weights,
-        average,
-        threshold,
-        precision,
+        *how,
     )
 
 
