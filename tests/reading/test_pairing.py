@@ -284,7 +284,7 @@ def test_a_table_names_subjects_and_lines_without_a_mask(place):
         assert not read(**table, missing_is_empty=True).masks[3].any()
         assert len(read(**table, skip_bad=True).files) == 3
     Path("t.csv").write_text("image,mask\n/etc/passwd,masks/0.png\n")
-    assert "/etc/passwd: is absolute" in refused(**table)
+    assert "/etc/passwd: lies outside the table" in refused(**table)
 
 
 def test_a_table_says_the_split_and_tells_files_apart(place):

@@ -204,14 +204,14 @@ def _read_object(file, keys):
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON in UTF-8, or cut short ({error})") from error
-    found, expected = content, f"an object with {', '.join(keys)}"
+    found, expected = ("content", content), f"an object with {', '.join(keys)}"
     if isinstance(content, dict):
         parts = [part for part in (content, *content.values()) if isinstance(part, dict)]
         if "_via_img_metadata" in content or any("regions" in part for part in parts):
             expected = f"{expected}; this is a VIA project, export it as COCO"
-        found = list(content)
+        found = "keys", list(content)
     is_right = isinstance(content, dict) and set(keys) <= set(content)
-    _check(is_right, path, "keys", found, expected)
+    _check(is_right, path, *found, expected)
     return content
 
 
