@@ -213,7 +213,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
         (
             (ENCODER, "network.padding=valid", "network.decoder_filters=4,6"),
             {},
-            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            f"network.encoder {NAME}: replaces the whole encoder; pass --set "
             "network.padding=same network.decoder_filters= network.filters=4,6, too",
         ),
     ],
@@ -241,10 +241,10 @@ def test_noises_right_side_gives_way_to_the_encoders():
     ("arguments", "message"),
     [
         (("--set", "recipe.epochs=3"), "--set recipe.epochs=3: here expected network.FIELD=VALUE"),
-        (("--set", ENCODER, "--export", "a.onnx"), "--set is of a job's network, --export of a"),
+        (("--set", ENCODER, "--export", "a.onnx"), "--set and --draw are for a job's network"),
         (
             ("--set", ENCODER),
-            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            f"network.encoder {NAME}: replaces the whole encoder; pass --set "
             "network.dropout=0,0,0,0,0.5, too",
         ),
     ],
