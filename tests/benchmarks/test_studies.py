@@ -86,7 +86,8 @@ def test_the_noise_study_has_each_setting_it_names():
         ("pairs", 1),
         ("shapes", 8),
         ("reasons", 7),
-        ("modern", 9),
+        ("modern", 10),
+        ("scales", 5),
     ):
         assert len(list(noise.settings(noise.Options(part=part)))) == count
     for name, (recipe, changes) in {**noise.REASONS, **noise.ABLATIONS}.items():
