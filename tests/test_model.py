@@ -181,13 +181,23 @@ def test_the_car_network_has_relu_in_layers_of_their_own():
 
 @pytest.mark.parametrize(
     ("job", "initializer"),
-    [("noise", "HeNormal"), ("nerve", "GlorotUniform"), ("car", "GlorotUniform"),
+    [("noise", "VarianceScaling"), ("nerve", "GlorotUniform"), ("car", "GlorotUniform"),
      ("cadastre", "GlorotUniform"), ("membrane", "VarianceScaling")],
 )  # fmt: skip
 def test_kernels_start_from_the_documents_distribution(job, initializer):
     model = get_unet(job)
     names = {type(layer.kernel_initializer).__name__ for layer in convolutions(model)}
     assert names == {initializer}
+
+
+def test_noises_weights_have_the_deviation_of_keras_2_0_4():
+    """A normal distribution of sqrt(2 / fan_in), cut at two deviations and not widened again."""
+    for layer in convolutions(get_unet("noise")):
+        kernel = np.asarray(layer.kernel)
+        expected = np.sqrt(2 / np.prod(kernel.shape[:3]))
+        assert np.abs(kernel).max() <= 2 * expected
+        if kernel.size > 10_000:
+            assert kernel.std() == pytest.approx(0.8796 * expected, rel=0.02)
 
 
 def test_the_papers_weights_are_normal_with_standard_deviation_sqrt_2_over_n():
@@ -248,7 +258,7 @@ def test_the_size_arithmetic_knows_a_head_without_padding():
     model = get_unet("cadastre", padding="valid", image_size=(204, 220), upsample="transposed")
     expected = [NETWORKS["membrane"].output_length(length) - 2 for length in (204, 220)]
     assert list(model.output_shape[1:3]) == expected
-    config = model.unet_config
+    config = model.config
     assert [config.output_length(length) for length in (204, 220)] == expected
 
 

@@ -213,7 +213,7 @@ def from_json(kind, value):
         return kind(**{name: from_json(hints[name], value[name]) for name in hints})
     container, items = typing.get_origin(kind), typing.get_args(kind)
     if container in (tuple, list):
-        if not isinstance(value, list) or (
+        if not isinstance(value, list | tuple) or (
             container is tuple and items[-1] is not ... and len(value) != len(items)
         ):
             raise ValueError(f"{value!r}: expected {kind}")

@@ -405,9 +405,8 @@ def test_a_savedmodel_stays_where_the_new_one_cannot_take_its_place(tmp_path, mo
 
 def of_more_bits(run, white):
     """A run whose training images had more than 8 bit, its white being this value."""
-    networks = [
-        replace(n, record=replace(n.record, reading={"white_level": white})) for n in run.networks
-    ]
+    reading = asdict(Reading(white_level=white and float(white)))
+    networks = [replace(n, record=replace(n.record, reading=reading)) for n in run.networks]
     return replace(run, networks=tuple(networks))
 
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 
 from unet.errors import InputError
-from unet.runs import Paths
+from unet.runs import Paths, from_json
 
 READING = "reading.json"  # in output/NAME
 
@@ -50,11 +50,8 @@ def read_reading(name):
 
 
 def parse_reading(fields):
-    """A Reading from its fields in JSON; raises ValueError, TypeError, KeyError for wrong ones."""
-    reading = Reading(**{**fields, "ignore": tuple(fields["ignore"])})
-    numbers = [reading.black_level, reading.mask_threshold or 0, reading.white_level or 0]
-    if not all(isinstance(n, (int, float)) for n in (*numbers, *reading.ignore)):
-        raise ValueError("levels that are no numbers")
+    """A Reading from its fields in JSON; raises ValueError, TypeError for wrong ones."""
+    reading = from_json(Reading, fields)
     if not 0 < reading.zoom <= 1:
         raise ValueError(f"zoom {reading.zoom}")
     return reading
