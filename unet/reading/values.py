@@ -45,13 +45,13 @@ def read_reading(name):
     path = Paths(name).arrays / READING
     try:
         return parse_reading(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged ({error}); run data.py again") from error
 
 
 def parse_reading(fields):
-    """A Reading from its fields in JSON; raises ValueError, TypeError, KeyError for wrong ones."""
-    reading = Reading(**{**fields, "ignore": tuple(fields["ignore"])})
+    """A Reading from its fields in JSON; raises ValueError, TypeError for wrong ones."""
+    reading = Reading(**{**fields, "ignore": tuple(fields.get("ignore", ()))})
     numbers = [reading.black_level, reading.mask_threshold or 0, reading.white_level or 0]
     if not all(isinstance(n, (int, float)) for n in (*numbers, *reading.ignore)):
         raise ValueError("levels that are no numbers")
