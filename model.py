@@ -12,51 +12,51 @@ from pathlib import Path
 from unet.errors import InputError, check_backend, check_name, one_line_errors, split_input_size
 from unet.jobs import JOBS
 from unet.lazy import lazy
-from unet.machine.devices import num_devices
+from unet.losses import iou_loss
 from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
 
 keras = lazy("keras")
-layers = lazy("keras.layers")
-blocks = lazy("unet.layers")
+layers = lazy("unet.layers")
 encoders = lazy("unet.encoders")
-weights_files = lazy("unet.weights")
+weights = lazy("unet.weights")
 runs = lazy("unet.runs")
+bars = lazy("unet.pictures.bars")
 drawing = lazy("unet.pictures.drawing")
-trained = lazy("unet.prediction.run")
 export = lazy("unet.prediction.export")
 fit = lazy("unet.training.fit")
 decide = lazy("unet.training.decide")
+train = lazy("train")  # which imports this script
 
 NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 
 @dataclass(frozen=True)
 class Options:
-    run: str = option(
-        "noise", "a job; with --export a run, a job or what --name called it", check=check_name
-    )
+    run: str = option("noise", "name of the job; with --export, name of the run", check=check_name)
     draw: str | None = option(
-        None, "draw the network into this file, .svg or .png, and print no summary", metavar="FILE"
+        None,
+        "draw the network to this file, .svg or .png, instead of printing a summary",
+        metavar="FILE",
     )
     set: tuple[str, ...] = set_option(
-        "fields of a job's network", "network.encoder=EfficientNetV2B0"
+        "fields of the job's network", "network.encoder=EfficientNetV2B0"
     )
     export: str | None = option(
         None,
-        "write the run's trained network, from raw pixels to mask, to a file: .onnx, .tflite "
-        "(LiteRT), or a folder without ending (SavedModel)",
+        "export the trained network, from raw pixels to mask, to a file: .onnx, .tflite (LiteRT), "
+        "or a folder without extension (SavedModel)",
         metavar="FILE",
-        group="for other programs",
+        group="export",
     )
     image_size: tuple[int, int] | None = option(
         None,
-        "height and width of the only images that it takes, in pixels (default: any)",
+        "fixed height and width of the input images, in pixels (default: any)",
         least=1,
         metavar=("H", "W"),
     )
     threshold: float | None = threshold_option()
     average: bool = option(
-        True, "average predictions over the turns and flips that the training had"
+        True, "average predictions over the rotations and flips used in training"
     )
 
 
@@ -68,60 +68,58 @@ def build_unet(config, name="unet"):
     that the poolings cannot halve.
     """
     config.check_size(*config.image_size)
-    blocks.check_names(config)
+    layers.check_names(config)
     inputs = keras.Input((*config.image_size, config.channels), name="image")
 
     go_down = encoders.encode if config.encoder else encode
     *skips, x = go_down(inputs, config)
     if config.bottleneck:
         for _ in range(2):
-            x = blocks.convolution(x, config.bottleneck, config)
+            x = layers.convolution(x, config.bottleneck, config)
     if config.dropout and config.dropout[-1]:
-        x = layers.Dropout(config.dropout[-1])(x)
+        x = keras.layers.Dropout(config.dropout[-1])(x)
 
     decoder_filters = config.decoder_filters or config.filters
     border = 4 if config.bottleneck else 0  # by which an unpadded skip is larger, on each side
     for level in reversed(range(len(config.filters))):
-        x = blocks.UPSAMPLE[config.upsample](x, decoder_filters[level], config)
+        x = layers.UPSAMPLE[config.upsample](x, decoder_filters[level], config)
         skip = skips[level]
         if config.padding == "valid":
-            skip = layers.Cropping2D(border)(skip)
+            skip = keras.layers.Cropping2D(border)(skip)
             border = 2 * border + 8
-        x = layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
+        x = keras.layers.Concatenate()([skip, x] if config.skip_first else [x, skip])
         for _ in range(config.top_convolutions if level == 0 else 2):
-            x = blocks.convolution(x, decoder_filters[level], config)
+            x = layers.convolution(x, decoder_filters[level], config)
 
     if config.head_filters:
-        x = blocks.convolution(x, config.head_filters, config)
+        x = layers.convolution(x, config.head_filters, config)
     if config.head_dropout:
-        x = layers.Dropout(config.head_dropout)(x)
-    x = layers.Conv2D(
+        x = keras.layers.Dropout(config.head_dropout)(x)
+    x = keras.layers.Conv2D(
         config.classes,
         config.head_kernel,
         padding="same",
         dtype="float32",
         name=config.head_name,
-        kernel_initializer=blocks.initializer(config),
+        kernel_initializer=layers.initializer(config),
     )(x)
-    outputs = layers.Activation(
+    outputs = keras.layers.Activation(
         "sigmoid" if config.classes == 1 else "softmax", dtype="float32", name="mask"
     )(x)
-    model = blocks.UNet(inputs, outputs, name=name)
-    model.unet_config, model.num_devices = config, num_devices()
-    return model
+    return layers.UNet(inputs, outputs, name=name, config=config)
 
 
 def encode(x, config):
     """The maps that go across, a list from full resolution down, and the one below all levels."""
     skips = []
     for filters, rate in zip(config.filters, config.dropout or itertools.repeat(0)):
-        x = blocks.convolution(x, filters, config)
-        x = activated = blocks.convolution(x, filters, config, normalize=False)
-        x = blocks.normalization(x, config)
+        x = layers.convolution(x, filters, config)
+        x = activated = layers.convolution(x, filters, config, normalize=False)
+        x = layers.normalization(x, config)
         if rate:
-            x = layers.Dropout(rate)(x)
+            x = keras.layers.Dropout(rate)(x)
         skips.append(x if rate else activated)  # before normalization, but after dropout
-        x = layers.MaxPooling2D(2)(x)
+        x = keras.layers.MaxPooling2D(2)(x)
     return *skips, x
 
 
@@ -152,14 +150,11 @@ def get_model(pretrained_model=None, input_size=(256, 256, 3)):
         folder, colon, file = str(pretrained_model).rpartition(":")
         is_pair = colon and len(folder) > 1  # one letter is a drive of Windows
         path = Path(folder, file) if is_pair else Path(pretrained_model)
-        weights_files.load_weights(model, path)
-    recipe = replace(JOBS["cadastre"].recipe, metrics=("accuracy", "iou_loss"))
-    return fit.compile_unet(model, recipe)
-
-
-def load_run(name, weights=None, average=True, threshold=None, precision=None):
-    """The trained run of a name, from weights/ here, as unet.prediction.run.load_run has it."""
-    return trained.load_run(name, build_unet, weights, average, threshold, precision)
+        weights.load_weights(model, path)
+    recipe = JOBS["cadastre"].recipe
+    optimizer, loss = fit.make_optimizer(recipe), fit.make_loss(recipe)
+    model.compile(optimizer, loss, metrics=["accuracy", iou_loss])
+    return model
 
 
 def main(options):
@@ -168,9 +163,9 @@ def main(options):
     if options.export is not None:
         format = EXPORTS[Path(options.export).suffix]
         path = export.check_target(options.export, format)
-        if options.threshold is None and runs.read_record(options.run).is_undecided:
-            decide.decide_now(options.run, load_run)
-        run = load_run(options.run, None, options.average, options.threshold, "float32")
+        if options.threshold is None and runs.read_record(options.run).lacks_threshold:
+            decide.choose_threshold_now(train.load_run(options.run))
+        run = train.load_run(options.run, None, options.average, options.threshold, "float32")
         export.export_run(run, path, format, options.image_size)
         return
     network = build_unet(JOBS[options.run].change(options.set).network, name=options.run)
@@ -178,7 +173,7 @@ def main(options):
         drawing.write_drawing(network, options.draw)
         print(options.draw)
     else:
-        network.summary(line_length=110)
+        print("\n".join(bars.describe_layers(network)))
         if options.run == "own":
             print("own: for large RGB images; train.py own fits it to the arrays")
 

@@ -5,11 +5,12 @@ python submission.py nerve
 
 import contextlib
 import csv
+import functools
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from model import build_unet, load_run
+from train import load_run
 from unet.errors import InputError, check_backend, one_line_errors
 from unet.jobs import JOBS
 from unet.lazy import lazy
@@ -23,16 +24,15 @@ from unet.options import (
     run_option,
     threshold_option,
 )
-from unet.prediction.run_length import TruthError, image_dice, read_truth
 from unet.reading.run_length import run_length_dec, run_length_enc
 
-np = lazy("numpy")
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
 arrays = lazy("unet.data.arrays")
 pixels = lazy("unet.reading.pixels")
 submit = lazy("unet.prediction.submit")
+predict = lazy("unet.prediction.predict")
 decide = lazy("unet.training.decide")
 
 __all__ = ["run_length_dec", "run_length_enc", "submission"]
@@ -42,7 +42,8 @@ __all__ = ["run_length_dec", "run_length_enc", "submission"]
 class Options:
     run: str = run_option()
     truth: str | None = option(
-        None, "CSV file of true masks in the submission's format, to print the competition's score"
+        None,
+        "CSV file of true masks in the format of the submission; prints the competition's score",
     )
     threshold: float | None = threshold_option()
     devices: str = devices_option()
@@ -50,44 +51,42 @@ class Options:
     process_id: int = process_option()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Written:
-    """What submission wrote, by which rule: lines, those with a mask and those of unreadable
-    images, and where there is a truth the Dice of each line and that of an empty one.
+    """What submission wrote: the rule that makes masks, how many are not empty, and sizes, (H, W)
+    by the name of each image, None for one that could not be read.
     """
 
     rule: str
-    num_lines: int = 0
-    num_masks: int = 0
-    num_unreadable: int = 0
-    scores: list = field(default_factory=list)
-    floors: list = field(default_factory=list)
+    num_masks: int
+    sizes: dict
 
 
-def submission(name="nerve", options=Options(), truth=None):
+def submission(name="nerve", options=Options()):
     """Write output/NAME/submission.csv, a line at a time; returns a Written, None in a process
     that predicted for another.
 
-    Masks are enlarged to the size of their files before they are encoded. truth: run-length codes
-    by image name. Raises InputError.
+    Masks are enlarged to the size of their files before they are encoded. Raises InputError.
     """
     check_backend()
     record, paths = runs.read_record(name), runs.Paths(name)  # before any folder is made
-    if options.threshold is None and record.is_undecided:
-        record = decide.decide_now(name, load_run, options.hosts)
+    if options.threshold is None and record.lacks_threshold:
+        decide.check_alone(name, options.hosts)
+        decide.choose_threshold_now(load_run(name))
+        record = runs.read_record(name)
     if record.classes:
         raise InputError(
             f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
             f"use the masks of python test.py {name} --images DIR"
         )
-    record.decision = record.decide(options.threshold)
+    record.decision = record.decision_at(options.threshold)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        return write_masks(record, *found, arrays.read_unreadable(record.arrays), truth)
+        return write_masks(record, *found, arrays.read_unreadable(record.arrays))
 
 
 def find_probabilities(record, prepared, options):
@@ -95,26 +94,23 @@ def find_probabilities(record, prepared, options):
     where there are none of the held-out ones. None in a process that predicted for another.
     """
     name, hosts = record.name, options.hosts
+    load = functools.partial(load_run, name, precision="float32" if hosts else None)
     if not len(prepared.test_files):
-        return submit.held_out_probabilities(name, build_unet, prepared, hosts)
+        return predict.held_out_probabilities(load, prepared, hosts)
     # With hosts all of them predict or none: no look at files that one may have and another not.
     probabilities = None if hosts else submit.saved_probabilities(record, prepared)
     if probabilities is None:
-        is_first = submit.predict_with_hosts(
-            name, build_unet, prepared, options.devices, hosts, options.process_id
+        probabilities = predict.predict_with_hosts(
+            load, prepared, name, options.devices, hosts, options.process_id
         )
-        if not is_first:
-            return None
-        probabilities = submit.open_probabilities(name)
-    return prepared.test_files, probabilities
+    return None if probabilities is None else (prepared.test_files, probabilities)
 
 
-def write_masks(record, files, probabilities, unreadable, truth):
+def write_masks(record, files, probabilities, unreadable):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
     returns a Written.
     """
-    rules, problem = JOBS[record.job].submission, None
-    written = Written(record.decision.describe(), num_unreadable=len(unreadable))
+    rules, sizes, num_masks = JOBS[record.job].submission, {}, 0
 
     def name_of(file):
         return file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
@@ -133,20 +129,9 @@ def write_masks(record, files, probabilities, unreadable, truth):
         count = len(files) + len(unreadable)
         for image, code, size in terminal.with_progress(lines, count, "masks"):
             writer.writerow((image, code))
-            written.num_lines += 1
-            if code:
-                written.num_masks += 1
-            if truth is None or problem:
-                continue
-            try:
-                dice = [image_dice(image, c, size, truth, rules.columns_first) for c in (code, "")]
-                written.scores.append(dice[0])
-                written.floors.append(dice[1])
-            except InputError as error:
-                problem = error  # told when the file is there: a bad truth costs no masks
-    if problem:
-        raise problem
-    return written
+            sizes[image] = size
+            num_masks += bool(code)
+    return Written(record.decision.describe(), num_masks, sizes)
 
 
 def main(options):
@@ -154,24 +139,19 @@ def main(options):
     watch_process(options.hosts, options.process_id)
     path = runs.Paths(options.run).submission
     rules = JOBS[runs.read_record(options.run).job].submission
-    truth = read_truth(options.truth, rules) if options.truth else None
-    try:
-        written = submission(options.run, options, truth)
-    except TruthError as error:
-        raise InputError(f"{options.truth}: {error}") from error
+    truth = submit.read_truth(options.truth, rules) if options.truth else None
+    written = submission(options.run, options)
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    print(f"{path}: {written.num_lines} rows, {written.num_masks} with a mask, {written.rule}")
-    if written.num_unreadable:
-        print(
-            f"{written.num_unreadable} of them empty, of test images that data.py could not read"
-        )
-    if truth is not None:
-        score, floor = np.mean(written.scores), np.mean(written.floors)
+    print(f"{path}: {len(written.sizes)} rows, {written.num_masks} with a mask, {written.rule}")
+    if unread := list(written.sizes.values()).count(None):
+        print(f"{unread} of them empty, of test images that data.py could not read")
+    if truth is not None:  # a bad one costs no masks
+        score, floor = submit.score_file(path, options.truth, truth, written.sizes, rules)
         print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
-        if len(truth) > written.num_lines:
-            print(f"over {written.num_lines} of the truth's {len(truth)} images")
+        if len(truth) > len(written.sizes):
+            print(f"over {len(written.sizes)} of the truth's {len(truth)} images")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,19 @@ python test.py nerve
 import contextlib
 from dataclasses import dataclass
 
-from model import load_run
-from unet.errors import InputError, check_backend, check_name, one_line_errors
+from train import load_run
+from unet.errors import check_backend, check_name, one_line_errors, refuse
 from unet.lazy import lazy
-from unet.machine.cards import tell_unseen_card
 from unet.options import option, parse_options, run_option, threshold_option
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
+cards = lazy("unet.machine.cards")
 masks = lazy("unet.prediction.masks")
 scoring = lazy("unet.prediction.scoring")
 report = lazy("unet.prediction.report")
-comparison = lazy("unet.prediction.compare")
+compare = lazy("unet.prediction.compare")
 decide = lazy("unet.training.decide")
 
 
@@ -27,60 +27,73 @@ class Options:
     run: str = run_option()
     images: str | None = option(
         None,
-        "folder of images, or one image, to predict instead; see --output",
-        group="what is predicted",
+        "folder of images, or one image, to predict instead of the held-out images; see --output",
+        group="images to predict",
     )
     masks: str | None = option(
-        None, "their true masks, to score them: a folder or a file, as data.py takes them"
+        None,
+        "true masks of --images, to score the predictions: a folder or a file, as for data.py",
     )
     output: str | None = option(
         None,
-        "folder for the masks of --images and objects.csv, the area and place of each object in "
-        "them (default: output/NAME/masks)",
+        "folder for the predicted masks of --images and for objects.csv, the area and position of "
+        "each object (default: output/NAME/masks)",
         metavar="DIR",
     )
     mask_threshold: float | None = option(
         None,
-        "true-mask values above it are foreground (default: as data.py was told)",
+        "value above which a true mask's pixel is foreground (default: as for data.py)",
         least=0,
         most=2**32,
     )
     white_level: float | None = option(
         None,
-        "value of an image of more than 8 bit that becomes white (default: that of the training)",
+        "pixel value that maps to white, in images deeper than 8 bits (default: as in training)",
         least=1e-12,
     )
-    skip_bad: bool = option(
-        False, "leave out those of --images that cannot be read, and list them"
-    )
+    skip_bad: bool = option(False, "skip and list images in --images that cannot be read")
     num_images: int = option(
-        100, "pictures drawn at the most; all images are scored", least=0, group="how"
+        100,
+        "maximum number of pictures to draw; all images are scored",
+        least=0,
+        group="prediction",
     )
-    weights: str | None = option(None, "HDF5 file (default: weights/NAME.weights.h5)")
+    weights: str | None = option(
+        None, "HDF5 file with the weights to use (default: weights/NAME.weights.h5)"
+    )
     compare: str | None = option(
         None,
-        "name of a second run: scores and pictures of both go to vis/NAME+NAME/",
+        "name of a second run to compare with; writes scores and pictures to vis/NAME+NAME/",
         metavar="NAME",
         check=check_name,
     )
     threshold: float | None = threshold_option()
     average: bool = option(
-        True, "average predictions over the turns and flips that the training had"
+        True, "average predictions over the rotations and flips used in training"
     )
 
 
 def check_options(options):
     """Raise InputError for options that contradict each other."""
-    if options.masks and not options.images:
-        raise InputError("--masks goes with --images; pass both")
-    if options.output is not None and not options.images:
-        raise InputError("--output is of the masks of --images; pass both")
-    if options.output is not None and options.compare:
-        raise InputError("--output is of masks, which --compare does not write; leave it out")
-    if options.compare and options.weights:
-        raise InputError("--weights is of one run; leave it out, or --compare")
-    if options.compare and options.images and not options.masks:
-        raise InputError("--compare scores; pass --masks with --images")
+    refuse(
+        (options.masks and not options.images, "--masks goes with --images; pass both"),
+        (
+            options.output is not None and not options.images,
+            "--output is for the masks of --images; pass both",
+        ),
+        (
+            options.output is not None and options.compare,
+            "--output is for masks, which --compare does not write; leave it out",
+        ),
+        (
+            options.compare and options.weights,
+            "--weights is for one run; leave it out, or --compare",
+        ),
+        (
+            options.compare and options.images and not options.masks,
+            "--compare scores; pass --masks with --images",
+        ),
+    )
 
 
 def find_results(run, options, other=None):
@@ -113,7 +126,7 @@ def predict_and_draw(run, options):
     print(f"{len(page.images)} pictures in {vis}/")
     if scores:
         scores.write(vis)
-    about = report.describe(run.name, run.record, len(run.networks), run.decision)
+    about = report.describe_run(run.name, run.record, len(run.networks), run.decision)
     if seen := scores.describe_seen():
         about["summary"] = f"{seen[0].upper()}{seen[1:]}."
     page.write(about, scores.figures() if scores else None)
@@ -136,36 +149,35 @@ def new_masks(run, results, options):
 
 def show(result, dice, page, run):
     """Add a Result to the page."""
-    page.add(
-        result, [result.prediction], dice, lambda path: report.draw_result(result, dice, path, run)
-    )
+    page.add(result, [result.prediction], dice, report.draw_result(result, dice, run))
 
 
-def compare(run, other, options):
+def compare_runs(run, other, options):
     """Write and print what a second run gains on images that none of the two has seen."""
-    comparison.check_comparable(run, other, bool(options.images))
+    compare.check_comparable(run, other, bool(options.images))
     results, unseen = find_results(run, options, other), None
     if not (options.images or results.are_tested):
         unseen = scoring.unseen_by(other, results.arrays.files)
-    comparison.check_unseen(run, results.are_seen)
-    comparison.check_unseen(other, unseen == {})
-    comparison.compare(run, results.adapt(other), results, unseen, options.num_images)
+    compare.check_unseen(run, results.are_seen)
+    compare.check_unseen(other, unseen == {})
+    other = other if options.images else results.adapt(other)
+    compare.compare(run, other, results, unseen, options.num_images)
 
 
 def main(options):
     check_options(options)
     check_backend()
     for name in filter(None, (options.run, options.compare)):
-        if options.threshold is None and runs.read_record(name).is_undecided:
-            decide.decide_now(name, load_run)
+        if options.threshold is None and runs.read_record(name).lacks_threshold:
+            decide.choose_threshold_now(load_run(name))
     # Before any folder is made
     how = {"average": options.average, "threshold": options.threshold}
     run = load_run(options.run, options.weights, **how)
     other = load_run(options.compare, **how) if options.compare else None
-    tell_unseen_card()
+    cards.tell_unseen_card()
     with disk.lock(runs.Paths(options.run).vis_lock):
         if other:
-            compare(run, other, options)
+            compare_runs(run, other, options)
         else:
             predict_and_draw(run, options)
 

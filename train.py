@@ -3,10 +3,10 @@
 python train.py nerve
 """
 
-import contextlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
-from model import build_unet, load_run
+import data
+from model import build_unet
 from unet import BEGAN
 from unet.errors import check_backend, check_name, one_line_errors
 from unet.jobs import JOBS, RECIPES, choose_recipe
@@ -27,11 +27,10 @@ from unet.options import (
     set_option,
 )
 
-keras = lazy("keras")
+keras = lazy("keras")  # for what you change in get_unet
 runs = lazy("unet.runs")
-pixels = lazy("unet.reading.pixels")
-split = lazy("unet.data.split")
-curves = lazy("unet.pictures.curves")
+arrays = lazy("unet.data.arrays")
+trained = lazy("unet.prediction.run")
 resume = lazy("unet.training.resume")
 plan = lazy("unet.training.plan")
 sessions = lazy("unet.training.session")
@@ -41,241 +40,239 @@ fit = lazy("unet.training.fit")
 callbacks = lazy("unet.training.callbacks")
 decide = lazy("unet.training.decide")
 
-__all__ = ["dice_coef", "dice_coef_loss", "get_unet", "train_predict"]
+__all__ = ["dice_coef", "dice_coef_loss", "get_unet", "load_run", "train_predict"]
 
 
 @dataclass(frozen=True)
 class Options:
     job: str = job_option()
     name: str | None = name_option(
-        "of this run in weights/, vis/ and output/, beside others of its job; trains on "
-        "data.py's arrays of that name, or else the job's (default: the job)"
+        "name of the run in weights/, vis/ and output/; trains on the arrays of that name, if "
+        "data.py wrote any, otherwise on the job's (default: the job)"
     )
     arrays: str | None = option(
         None,
-        "name of the run whose arrays, output/NAME/, this one trains on (default: its own, or the "
-        "job's)",
+        "name of the arrays in output/ to train on (default: those of --name, or the job's)",
         metavar="NAME",
         check=check_name,
     )
     resume: bool = option(
         False,
-        "go on with the training that was stopped or killed, with its options, or with a finished "
-        "one for more --epochs",
+        "resume a training that was stopped or killed, with its options, or a finished one with "
+        "more --epochs",
     )
     weights: str | None = option(
         None,
-        "file to start from, HDF5 of any Keras or a .keras: the layers whose shapes fit are "
-        "taken, the others start anew",
+        "weights to start from, HDF5 of any Keras version or .keras; layers with matching shapes "
+        "are loaded, all others start from random weights",
         metavar="FILE",
     )
     encoder_weights: str | None = option(
         None,
-        "what an encoder, --set network.encoder=EfficientNetV2B0, starts from: imagenet, which "
-        "Keras fetches, a file as --weights takes, or none (default: imagenet)",
+        "initial weights of a pretrained encoder (--set network.encoder=EfficientNetV2B0): "
+        "imagenet, downloaded by Keras, a file as for --weights, or none (default: imagenet)",
         metavar="FILE",
     )
     seed: int = option(
         1,
-        "of weights, split and order; that of noise's images is data.py's",
+        "seed of weights, split and order of images; the images of noise have the seed of data.py",
         least=0,
         most=2**32 - 1,
     )
     tensorboard: bool = option(
-        False, "log to vis/NAME/tensorboard/ too; needs the package tensorboard"
+        False,
+        "write TensorBoard logs to vis/NAME/tensorboard/; requires the package tensorboard",
+        check=check_tensorboard,
     )
     recipe: str | None = option(
         None,
-        "the document's own training, or the best that we know today (default: document; of own, "
-        "which has none, modern)",
+        "training as in the document, or the best known today (default: document; modern for own)",
         choices=tuple(RECIPES),
-        group="the training",
+        group="training",
     )
-    upright: bool = option(
-        True, "of own: what the images show has an up and a down, so that they are turned little"
-    )
+    upright: bool = option(True, "own only: orientation matters, so rotate only slightly")
     set: tuple[str, ...] = set_option(
         "fields of the network, the recipe or the augmentation",
         "network.filters=16,32,64,128 augmentation.elastic=0",
     )
-    epochs: int | None = option(
-        None, "passes of --steps-per-epoch steps (default: the recipe's)", least=1
-    )
+    epochs: int | None = option(None, "number of epochs (default: the recipe's)", least=1)
     patience: int | None = option(
         None,
-        "end once so many epochs have brought no lower loss, the validation's where there is one "
+        "stop after N epochs without a lower loss, that of the validation if there is one "
         "(default: never)",
         least=1,
+        metavar="N",
     )
     minutes: float | None = option(
         None,
-        "plan --epochs and --steps-per-epoch so that all of it ends in about so many minutes, by "
-        "the time that a step takes here",
+        "fit the whole training into about this many minutes: sets --epochs and "
+        "--steps-per-epoch from the time that a step takes on this machine",
         least=0.01,
         most=10**6,
     )
     steps_per_epoch: int | None = option(
         None,
-        "steps in an epoch (default: the recipe's, or as many as show each image once)",
+        "number of steps per epoch (default: the recipe's, or one pass over the images)",
         least=1,
     )
-    batch_size: int | None = option(None, "images in a step (default: the recipe's)", least=1)
+    batch_size: int | None = option(
+        None, "number of images per step (default: the recipe's)", least=1
+    )
     learning_rate: float | None = option(
-        None, "of the optimizer, above 0 (default: the recipe's)", least=1e-12
+        None, "learning rate of the optimizer, above 0 (default: the recipe's)", least=1e-12
     )
     loss: str | None = option(
         None,
-        f"what training lowers; {' and '.join(fitting_losses(2))} is for membrane, "
+        f"loss to minimise; {' and '.join(fitting_losses(2))} is for membrane, "
         f"{' and '.join(fitting_losses(3))} for data.py --classes (default: the recipe's)",
         choices=tuple(LOSSES),
     )
     class_weights: tuple[float, ...] | None = option(
         None,
-        "a number of 0 or more for each class, background first, that its pixels weigh in the "
-        f"cross-entropy of {', '.join(weighing_losses())} (default: all alike)",
+        "weight of each class, 0 or more, background first, in the cross-entropy of "
+        f"{', '.join(weighing_losses())} (default: equal weights)",
         metavar="W,W,...",
         check=check_class_weights,
         parse=comma_numbers,
     )
     precision: str | None = option(
         None,
-        "of all layers but the last; auto: half precision where the hardware has instructions "
-        "for it (default: float32; of the modern recipe auto)",
+        "precision of all layers but the last; auto uses half precision if the hardware supports "
+        "it (default: float32; auto with the modern recipe)",
         choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
     validation_split: float | None = option(
         None,
-        "share of the images held out, 0..0.9 (default: the recipe's)",
+        "share of the images to hold out, 0 to 0.9 (default: the recipe's)",
         least=0,
         most=0.9,
-        group="the validation",
+        group="validation",
     )
-    folds: int | None = option(
-        None,
-        "cross-validation: so many networks, each trained without another share of the images",
-        least=2,
-    )
+    folds: int | None = option(None, "number of cross-validation folds, one network each", least=2)
     split_by_subject: bool = option(
-        True, "hold out whole subjects; without it the last images, as Keras does"
+        True, "hold out whole subjects; otherwise the last images, as in Keras"
     )
     devices: str = devices_option()
     hosts: str | None = hosts_option()
     process_id: int = process_option()
 
 
-def get_unet():
-    """The nerve document's network, compiled: Adam 1e-5, -dice_coef; get_unet of model.py has any
-    job's.
+def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False):
+    """The compiled U-Net of a job, which is trained, resumed, scored and exported: change network,
+    optimizer and loss here. Without arguments the nerve document's: Adam 1e-5, -dice_coef.
+
+    network, recipe: UNetConfig and Recipe (default: the document's); num_steps: of the training,
+    for a rate that falls; ignores: masks have ignored pixels. Raises ValueError for a size that
+    does not fit.
     """
-    job = JOBS["nerve"]
-    recipe = replace(job.recipe, metrics=("dice_coef",))
-    return fit.compile_unet(build_unet(job.network, name="nerve"), recipe)
+    recipe = recipe or JOBS[job].recipe
+    model = build_unet(network or JOBS[job].network, name=job)
+    optimizer = fit.make_optimizer(recipe, num_steps)
+    loss, metrics = fit.make_loss(recipe, ignores), fit.make_metrics(recipe, ignores)
+    model.compile(optimizer, loss, metrics=metrics)
+    return model
+
+
+def load_run(name, weights=None, average=True, threshold=None, precision=None):
+    """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
+    how = weights, average, threshold, precision
+    return trained.load_run(
+        name,
+        lambda record: get_unet(record.job, record.network_of_any_size(), record.recipe),
+        *how,
+    )
 
 
 def train_predict(options=Options(job="nerve"), begun=None):
-    """Train a job's network, or one a fold, and write the probabilities of its test images,
-    imgs_mask_test.npy. begun: the time.monotonic() that --minutes counts from (default: now).
-    Raises InputError, FloatingPointError, Stopped.
+    """Train a job's network, or one a fold, and predict its test images; begun: time.monotonic()
+    that --minutes counts from (default: now). Raises InputError, FloatingPointError, Stopped.
     """
-    name, seed = runs.run_name(options.job, options.name), options.seed
-    arrays = resume.read_arrays(name, options.job, options.arrays, options.resume)
-    job, options = plan.choose(options, arrays)
-    share, by_subject = job.recipe.validation_split, options.split_by_subject
-    splits = split.split_networks(name, arrays.files, share, options.folds, by_subject, seed)
-    plan.check_masks(arrays, splits)
-    with sessions.start(options, job, arrays, splits, begun) as session:
+    # 1. load the arrays; those of noise are drawn where there are none
+    name = runs.run_name(options.job, options.name)
+    source = resume.find_source(name, options.job, options.arrays, options.resume)
+    if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
+        data.prepare(data.Options())
+    prepared = arrays.load_arrays(source, options.job)
+    # 2. plan: the recipe with the options, and the images that are held out
+    job, options = plan.choose(options, prepared)
+    splits = plan.split(name, options, job, prepared)
+    with sessions.start(options, job, prepared, splits, begun) as session:
+        # 3. build, compile and fit each network
         with session.together():
-            session = budget.fit_in(session, build_unet, build_training)
+            if options.minutes and not options.resume:
+                session = budget.plan_epochs(session, build_training)
             for progress in session.networks():
                 record = train_network(session, progress)
-        if not session.is_first:
+        # 4. score and predict
+        if session.is_first:
+            predict_after(session, record)
+        else:
             print(f"process {options.process_id} is done; process 0 writes what was trained")
-            return
-        predict_after(session, record)
-    paths = runs.Paths(name)
-    print(f"{paths.record}, {paths.vis}/; next: {runs.command('test.py', name)}")
-
-
-def train_network(session, progress):
-    """Train the network of a Progress on its split, from there on; the first process writes
-    weights/NAME.* and pictures in vis/NAME/. Returns its Record.
-    """
-    options, devices, recipe = session.options, session.devices, session.job.recipe
-    record = plan.describe_run(session, progress)
-    files = callbacks.RunFiles(progress, record, can_pause=len(devices) == 1)  # what is kept
-    with devices.scope(), steps.memory_errors(record.network, recipe.batch_size, files):
-        model, training, validation = build_training(session, record)
-        steps.check_memory(model, recipe.batch_size, devices)
-        if not progress.record:
-            fit.take_weights(model, options.weights, options.encoder_weights)
-        files.begin(model, session.is_first)
-        watching = session.callbacks(files, training, validation)
-        plan.describe_plan(session, progress, model, training)
-        with files.signals.caught() if not options.hosts else contextlib.nullcontext():
-            fit.fit(model, training, validation, recipe, watching, progress)
-        files.signals.stop_if_asked()  # after the last epoch's files
-    keras.config.set_dtype_policy("float32")
-    if session.is_first:
-        pixels.write_image(files.paths.picture("curves"), curves.draw_curves(files.history))
-        print(files.describe_best())
-        files.record.write()  # its recipe may have a new end, though no epoch was better
-    return files.record
 
 
 def build_training(session, record):
-    """The compiled network of a Record before its first step, and its Batches for training and for
-    validation.
-    """
-    recipe, ignores = session.job.recipe, bool(session.arrays.reading.ignore)
-    keras.utils.set_random_seed(session.options.seed)
-    keras.config.set_dtype_policy(session.options.precision)
-    training, validation = session.make_batches(record)
-    model, num_steps = build_unet(record.network, record.job), recipe.epochs * len(training)
-    fit.compile_unet(model, recipe, num_steps, ignores)
+    """The compiled network of a Record before its first step, and its two Batches."""
+    training, validation = session.prepare(record)
+    num_steps = record.recipe.epochs * training.num_steps
+    ignores = bool(session.arrays.reading.ignore)
+    model = get_unet(record.job, record.network, record.recipe, num_steps, ignores)
+    fit.build_variables(model)
     training.attach(model, validation)
     return model, training, validation
 
 
+def train_network(session, progress):
+    """Train the network of a Progress on its split, from there on; returns its Record."""
+    options, devices, record = session.options, session.devices, progress.record
+    is_new = progress is session.progress and not options.resume
+    files = callbacks.RunFiles(progress, is_new, can_pause=len(devices) == 1)  # what is kept
+    with devices.scope(), steps.memory_errors(record, files):
+        model, training, validation = build_training(session, record)
+        if not progress.has_steps:
+            fit.take_weights(model, record.network, options.weights, options.encoder_weights)
+        files.begin(model, session.is_first)
+        watching = session.callbacks(files, training, validation)
+        plan.describe_plan(session, progress, model, training)
+        with files.signals.caught(is_alone=not options.hosts):
+            fit.fit(model, training, validation, watching, progress)
+    if session.is_first:
+        files.finish()
+    return files.progress.record
+
+
 def predict_after(session, record):
-    """What follows a training: the decision on the held-out images, and the probabilities of the
-    test images. record: of the network that was trained last.
-    """
-    arrays, recipe, has_folds = session.arrays, session.job.recipe, session.options.folds
-    is_to_score = has_folds or (record.validation and plan.is_scored(session.options, recipe))
-    if has_folds:
-        record = record.of_folds(session.name, list(session.splits))
+    """Choose the threshold on the held-out images, score them, and predict the test images."""
+    prepared, options = session.arrays, session.options
+    is_to_score = record.validation and (record.recipe.decide or options.recipe == "modern")
+    if options.folds:
+        is_to_score, record = True, record.of_folds(session.name, list(session.splits))
         record.write()
-    if is_to_score or len(arrays.test_images):
+    if is_to_score or len(prepared.test_images):
         with session.devices.alone.scope():
             run = load_run(session.name, precision="float32")
             if is_to_score:
-                run = decide.choose_precision(record, run, load_run, arrays)
-                decide.decide(record, run, arrays, recipe.decide)
-            if len(arrays.test_images):
-                sessions.predict_test_images(run, arrays)
+                if (policy := decide.half_precision(record)) != "float32":
+                    half = load_run(session.name, precision=policy)
+                    run = decide.take_half_precision(record, run, half, prepared)
+                decide.score_held_out(record, run, prepared)
+            sessions.predict_test_images(run, prepared)
     session.finish()
 
 
 def read_options(given):
-    """The Options of what the command line gives, {name: value}; with --resume those of the
-    training that was interrupted. Exits where that one is finished; raises InputError.
+    """The Options of what is given, {name: value}, or with --resume of the interrupted training,
+    where a finished one exits; raises InputError.
     """
-    if given.get("resume"):
-        given = resume.options_to_resume(given, [field.name for field in fields(Options)])
-    return Options(**given)
+    given = {"job": Options.job, **given}
+    return resume.options_to_resume(given, Options) if given.get("resume") else Options(**given)
 
 
 def main(options):
-    name = runs.run_name(options.job, options.name)
     RECIPES[choose_recipe(options.job, options.recipe)][options.job].change(options.set)
-    check_tensorboard(options.tensorboard)
     check_devices(options.devices, options.hosts, options.process_id)
     check_backend()
-    if options.job != "noise" or options.arrays or options.hosts:  # before Keras, which is slow
-        source = resume.find_source(name, options.job, options.arrays, options.resume)
-        resume.load_arrays(source, options.job)
     watch_process(options.hosts, options.process_id)
-    with resume.told_how(name, options.job):
+    with resume.told_how(runs.run_name(options.job, options.name), options.job):
         train_predict(options, BEGAN)
 
 

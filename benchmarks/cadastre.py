@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from benchmarks.measure import processor, read_numbers
-from model import build_unet
+from train import get_unet
 from unet.data.arrays import load_arrays
 from unet.data.batches import make_batches
 from unet.data.split import split_rows
@@ -23,7 +23,6 @@ from unet.jobs import RECIPES
 from unet.jobs.settings import THRESHOLD
 from unet.machine.disk import csv_text, write_text
 from unet.options import option, parse_options
-from unet.training.fit import compile_unet
 from unet.training.monitor import CONSTANT
 from unet.training.plan import find_commit
 
@@ -141,9 +140,9 @@ def run(setting, seed, steps, arrays, options):
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(options.precision)
     channels = arrays.images.shape[3]
-    model = build_unet(replace(job.network, channels=channels, image_size=size))
+    network = replace(job.network, channels=channels, image_size=size)
+    model = get_unet("cadastre", network, recipe, steps)
     training, held_out = make_batches(arrays, split, recipe, (0.0, 255.0), seed, (size, size))
-    compile_unet(model, recipe, steps)
     images, masks = map(np.concatenate, zip(*map(held_out.__getitem__, range(len(held_out)))))
     last_relu = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-2]
     logits = model.get_layer(job.network.head_name)

@@ -21,7 +21,7 @@ import data
 import train
 from benchmarks import scenes
 from benchmarks.measure import head
-from model import load_run
+from train import load_run
 from unet.data.augment import crop_middle
 from unet.errors import InputError, one_line_errors
 from unet.jobs import RECIPES

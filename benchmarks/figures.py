@@ -83,16 +83,22 @@ def of_noise(rows):
 
 
 def of_whole_runs(rows):
-    """Figures of the document's recipe over runs of both precisions: the ten of all its steps, and
-    how far image and weights move a score.
+    """Figures of the document's recipe, in bfloat16: the ten runs of all its steps, how far image
+    and weights move a score, and what float32 changes.
     """
-    from benchmarks.noise import FEW, FEWEST_STEPS, SHORT_STEPS, decomposed
+    from benchmarks.noise import KINDS, SHORT_STEPS, THREE, decomposed
 
-    ends = {}
-    for row in rows:
-        if row["setting"] == "document" and row["steps"] == "2000":
+    rows = [
+        row
+        for row in rows
+        if row["setting"] == "document"
+        and (row["shape"], row["fill"], row["placement"]) == KINDS[0]
+    ]
+    half = [row for row in rows if row["precision"] == "mixed_bfloat16"]
+    ends, found = {}, {}
+    for row in half:
+        if row["steps"] == "2000":
             ends.setdefault(int(row["step"]), []).append(row)
-    found = {}
     for step, some in ends.items():
         for column in ("mean", "near", "far", "train"):
             found[f"{step} steps: {column}"] = [float(row[column]) for row in some]
@@ -101,22 +107,19 @@ def of_whole_runs(rows):
     for column in ("radius", "border"):
         values = [float(row[column]) for row in last]
         found[f"correlation of Dice and {column}"] = [np.corrcoef(values, means)[0, 1]]
-    short = [row for row in rows if row["setting"] == "document" and row["steps"] == "400"]
-    few = [row for row in short if (int(row["image"]), int(row["weights"])) in FEW]
+    few = [row for row in ends[SHORT_STEPS] if (int(row["image"]), int(row["weights"])) in THREE]
     for column in ("mean", "worst", "near", "far", "train"):
-        values = [float(row[column]) for row in few if row["step"] == str(FEWEST_STEPS)]
-        found[f"as it is, {FEWEST_STEPS} steps: {column}"] = values
-    short = [row for row in short if row["step"] == "400" and row["placement"] == "document"]
+        found[f"as it is, {SHORT_STEPS} steps: {column}"] = [float(row[column]) for row in few]
+    short = [row for row in half if row["steps"] == row["step"] == str(SHORT_STEPS)]
     scores, between, within = decomposed(short)
     found[f"author's image, {SHORT_STEPS} steps: mean"] = sorted(scores[0])
     found[f"{SHORT_STEPS} steps: spread between images"] = [between]
     found[f"{SHORT_STEPS} steps: spread between weights"] = [within]
-    exact = {(r["image"], r["weights"]): float(r["mean"]) for r in ends[400]}
-    pairs = [r for r in short if (r["image"], r["weights"]) in exact]
-    found["bfloat16 against float32, 400 steps: difference"] = [
-        abs(float(r["mean"]) - exact[r["image"], r["weights"]])
-        for r in pairs
-        if int(r["image"]) <= 5
+    of_pair = {(row["image"], row["weights"]): float(row["mean"]) for row in last}
+    found["bfloat16 against float32: difference"] = [
+        abs(float(row["mean"]) - of_pair[row["image"], row["weights"]])
+        for row in rows
+        if row["precision"] == "float32" and row["step"] == "2000"
     ]
     for name, values in found.items():
         yield {
@@ -126,10 +129,10 @@ def of_whole_runs(rows):
             "value": f"{np.mean(values):.6f}",
             "spread": "; ".join(f"{value:.4f}" for value in values) if len(values) > 1 else "",
             "seeds": f"{len(values)} pairs",
-            "command": f"{STUDIES[0]} --part document, and --part pairs",
+            "command": f"{STUDIES[0]} --precision mixed_bfloat16",
             "commit": " ".join(sorted({row["commit"] for row in last})),
             "machine": last[0]["machine"],
-            "precision": "float32 (pairs 1 to 5), mixed_bfloat16 (6 to 10)",
+            "precision": "mixed_bfloat16",
         }
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from model import build_unet
+from train import get_unet
 from unet.data.arrays import Arrays
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.machine.disk import read_csv
 from unet.runs import Record
-from unet.training.fit import compile_unet
+from unet.training.fit import build_variables
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,9 +66,9 @@ def random_arrays(network, count):
 def compiled_unet(network, recipe, precision, steps):
     """A network in a precision, compiled as train.py does it for so many steps."""
     keras.config.set_dtype_policy(precision)
-    model = build_unet(network)
+    model = get_unet("noise", network, recipe, steps)
     keras.config.set_dtype_policy("float32")
-    compile_unet(model, recipe, steps)
+    build_variables(model)
     return model
 
 
@@ -156,6 +157,9 @@ def read_numbers(path, columns, names, whole=()):
     return rows
 
 
-def scale_record(mean, std):
-    """A Record that knows nothing but what images are standardized with."""
-    return Record("", "noise", "", recipe={}, options={}, command="", mean=mean, std=std)
+def scale_record(network, mean, std):
+    """A Record of a UNetConfig that knows nothing more but what images are standardized with."""
+    given = dict(
+        recipe=JOBS["noise"].recipe, options={}, command="", network=network, mean=mean, std=std
+    )
+    return Record("", "noise", "", **given)

@@ -6,12 +6,13 @@ Image and weights are seeded apart: a run is what data.py noise --seed IMAGE and
 noise --seed WEIGHTS do, scored after its last step (the modern recipe's train.py keeps the epoch
 that is best in validation) on the test images of that data.py, one prediction an image but for the
 modern recipe, which averages over turns and flips. Runs that benchmarks/noise.csv has already are
-not run again; the tables are printed and the plot drawn, benchmarks/noise.png, from that file.
+not run again; the tables are printed and the plots drawn, benchmarks/noise.png and start.png, from
+that file.
 --output DIR starts a file of your own.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 import data
 from benchmarks.measure import processor, read_numbers, scale_record
-from model import build_unet
+from train import get_unet
 from unet.data.arrays import Arrays
 from unet.data.batches import make_batches
 from unet.data.scale import find_scale
@@ -33,7 +34,6 @@ from unet.options import option, parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import Network, Run
 from unet.runs import Decision
-from unet.training.fit import compile_unet
 from unet.training.plan import find_commit
 
 FOLDER = Path(__file__).parent
@@ -45,9 +45,9 @@ class Options:
         "all",
         "document: the document's recipe, whole, 10 images with weights of their own; target: the "
         "modern one likewise; pairs: 5 images with 3 weights each; reasons: one change of the "
-        "document's recipe each, 3 images with 2 weights; shapes: both recipes on other kinds of "
-        "shapes; modern: one part less each; scales: other deviations of the first weights, 3 "
-        "images with weights of their own",
+        "document's recipe each, 3 images with weights of their own; shapes: both recipes on "
+        "other kinds of shapes; modern: one part less each; scales: other deviations of the "
+        "first weights, 3 images with weights of their own",
         choices=("all", "document", "target", "pairs", "reasons", "shapes", "modern", "scales"),
     )
     precision: str = option("float32", "of the layers", choices=("float32", "mixed_bfloat16"))
@@ -106,12 +106,11 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "constant", "document"),
 )
 STEPS = 2000  # the document's own, and the modern recipe's
-SHORT_STEPS, FEWEST_STEPS = 400, 200  # enough to see what a run comes to, and what a change does
+START_STEPS, SHORT_STEPS = 1000, 400  # enough to see what a start comes to, and what a change does
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
 THREE = [(seed, seed) for seed in range(1, 4)]
 TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
 PAIRS = [(image, weights) for image in range(1, 6) for weights in range(1, 4)]
-FEW = [(image, weights) for image in range(1, 4) for weights in range(1, 3)]
 
 
 def settings(options):
@@ -120,12 +119,13 @@ def settings(options):
         "document": [("document", KINDS[0], STEPS, TEN)],
         "target": [("modern", KINDS[0], STEPS, TEN)],
         "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
-        "reasons": [(name, KINDS[0], FEWEST_STEPS, FEW) for name in (*DOCUMENT, *REASONS)],
+        "reasons": [(name, KINDS[0], SHORT_STEPS, THREE) for name in (*DOCUMENT, *REASONS)],
         "shapes": [
-            (name, kind, FEWEST_STEPS, FEW) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
+            (name, kind, SHORT_STEPS, THREE) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
         ],
-        "modern": [(name, KINDS[0], SHORT_STEPS, FEW) for name in (*MODERN, *ABLATIONS)],
-        "scales": [(name, KINDS[0], STEPS, THREE) for name in (*DOCUMENT, *SCALES)],
+        "modern": [(name, KINDS[0], SHORT_STEPS, TEN) for name in (*MODERN, *ABLATIONS)],
+        "scales": [("document", KINDS[0], STEPS, THREE)]
+        + [(name, KINDS[0], START_STEPS, THREE) for name in SCALES],
     }
     for part, some in parts.items():
         if options.part in ("all", part):
@@ -151,15 +151,15 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     keras.backend.clear_session()
     keras.utils.set_random_seed(weights_seed)
     keras.config.set_dtype_policy(options.precision)
-    model = build_unet(replace(network, image_size=(None, None)))
+    model = get_unet("noise", replace(network, image_size=(None, None)), recipe, steps)
     if name in SCALES:
         for variable in model.trainable_variables:  # biases are 0
             variable.assign(variable * (SCALES[name] / TRUNCATED_DEVIATION))
     sizes = network.image_size, network.image_size
     batches, _ = make_batches(arrays, (np.arange(1), []), recipe, scale, weights_seed, sizes)
-    compile_unet(model, recipe, steps)
+    record = replace(scale_record(network, *scale), recipe=recipe)
     trained = Run(
-        (Network(model, replace(scale_record(*scale), recipe=asdict(recipe))),),
+        (Network(model, record),),
         Decision(),
         recipe.augmentation.symmetry if recipe_name == "modern" else "none",
     )
@@ -220,11 +220,6 @@ def table(rows):
     for (name, *kind, precision, steps), some in grouped(rows).items():
         ends = [row for row in some if row["step"] == steps]
         yield line(f"{name} | {', '.join(kind)} | {precision} | {steps}", ends)
-    of_reasons = grouped(rows).get(("document", *KINDS[0], "mixed_bfloat16", str(SHORT_STEPS)), [])
-    few = [row for row in of_reasons if (int(row["image"]), int(row["weights"])) in FEW]
-    ends = [row for row in few if row["step"] == str(FEWEST_STEPS)]
-    if ends:  # the same pairs and steps as the reasons have
-        yield line(f"document | {', '.join(KINDS[0])} | mixed_bfloat16 | {FEWEST_STEPS}", ends)
 
 
 def line(label, ends):
@@ -290,6 +285,43 @@ def draw(rows, path):
         figure.savefig(temporary, dpi=100)
 
 
+def draw_starts(rows, path):
+    """Dice of the training image and of new ones after START_STEPS against the deviation of the
+    first weights, a line a pair of image and weights; nothing where none was run.
+    """
+    scales = {**SCALES, "document": TRUNCATED_DEVIATION}
+    some = [
+        row
+        for row in rows
+        if row["setting"] in scales
+        and (row["step"], row["precision"]) == (str(START_STEPS), "mixed_bfloat16")
+        and (int(row["image"]), int(row["weights"])) in THREE
+        and (row["shape"], row["fill"], row["placement"]) == KINDS[0]
+    ]
+    if not some:
+        return
+    some.sort(key=lambda row: scales[row["setting"]])
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for column, colour, label in (
+        ("train", "tab:gray", "the training image"),
+        ("mean", "tab:blue", "100 new images"),
+    ):
+        for number, pair in enumerate(THREE):
+            of_pair = [row for row in some if (int(row["image"]), int(row["weights"])) == pair]
+            x = [scales[row["setting"]] for row in of_pair]
+            y = [float(row[column]) for row in of_pair]
+            axes.plot(x, y, color=colour, marker=".", label=None if number else label)
+    axes.axvline(TRUNCATED_DEVIATION, color="tab:green", linestyle=":", label="Keras 2.0.4")
+    axes.axvline(1, color="tab:red", linestyle=":", label="Keras today")
+    axes.set(xlabel="deviation of the first weights / sqrt(2 / fan_in)", ylabel="Dice")
+    axes.set(ylim=(-0.02, 1.02), title=f"{START_STEPS} steps on one image, three pairs of seeds")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
 def longest(rows, name, kind):
     """The rows of a setting and kind of shape whose runs have the most steps."""
     some = [
@@ -322,6 +354,7 @@ def main(options):
         if (name, *kind, steps) == ("document", *KINDS[0], str(SHORT_STEPS)):
             print("\n".join(decompose([row for row in some if row["step"] == steps])))
     draw(rows, path.with_suffix(".png"))
+    draw_starts(rows, path.with_name("start.png"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from benchmarks.measure import read_numbers
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, one_line_errors
 from unet.jobs.settings import THRESHOLD

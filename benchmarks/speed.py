@@ -277,8 +277,8 @@ def measure_predict(options):
         images = rng.integers(0, 256, (count, *network.image_size, network.channels), np.uint8)
         truths = rng.random((count, *network.image_size, 1)) > 0.5
         with in_precision(precision):
-            network = Network(get_unet(name), scale_record(0.0, 255.0))
-        run = Run((network,), Decision())
+            trained = Network(get_unet(name), scale_record(network, 0.0, 255.0))
+        run = Run((trained,), Decision())
         model = plain.unet(name)
 
         def ours(run=run, images=images, truths=truths):
@@ -299,13 +299,13 @@ def measure_tiles(options):
     tile = 256 if options.tiny else TILE
     print(f"\nOne image of {side}x{side}, the cadastre document's network\n")
     print(head("", "in tiles, s", "as a whole"))
-    model = get_unet("cadastre", image_size=(None, None))
+    model, config = get_unet("cadastre", image_size=(None, None)), JOBS["cadastre"].network
     image = np.random.default_rng(1).normal(size=(side, side, 3)).astype(np.float32)
     ways = {
-        "ours": lambda: predict_image(model, image, tile),
-        "whole": lambda: predict_image(model, image, side),
+        "ours": lambda: predict_image(model, config, image, tile),
+        "whole": lambda: predict_image(model, config, image, side),
     }
-    predict_image(model, image[:tile, :tile])
+    predict_image(model, config, image[:tile, :tile])
     memory = [peak_memory(way) for way in ways.values()]
     print(row("seconds", alternate(ways, min(options.repeats, 3)), digits=1))
     print(f"| memory, MB | {memory[0]:.0f} | {memory[1]:.0f} |", flush=True)

@@ -1,11 +1,13 @@
 """What the tests share: small trees of images as the documents have them, and running a script."""
 
 import csv
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -15,22 +17,22 @@ import pytest
 from PIL import Image
 
 from unet.data.augment import cut_windows, draw_middle, draw_windows
+from unet.jobs import JOBS
 from unet.runs import Record
 
 ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+PYTHONPATH = os.environ.get("PYTHONPATH")
+FORKS = []  # their processes
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
-longest = pytest.mark.longest  # and takes so long that it runs before a release alone
 
 
 def pytest_collection_modifyitems(items):
-    wanted = os.environ.get("SLOW", "")
-    for item in items:
-        if item.get_closest_marker("longest") and wanted != "all":
-            item.add_marker(pytest.mark.skip(reason="takes longest; SLOW=all runs it"))
-        elif item.get_closest_marker("slow") and not wanted:
-            item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
+    if not os.environ.get("SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; SLOW=1 runs it"))
 
 
 def sample_window(
@@ -106,7 +108,8 @@ def make_folders(root, count=5, size=(80, 100), channels=3, suffix="", kind=".pn
 
 def make_record(**fields):
     """A Record of a nerve run with some fields."""
-    given = dict(name="nerve", job="nerve", arrays="nerve", recipe={}, options={}, command="")
+    recipe = JOBS["nerve"].recipe
+    given = dict(name="nerve", job="nerve", arrays="nerve", recipe=recipe, options={}, command="")
     return Record(**{**given, **fields})
 
 
@@ -117,8 +120,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(script, *arguments):
-    """Run a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
+def run_anew(script, *arguments):
+    """Start a script, or "-m benchmarks.NAME", as a user would; returns the finished process with
     its output as text.
     """
     environment = dict(os.environ)
@@ -135,6 +138,21 @@ def run(script, *arguments):
         check=False,
         env=environment,
     )
+
+
+def run(script, *arguments):
+    """As run_anew, in a fork of a process that has imported what the script will, where that makes
+    no difference: with the backend and the packages of that process.
+    """
+    is_module, backend = script.startswith("-m "), os.environ.get("KERAS_BACKEND", "tensorflow")
+    has_rooms = is_module or (ROOT / script).with_name("unet").is_dir()
+    if not has_rooms or backend != "tensorflow" or os.environ.get("PYTHONPATH") != PYTHONPATH:
+        return run_anew(script, *arguments)
+    with tempfile.TemporaryDirectory() as logs:
+        out, err = Path(logs, "out"), Path(logs, "err")
+        answer = fork(script, ".", *arguments, out=str(out), err=str(err))
+        text = [path.read_text() for path in (out, err)]
+    return subprocess.CompletedProcess([script, *arguments], answer["status"], *text)
 
 
 def run_well(script, *arguments):
@@ -161,29 +179,43 @@ def page_data(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-class Forks:
-    """A script in many processes, each with its own arguments; see tests/forks.py."""
+@functools.cache
+def forks(root):
+    """The process of tests/forks.py for the scripts of a folder."""
+    command = [sys.executable, str(ROOT / "tests/forks.py"), str(root)]
+    pipe = subprocess.PIPE
+    FORKS.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+    return FORKS[-1]
 
-    def __init__(self, script):
-        command = [sys.executable, str(ROOT / "tests/forks.py"), script]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
-    def __call__(self, folder, *arguments, **death):
-        """Run it in a folder, where its output goes to the file log; returns a dict of status,
-        seconds and megabytes.
-        """
-        task = dict(folder=str(folder), arguments=[str(a) for a in arguments], **death)
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+def pytest_sessionfinish():
+    for process in FORKS:
+        process.communicate()  # ends it, and counts its time as this process's
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        self.process.kill()
-        self.process.wait()
+def fork(script, folder, *arguments, out="log", err="log", attributes=(), **death):
+    """Run a script in a folder, where its output goes to files, in a fork of tests/forks.py, which
+    says how it may die and which attributes may be set; returns a dict of status, seconds and
+    megabytes.
+    """
+    is_module = str(script).startswith("-m ")
+    task = dict(
+        script=script if is_module else str(ROOT / script),
+        arguments=[str(argument) for argument in arguments],
+        folder=str(Path(folder).resolve()),
+        environment={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        out=out,
+        err=err,
+        attributes=dict(attributes),
+        limit=280,
+        **death,
+    )
+    process = forks(ROOT if is_module else (ROOT / script).parent)
+    process.stdin.write(json.dumps(task) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    assert answer, "tests/forks.py has ended; run it alone to see why"
+    return json.loads(answer)
 
 
 def what_a_run_left(folder, name):

@@ -51,7 +51,7 @@ with atheris.instrument_imports(
     from unet.reading import files, masks, pixels, run_length, tables
     from unet.reading.values import PLAIN, Reading
     from unet.machine import disk
-    from unet.prediction.run_length import read_truth
+    from unet.prediction.submit import read_truth
 
 import numpy as np
 from PIL import Image

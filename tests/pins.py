@@ -22,18 +22,18 @@ def pin(job, recipe_name):
     import keras
     import numpy as np
 
-    from model import build_unet
+    from train import get_unet
     from unet.data.arrays import Arrays
     from unet.data.batches import make_batches
     from unet.data.scale import find_scale
     from unet.jobs import RECIPES
-    from unet.training.fit import compile_unet
+    from unet.training.fit import build_variables
 
     network, recipe = RECIPES[recipe_name][job].network, RECIPES[recipe_name][job].recipe
     stated = json.loads(json.dumps(asdict(recipe)))
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
-    model = build_unet(replace(network, image_size=(None, None)))
+    model = get_unet(job, replace(network, image_size=(None, None)), recipe, 100)
     found = {}
     for variable in model.trainable_variables:
         values = np.asarray(variable, np.float64)
@@ -51,7 +51,7 @@ def pin(job, recipe_name):
     scale = find_scale(images, np.arange(2), recipe.standardize)
     mask_size = tuple(map(network.output_length, size))
     batches, _ = make_batches(arrays, (np.arange(2), []), recipe, scale, 1, (size, mask_size))
-    compile_unet(model, recipe, 100)
+    build_variables(model)
     loss = float(model.train_on_batch(*batches[0])[0])
     return {"recipe": stated, "weights": found, "loss": loss}
 

@@ -3,6 +3,7 @@ at once, in little memory, and with what stood there before untouched.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -18,16 +19,18 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, draw_pair, longest, make_folders, slow
+from conftest import ROOT, draw_pair, fork, make_folders, make_record, slow
 from PIL import Image
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
+pytestmark = slow
 SECONDS, MEGABYTES = 2, 1000  # more than what a good input takes
 IMAGE, MASK = draw_pair(1, (80, 100), 3)
 rng = np.random.default_rng(1)
@@ -144,12 +147,6 @@ def other_contents():
 
 
 @pytest.fixture(scope="module")
-def script():
-    with Forks("data") as script:
-        yield script
-
-
-@pytest.fixture(scope="module")
 def there(tmp_path_factory):
     """A folder with images, masks and the arrays of them."""
     root = tmp_path_factory.mktemp("good")
@@ -172,7 +169,8 @@ class Refusals:
     """Run a script on one damaged copy of a good folder after the other."""
 
     def __init__(self, script, good, place, *command):
-        self.script, self.good, self.place, self.command = script, good, place, command
+        self.script = functools.partial(fork, script)
+        self.good, self.place, self.command = good, place, command
         self.count = 0
         self.usual = self.run(lambda folder: None, *command)[0]
         assert self.usual["status"] == 0
@@ -207,16 +205,9 @@ class Refusals:
         print(f"{what}: {self.count} damaged inputs answered")
 
 
-@pytest.mark.parametrize(
-    "cases",
-    [
-        other_contents,
-        pytest.param(cut_short, marks=longest),
-        pytest.param(bits_turned_over, marks=longest),
-    ],
-)
-def test_images_and_masks(script, there, tmp_path, cases):
-    refuse = Refusals(script, there, tmp_path, *COMMAND)
+@pytest.mark.parametrize("cases", [other_contents, cut_short, bits_turned_over])
+def test_images_and_masks(there, tmp_path, cases):
+    refuse = Refusals("data.py", there, tmp_path, *COMMAND)
     for name, part, kind, content in cases():
 
         def damage(folder, part=part, kind=kind, content=content):
@@ -227,8 +218,8 @@ def test_images_and_masks(script, there, tmp_path, cases):
     refuse.report(cases.__name__)
 
 
-def test_names_and_links(script, there, tmp_path):
-    refuse = Refusals(script, there, tmp_path, *COMMAND)
+def test_names_and_links(there, tmp_path):
+    refuse = Refusals("data.py", there, tmp_path, *COMMAND)
     names = ("a b.png", "a\nb.png", "ü\u202eb\u0301.png", "\x1b[31m.png", "%s{0}.png", "'; rm.png")
     for name in (*names, "x" * 251 + ".png", "~.png", "-rf.png", "$HOME.png", "*.png"):
         line = refuse(name, lambda folder, name=name: (folder / "images" / name).write_bytes(b""))
@@ -293,10 +284,10 @@ TABLES = {
 }
 
 
-def test_tables(script, there, tmp_path):
+def test_tables(there, tmp_path):
     command = ["cadastre", "--table", "table.csv", "--image-size", 64, 64]
     (there / "table.csv").write_text(LINES)
-    refuse = Refusals(script, there, tmp_path, *command)
+    refuse = Refusals("data.py", there, tmp_path, *command)
     for name, text in TABLES.items():
 
         def damage(folder, text=text):
@@ -322,13 +313,13 @@ def zipped(files, **options):
     return file.getvalue()
 
 
-def test_zips(script, there, tmp_path):
+def test_zips(there, tmp_path):
     """And what lies in them, with names that lead out of them."""
     pair = {"train/1_1.tif": GOOD[".tif"], "train/1_1_mask.tif": GOOD_MASK[".tif"]}
     good = zipped(pair)
     (there / "raw.zip").write_bytes(good)
     command = ["nerve", "--raw", "raw.zip"]
-    refuse = Refusals(script, there, tmp_path, *command)
+    refuse = Refusals("data.py", there, tmp_path, *command)
     nested = good
     for _ in range(6):
         nested = zipped({"raw.zip": nested})
@@ -386,34 +377,33 @@ TRUTHS = {
 
 
 def test_true_masks(trained, tmp_path):
-    with Forks("submission") as script:
-        assert script(trained, "nerve")["status"] == 0
-        (trained / "log").unlink()
-        refuse = Refusals(script, trained, tmp_path, "nerve", "--truth", "truth.csv")
+    assert fork("submission.py", trained, "nerve")["status"] == 0
+    (trained / "log").unlink()
+    refuse = Refusals("submission.py", trained, tmp_path, "nerve", "--truth", "truth.csv")
 
-        def write(text):
-            return lambda folder: (folder / "truth.csv").write_bytes(
-                text if isinstance(text, bytes) else text.encode()
-            )
+    def write(text):
+        return lambda folder: (folder / "truth.csv").write_bytes(
+            text if isinstance(text, bytes) else text.encode()
+        )
 
-        good = (trained / "truth.csv").read_text()
-        for name, code in TRUTHS.items():
-            text = good.replace("2,1 5", f"2,{code}")
-            line = refuse(name, write(text))
-            assert "truth.csv: image 2: run-length code" in line, (name, line)
-        for name, text in {
-            "empty": "",
-            "another column": good.replace("pixels", "rle_mask"),
-            "an image twice": good + "2,1 5\n",
-            "an image less": good[: good.rindex("4,")],
-            "an open quote": good.replace("2,", '"2,'),
-            "binary": rng.bytes(3000),
-            "one column": "img\n1\n2\n",
-        }.items():
-            assert "truth.csv" in refuse(name, write(text)), name
-        refuse("missing", lambda folder: (folder / "truth.csv").unlink())
-        refuse("a folder", lambda folder: None, "nerve", "--truth", "images")
-        refuse.report("true masks")
+    good = (trained / "truth.csv").read_text()
+    for name, code in TRUTHS.items():
+        text = good.replace("2,1 5", f"2,{code}")
+        line = refuse(name, write(text))
+        assert "truth.csv: image 2: run-length code" in line, (name, line)
+    for name, text in {
+        "empty": "",
+        "another column": good.replace("pixels", "rle_mask"),
+        "an image twice": good + "2,1 5\n",
+        "an image less": good[: good.rindex("4,")],
+        "an open quote": good.replace("2,", '"2,'),
+        "binary": rng.bytes(3000),
+        "one column": "img\n1\n2\n",
+    }.items():
+        assert "truth.csv" in refuse(name, write(text)), name
+    refuse("missing", lambda folder: (folder / "truth.csv").unlink())
+    refuse("a folder", lambda folder: None, "nerve", "--truth", "images")
+    refuse.report("true masks")
 
 
 def npy(header, content=b""):
@@ -429,73 +419,71 @@ class Pickled:
         return os.system, ("touch was-run",)
 
 
-@slow
 def test_arrays_and_records_that_are_read_back(trained, tmp_path):
-    with Forks("submission") as script:
-        refuse = Refusals(script, trained, tmp_path, "nerve")
-        array = (trained / "output/nerve/imgs_train.npy").read_bytes()
-        shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (%s), }"
-        objects = io.BytesIO()
-        np.save(objects, np.array([Pickled()], object))
-        contents = {
-            "empty": b"",
-            "text": b"text" * 99,
-            "a pickle": pickle.dumps(Pickled()),
-            "objects": objects.getvalue(),
-            "no header": array[:10],
-            "a huge shape": npy(shape % "10**9"),
-            "a shape larger than the file": npy(shape % "4, 99999, 99999, 1"),
-            "a negative shape": npy(shape % "-4, 64, 80, 1", bytes(100)),
-            "code for a header": npy("__import__('os').system('touch was-run')"),
-            "a nested header": npy("(" * 100),
-            "floats": npy(shape.replace("|u1", "<f4") % "4, 64, 80, 1", bytes(81920)),
-            "another version": put(array, 6, b"\x09"),
-            "a float shape": npy(shape % "4.0, 64, 80, 1", bytes(20480)),
-        }
-        contents.update({f"cut at {part}": array[: len(array) * part // 10] for part in range(10)})
-        for name, content in contents.items():
-            for file in ("imgs_train.npy", "imgs_test.npy"):
+    refuse = Refusals("submission.py", trained, tmp_path, "nerve")
+    array = (trained / "output/nerve/imgs_train.npy").read_bytes()
+    shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (%s), }"
+    objects = io.BytesIO()
+    np.save(objects, np.array([Pickled()], object))
+    contents = {
+        "empty": b"",
+        "text": b"text" * 99,
+        "a pickle": pickle.dumps(Pickled()),
+        "objects": objects.getvalue(),
+        "no header": array[:10],
+        "a huge shape": npy(shape % "10**9"),
+        "a shape larger than the file": npy(shape % "4, 99999, 99999, 1"),
+        "a negative shape": npy(shape % "-4, 64, 80, 1", bytes(100)),
+        "code for a header": npy("__import__('os').system('touch was-run')"),
+        "a nested header": npy("(" * 100),
+        "floats": npy(shape.replace("|u1", "<f4") % "4, 64, 80, 1", bytes(81920)),
+        "another version": put(array, 6, b"\x09"),
+        "a float shape": npy(shape % "4.0, 64, 80, 1", bytes(20480)),
+    }
+    contents.update({f"cut at {part}": array[: len(array) * part // 10] for part in range(10)})
+    for name, content in contents.items():
+        for file in ("imgs_train.npy", "imgs_test.npy"):
 
-                def damage(folder, file=file, content=content):
-                    (folder / "output/nerve" / file).write_bytes(content)
+            def damage(folder, file=file, content=content):
+                (folder / "output/nerve" / file).write_bytes(content)
 
-                assert f"output/nerve/{file}" in refuse(name, damage), name
-        assert not list(tmp_path.rglob("was-run"))
+            assert f"output/nerve/{file}" in refuse(name, damage), name
+    assert not list(tmp_path.rglob("was-run"))
 
-        files = (trained / "output/nerve/files.csv").read_text()
-        for name, text in {
-            "empty": "",
-            "a row less": files[: files[:-1].rindex("\n") + 1],
-            "no sizes": files.replace(",64,80", ",,"),
-            "sizes of 0": files.replace(",64,80", ",0,80"),
-            "huge sizes": files.replace(",64,80", ",99999999,99999999"),
-            "another column": files.replace("subject", "patient"),
-        }.items():
+    files = (trained / "output/nerve/files.csv").read_text()
+    for name, text in {
+        "empty": "",
+        "a row less": files[: files[:-1].rindex("\n") + 1],
+        "no sizes": files.replace(",64,80", ",,"),
+        "sizes of 0": files.replace(",64,80", ",0,80"),
+        "huge sizes": files.replace(",64,80", ",99999999,99999999"),
+        "another column": files.replace("subject", "patient"),
+    }.items():
 
-            def damage(folder, text=text):
-                (folder / "output/nerve/files.csv").write_text(text)
+        def damage(folder, text=text):
+            (folder / "output/nerve/files.csv").write_text(text)
 
-            assert "output/nerve" in refuse(name, damage), name
+        assert "output/nerve" in refuse(name, damage), name
 
-        record = json.loads((trained / "weights/nerve.json").read_text())
-        texts = {f"cut at {n}": json.dumps(record)[: 300 * n] for n in range(5)}
-        texts["deep"] = "[" * 100_000
-        texts["a list"] = "[]"
-        texts["no number"] = json.dumps({**record, "decision": {"threshold": None}})
-        texts["a path"] = json.dumps({**record, "folds": [{"name": "nerve.fold1/../../x"}]})
-        texts["code"] = json.dumps({**record, "network": "__import__('os').system('true')"})
-        texts["not a number"] = json.dumps({**record, "mean": float("nan")})
-        texts["options"] = json.dumps({**record, "options": []})
-        for key in ("format", "job", "network", "decision", "recipe", "mean", "array_size"):
-            texts[f"no {key}"] = json.dumps({k: v for k, v in record.items() if k != key})
-            texts[f"another {key}"] = json.dumps({**record, key: [[]]})
-        for name, text in texts.items():
+    record = json.loads((trained / "weights/nerve.json").read_text())
+    texts = {f"cut at {n}": json.dumps(record)[: 300 * n] for n in range(5)}
+    texts["deep"] = "[" * 100_000
+    texts["a list"] = "[]"
+    texts["no number"] = json.dumps({**record, "decision": {"threshold": None}})
+    texts["a path"] = json.dumps({**record, "folds": [{"name": "nerve.fold1/../../x"}]})
+    texts["code"] = json.dumps({**record, "network": "__import__('os').system('true')"})
+    texts["not a number"] = json.dumps({**record, "mean": float("nan")})
+    texts["options"] = json.dumps({**record, "options": []})
+    for key in ("format", "job", "network", "decision", "recipe", "mean", "array_size"):
+        texts[f"no {key}"] = json.dumps({k: v for k, v in record.items() if k != key})
+        texts[f"another {key}"] = json.dumps({**record, key: [[]]})
+    for name, text in texts.items():
 
-            def damage(folder, text=text):
-                (folder / "weights/nerve.json").write_text(text)
+        def damage(folder, text=text):
+            (folder / "weights/nerve.json").write_text(text)
 
-            assert "weights/nerve.json" in refuse(name, damage), name
-        refuse.report("arrays and records")
+        assert "weights/nerve.json" in refuse(name, damage), name
+    refuse.report("arrays and records")
 
 
 def error_of(function, *arguments):
@@ -521,7 +509,6 @@ def test_weights(trained, tmp_path, monkeypatch):
     contents = {f"cut at {part}": good[: len(good) * part // 12] for part in range(12)}
     contents.update(text=b"text" * 99, pickle=pickle.dumps(Pickled()), zip=zipped({"a": b""}))
     for name, change in {
-        "a kernel of 4 TB": lambda file: enlarge(file, (10**6, 10**3, 10**3, 1)),
         "a kernel of text": lambda file: enlarge(file, (3, 3, 1, 4), "S100000"),
         "a link to another file": lambda file: file.__setitem__(
             "x", h5py.ExternalLink("/etc/hostname", "/")
@@ -530,7 +517,6 @@ def test_weights(trained, tmp_path, monkeypatch):
             "x", (5,), "u1", external=[("/etc/hostname", 0, 5)]
         ),
         "nothing": lambda file: file.clear(),
-        "no numbers": lambda file: file["layers/conv2d/vars/0"].__setitem__(..., np.nan),
         "a layer less": lambda file: file["layers"].__delitem__("conv2d"),
     }.items():
         Path("changed.h5").write_bytes(good)
@@ -543,8 +529,7 @@ def test_weights(trained, tmp_path, monkeypatch):
             path.write_bytes(content)
             line = str(error_of(load_run, "nerve"))
             assert re.match(
-                r"weights/nerve.weights.h5: (not weights of this network: |damaged, or not Kera|"
-                "smaller than the 2,304 bytes of the network)",
+                r"weights/nerve.weights.h5: (not weights of this network: |damaged, or not Kera)",
                 line,
             ), name
     finally:
@@ -556,11 +541,12 @@ def test_weights(trained, tmp_path, monkeypatch):
 
 def test_checkpoints(tmp_path):
     path = tmp_path / "nerve.checkpoint.h5"
-    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve"), [np.zeros(50)])
+    record = make_record(network=JOBS["nerve"].network, array_size=[64, 80])
+    write_checkpoint(path, Progress(record), [np.zeros(50)])
     good = path.read_bytes()
     assert read_progress(path).name == "nerve"
     contents = [good[: len(good) * part // 10] for part in range(10)]
-    for state in (b"", b"{", b"[]", b'{"format": 9}', b"[" * 10**5, b'{"format": 1, "epoch": -1}'):
+    for state in (b"", b"{", b"[]", b'{"format": 9}', b"[" * 10**5, b'{"format": 2, "epoch": -1}'):
         path.unlink(missing_ok=True)
         with h5py.File(path, "w") as file:
             file["state"] = np.frombuffer(state, np.uint8)
@@ -571,36 +557,36 @@ def test_checkpoints(tmp_path):
             read_progress(path)
 
 
-def test_what_is_no_file_is_not_waited_for(script, there, tmp_path):
+def test_what_is_no_file_is_not_waited_for(there, tmp_path):
     folder = tmp_path / "pipe"
     shutil.copytree(there, folder)
     (folder / "images/2.png").unlink()
     os.mkfifo(folder / "images/2.png")
-    assert script(folder, *COMMAND)["status"] == 2
+    assert fork("data.py", folder, *COMMAND)["status"] == 2
     assert "images/2.png: not a file" in (folder / "log").read_text()
 
 
-def test_a_bad_first_image_does_not_set_the_size(script, there, tmp_path):
+def test_a_bad_first_image_does_not_set_the_size(there, tmp_path):
     folder = tmp_path / "first"
     shutil.copytree(there, folder)
     (folder / "images/1.png").write_bytes(encoded(IMAGE[:60], ".png"))  # its mask is of 80x100
-    assert script(folder, *COMMAND[:-2], 0, 0, "--skip-bad")["status"] == 0
+    assert fork("data.py", folder, *COMMAND[:-2], 0, 0, "--skip-bad")["status"] == 0
     assert np.load(folder / "output/cadastre/imgs_train.npy").shape == (2, 80, 100, 3)
 
 
-def test_a_bad_image_among_many_is_left_out_and_listed(script, there, tmp_path):
+def test_a_bad_image_among_many_is_left_out_and_listed(there, tmp_path):
     def damage(folder):
         make_folders(folder, count=6, channels=3)
         (folder / "images/1.png").write_bytes(GOOD[".png"][:5000])
         (folder / "masks/4.png").write_bytes(encoded(MASK[:70], ".png"))
 
-    refuse = Refusals(script, there, tmp_path, *COMMAND)
+    refuse = Refusals("data.py", there, tmp_path, *COMMAND)
     assert "images/1.png: not an image" in refuse("without the option", damage)
     folder = tmp_path / "some"
     shutil.copytree(there, folder)
     damage(folder)
     for size in ((64, 64), (0, 0)):
-        assert script(folder, *COMMAND[:-2], *size, "--skip-bad")["status"] == 0
+        assert fork("data.py", folder, *COMMAND[:-2], *size, "--skip-bad")["status"] == 0
         lines = (folder / "log").read_text().splitlines()
         left_out = [line for line in lines if line.startswith("left out: ")]
         assert "images/1.png: not an image, or cut short" in left_out[0]
@@ -617,7 +603,7 @@ def test_a_bad_image_among_many_is_left_out_and_listed(script, there, tmp_path):
             np.testing.assert_array_equal(images[0], expected)
     for number in range(1, 7):
         (folder / f"images/{number}.png").write_bytes(b"")
-    assert script(folder, *COMMAND, "--skip-bad")["status"] == 2
+    assert fork("data.py", folder, *COMMAND, "--skip-bad")["status"] == 2
     assert "no training image is left" in (folder / "log").read_text()
 
 
@@ -625,41 +611,38 @@ def test_a_killed_data_script_leaves_the_old_arrays_or_none(there, tmp_path):
     """At twenty moments of its work; running it again finishes."""
     folder = tmp_path / "killed"
     make_folders(folder, count=150, channels=3)
-    with Forks("data") as script:
-        whole = script(folder, *COMMAND)
-        expected = everything(folder / "output")
-        partial, statuses = 0, []
-        for death in np.linspace(0.02, 1, 20) * whole["seconds"]:
-            statuses.append(script(folder, *COMMAND, after=float(death))["status"])
-            partial += bool(list((folder / "output/cadastre").glob(".partial*")))
-            if (folder / "output/cadastre/files.csv").exists():
-                for name in ("imgs_train.npy", "imgs_mask_train.npy", "files.csv"):
-                    path = folder / "output/cadastre" / name
-                    assert path.read_bytes() == expected[str(path)]
-            else:
-                with contextlib.chdir(folder):
-                    message = str(error_of(load_arrays, "cadastre"))
-                    assert "no arrays there yet" in message or "data.py was interr" in message
-        assert statuses.count(-9) >= 10 and partial >= 5, statuses
-        assert script(folder, *COMMAND)["status"] == 0
-        again = everything(folder / "output")
+    whole = fork("data.py", folder, *COMMAND)
+    expected = everything(folder / "output")
+    partial, statuses = 0, []
+    for death in np.linspace(0.02, 1, 20) * whole["seconds"]:
+        statuses.append(fork("data.py", folder, *COMMAND, after=float(death))["status"])
+        partial += bool(list((folder / "output/cadastre").glob(".partial*")))
+        if (folder / "output/cadastre/files.csv").exists():
+            for name in ("imgs_train.npy", "imgs_mask_train.npy", "files.csv"):
+                path = folder / "output/cadastre" / name
+                assert path.read_bytes() == expected[str(path)]
+        else:
+            with contextlib.chdir(folder):
+                message = str(error_of(load_arrays, "cadastre"))
+                assert "no arrays there yet" in message or "data.py was interr" in message
+    assert statuses.count(-9) >= 10 and partial >= 5, statuses
+    assert fork("data.py", folder, *COMMAND)["status"] == 0
+    again = everything(folder / "output")
     lock = str(folder / "output/.cadastre.lock")
     assert {**again, lock: b""} == {**expected, lock: b""}
 
 
-@slow
 def test_a_submission_of_10_000_masks_takes_little_more_memory_than_one_of_1_000(tmp_path):
     used = []
-    with Forks("submission") as script:
-        for count in (1_000, 10_000):
-            folder = tmp_path / str(count)
-            write_predictions(folder, count)
-            answer = script(folder, "nerve")
-            assert answer["status"] == 0
-            lines = (folder / "output/nerve/submission.csv").read_text().splitlines()
-            assert len(lines) == count + 1
-            assert lines[1].startswith("0,") and len(lines[1]) > 2000
-            used.append(answer["megabytes"])
+    for count in (1_000, 10_000):
+        folder = tmp_path / str(count)
+        write_predictions(folder, count)
+        answer = fork("submission.py", folder, "nerve")
+        assert answer["status"] == 0
+        lines = (folder / "output/nerve/submission.csv").read_text().splitlines()
+        assert len(lines) == count + 1
+        assert lines[1].startswith("0,") and len(lines[1]) > 2000
+        used.append(answer["megabytes"])
     assert used[1] - used[0] < 0.003 * 9000, used  # 3 kB of files.csv, not the code's 3 kB as well
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import longest, refusal, what_a_run_left
+from conftest import refusal, slow, what_a_run_left
 from keras.layers import BatchNormalization
 
 import train
-from model import build_unet, load_run
+from model import build_unet
+from train import load_run
 from unet import encoders
 from unet.encoders import build_encoder, find_strides, start_encoder
 from unet.errors import InputError
@@ -25,7 +26,6 @@ from unet.matching import Layer
 from unet.prediction.predict import predict_file
 from unet.training import fit
 from unet.training.session import what_hosts_share
-from unet.training.steps import image_bytes
 from unet.weights import layers_of, load_weights, start_from
 
 NAME = "EfficientNetV2B0"
@@ -43,16 +43,7 @@ def build(channels=3, levels=2, size=(32, 64)):
 class FakeArrays:
     """As much of Arrays as hosts compare."""
 
-    name, files = "nerve", []
-
-    class images:  # noqa: N801
-        shape = (1, 2, 3, 1)
-
-        @staticmethod
-        def checksum():
-            return 1
-
-    masks = images
+    name, files, pixels_digest = "nerve", [], "digest"
 
 
 def encoder_of(model):
@@ -102,7 +93,7 @@ def test_grey_values_are_standardized_as_keras_does():
     ("name", "channels"),
     [
         (NAME, (3, 16, 32, 192, 672, 1280)),
-        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=longest),
+        pytest.param("EfficientNetV2B3", (3, 16, 40, 224, 816, 1536), marks=slow),
     ],
 )
 def test_the_maps_are_the_last_at_each_stride(name, channels):
@@ -111,7 +102,7 @@ def test_the_maps_are_the_last_at_each_stride(name, channels):
     assert tuple(layer.output.shape[-1] for layer in strides.values()) == channels
 
 
-@pytest.mark.parametrize("size", [pytest.param((32, 64), marks=longest), (None, None)])
+@pytest.mark.parametrize("size", [pytest.param((32, 64), marks=slow), (None, None)])
 def test_the_u_has_maps_of_half_the_size_each(size):
     model = build(levels=5, size=size)
     image = np.zeros((1, 32, 64, 3), np.float32)
@@ -120,6 +111,7 @@ def test_the_u_has_maps_of_half_the_size_each(size):
     assert model.predict_on_batch(image).shape == (1, 32, 64, 1)
 
 
+@slow
 @pytest.mark.parametrize(
     ("file", "channels"), [*((file, 3) for file in FILES), (FILES[0], 1), (FILES[1], 4)]
 )
@@ -140,6 +132,7 @@ def test_the_encoder_takes_the_layers_of_each_file(files, file, channels, capsys
             np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
+@slow
 def test_a_grey_image_is_an_rgb_image_of_equal_channels(files):
     folder, _ = files
     image = np.random.default_rng(1).uniform(0, 255, (1, 32, 64, 1)).astype(np.float32)
@@ -152,6 +145,7 @@ def test_a_grey_image_is_an_rgb_image_of_equal_channels(files):
         np.testing.assert_allclose(grey, rgb, rtol=1e-4, atol=1e-4)
 
 
+@slow
 def test_the_whole_u_is_saved_and_loaded(place):
     model, other = build(), build(size=(None, None))
     spread(model)
@@ -163,6 +157,7 @@ def test_the_whole_u_is_saved_and_loaded(place):
         load_weights(build(levels=3), "u.weights.h5")
 
 
+@slow
 def test_a_file_of_another_network_is_refused(files, place):
     model = build()
     model.save_weights("u.weights.h5")
@@ -198,11 +193,6 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
     )
 
 
-def test_the_memory_of_a_step_counts_the_encoders_layers():
-    parts = [encoder_of(build()), build()]
-    assert 0 < image_bytes(parts[0]) < image_bytes(parts[1])
-
-
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
@@ -223,7 +213,7 @@ def test_the_memory_of_a_step_counts_the_encoders_layers():
         (
             (ENCODER, "network.padding=valid", "network.decoder_filters=4,6"),
             {},
-            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            f"network.encoder {NAME}: replaces the whole encoder; pass --set "
             "network.padding=same network.decoder_filters= network.filters=4,6, too",
         ),
     ],
@@ -251,10 +241,10 @@ def test_noises_right_side_gives_way_to_the_encoders():
     ("arguments", "message"),
     [
         (("--set", "recipe.epochs=3"), "--set recipe.epochs=3: here expected network.FIELD=VALUE"),
-        (("--set", ENCODER, "--export", "a.onnx"), "--set is of a job's network, --export of a"),
+        (("--set", ENCODER, "--export", "a.onnx"), "--set and --draw are for a job's network"),
         (
             ("--set", ENCODER),
-            f"network.encoder {NAME}: takes the place of the whole left side; pass --set "
+            f"network.encoder {NAME}: replaces the whole encoder; pass --set "
             "network.dropout=0,0,0,0,0.5, too",
         ),
     ],
@@ -269,7 +259,8 @@ def test_more_levels_than_the_encoder_has_are_refused():
         build_unet(replace(network, image_size=(64, 64)))
 
 
-@pytest.mark.parametrize("folds", [None, pytest.param(2, marks=longest)])
+@slow
+@pytest.mark.parametrize("folds", [None, 2])
 def test_a_training_starts_from_the_files_weights_and_its_run_predicts(
     small, files, folds, capsys
 ):
@@ -285,7 +276,7 @@ def test_a_training_starts_from_the_files_weights_and_its_run_predicts(
     assert predict_file(run, image).shape == (50, 70, 1)
 
 
-@longest
+@slow
 def test_a_training_goes_on_as_in_one_go(small, files, place, capsys):
     source = str(files[0] / FILES[0])
     small(ENCODER, epochs=2, encoder_weights=source)
@@ -311,10 +302,12 @@ def test_a_runs_weights_take_imagenets_place(weights, encoder_weights, expected,
     taken = []
     for name in ("start_encoder", "start_from"):
         monkeypatch.setattr(fit, name, lambda model, source: taken.append(source))
-    fit.take_weights(build(levels=1), weights, encoder_weights)
+    network = replace(MODERN["cadastre"].network, encoder=NAME)
+    fit.take_weights(None, network, weights, encoder_weights)
     assert taken == ([expected] if expected else [])
 
 
+@slow
 def test_weights_of_another_network_are_not_laid_into_an_encoder(files, place, capsys):
     model, other = build(), build()
     spread(other)
@@ -329,6 +322,7 @@ def test_weights_of_another_network_are_not_laid_into_an_encoder(files, place, c
         start_from(model, "plain.weights.h5")
 
 
+@slow
 def test_imagenets_weights_come_through_keras(files, monkeypatch):
     folder, whole = files
 
@@ -365,6 +359,7 @@ def test_normalization_is_of_the_whole_batch_on_several_devices(monkeypatch):
     assert kinds() == {True}
 
 
+@slow
 def test_hosts_start_from_the_same_file(files, place):
     shared = [
         what_hosts_share(train.Options(encoder_weights=str(path)), FakeArrays())
@@ -375,6 +370,7 @@ def test_hosts_start_from_the_same_file(files, place):
 
 
 class TestBenchmark:
+    @slow
     def test_lite_takes_weights_of_its_own(self, place, monkeypatch):
         benchmark = importlib.import_module("benchmarks.encoder")
         monkeypatch.setitem(encoders.ENCODERS, benchmark.NAME, benchmark.build_lite)

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from conftest import refusal
 from keras import ops
 
+import train
 from unet import losses
 from unet.errors import InputError
 from unet.jobs import RECIPES
 from unet.jobs.settings import IGNORED
+from unet.options import parse_options
 from unet.reading.classes import number_classes
 from unet.training.plan import change_job
 
@@ -448,18 +449,7 @@ def test_class_weights_that_do_not_fit_are_refused(given, message):
         changed(**{"class_weights": (0.2, 1.0), **given})
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--class-weights", "1,x"], "argument --class-weights: '1,x': expected numbers with com"),
-        (["--class-weights", ""], "argument --class-weights: '': expected numbers with commas"),
-        (["--class-weights=-1,2"], "--class-weights -1,2: expected finite numbers of at least 0"),
-        (["--set", "recipe.class_weights=0,0"], "--class-weights 0,0: expected finite numbers"),
-        (["--class-weights", "1,2"], "dice has no cross-entropy; leave them out, or pass --loss"),
-        (["--loss", "bce_dice", "--class-weights", "1,2,3"],
-         "3 given, expected one for each of background, foreground"),
-    ],
-)  # fmt: skip
-def test_the_command_line_refuses_class_weights_in_one_line(words, message, place):
-    assert message in refusal("train.py", "noise", *words)
-    assert not list(place.glob("weights/*.h5"))
+@pytest.mark.parametrize("text", ["1,x", ""])
+def test_class_weights_that_are_no_numbers_are_refused(text):
+    with pytest.raises(InputError, match=f"--class-weights: '{text}': expected numbers with com"):
+        parse_options(train.Options, "train.py", "", ["noise", "--class-weights", text])

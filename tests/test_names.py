@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import longest, make_folders, make_nerve, page_data, refusal, run_well, slow
+from conftest import make_folders, make_nerve, page_data, refusal, run_well, slow
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, Stopped
 from unet.prediction.report import picture_name
@@ -21,7 +21,7 @@ from unet.runs import command, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
 
-SMALL = ("network.filters=4,6,8,8", "network.bottleneck=8")
+SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.dropout=")
 
 
 def small_run(**options):
@@ -83,7 +83,7 @@ def test_a_run_without_arrays_of_its_name_trains_on_the_jobs(nerve):
     assert load_run("wide").name == "wide"
 
 
-@longest
+@slow
 def test_a_run_trains_on_the_arrays_of_its_own_name_where_there_are_any(nerve):
     make_nerve(nerve / "more", subjects=2, frames=2)
     data.prepare(data.Options(job="nerve", name="wide", raw="more"))
@@ -107,7 +107,7 @@ def test_an_interrupted_run_of_a_name_is_gone_on_with(nerve, monkeypatch):
     monkeypatch.setattr(RunFiles, "write_files", stop)
     with pytest.raises(Stopped, match="python train.py nerve --name wide --resume goes on after"):
         small_run(name="wide", folds=2)
-    assert read_progress(Path("weights/wide.checkpoint.h5")).options["name"] == "wide"
+    assert read_progress(Path("weights/wide.checkpoint.h5")).record.options["name"] == "wide"
     monkeypatch.setattr(RunFiles, "write_files", write_files)
     with pytest.raises(InputError, match="run python train.py JOB --name wide --resume"):
         read_record("wide")
@@ -130,7 +130,7 @@ def roads(nerve):
     return nerve
 
 
-@longest
+@slow
 def test_a_run_trains_on_the_arrays_of_another_run(roads):
     small_run(name="roads", validation_split=0.5)
     before = contents("weights", "output/roads", "output/nerve")
@@ -175,7 +175,7 @@ def test_arrays_that_are_not_there_are_answered_with_those_that_are(roads):
     assert "output/x; first run data.py" in refusal("train.py", "nerve", "--arrays", "x")
 
 
-@longest
+@slow
 def test_a_training_on_the_arrays_of_another_run_is_gone_on_with_there(roads, monkeypatch):
     write_files = RunFiles.write_files
 
@@ -230,7 +230,7 @@ def test_a_run_that_there_is_not_is_answered_with_those_that_there_are(nerve):
     )
 
 
-@longest
+@slow
 def test_a_run_whose_files_were_copied_is_tested_submitted_and_exported(nerve):
     for kind in ("json", "weights.h5"):
         shutil.copy(f"weights/nerve.{kind}", f"weights/other.{kind}")
@@ -336,7 +336,7 @@ def test_runs_of_two_folders_with_the_same_images_are_compared_by_these(nerve):
     assert {row["image"] for row in rows} == set(read_record("nerve").validation)
 
 
-@longest
+@slow
 def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
     small_run(name="wide", validation_split=0)
     for pair in (("wide", "nerve"), ("nerve", "wide")):
@@ -353,7 +353,7 @@ def test_a_run_that_held_nothing_out_is_compared_on_a_folder_alone(nerve):
         assert row["seen_in_training"] == seen_by
 
 
-@longest
+@slow
 def test_runs_of_other_arrays_are_compared_on_a_folder(nerve):
     make_folders(nerve, count=3, size=(64, 80), channels=1)
     copy_run("wide", arrays="wide", pixels="of other images")

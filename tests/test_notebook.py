@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from conftest import ROOT, longest, slow
+from conftest import ROOT, slow
 
 NOTEBOOK = ROOT / "docs/unet.ipynb"
 SMALL = "--set network.filters=4,4 network.decoder_filters=4,4"
@@ -77,7 +77,6 @@ def test_the_notebook_is_one_of_ten_cells_without_outputs():
 
 @slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="once is enough")
-@longest
 def test_its_cells_run_the_four_commands_and_show_pictures(place, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     copy_project(place)

@@ -4,7 +4,7 @@ import json
 import shutil
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_record
 
-from model import build_unet, load_run
+from train import get_unet, load_run
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.settings import Augmentation
 from unet.prediction.predict import predict_file
 from unet.prediction.scores import THRESHOLDS, HeldOut, HeldOutClasses
-from unet.runs import Decision, Paths, parse_record, read_record
+from unet.runs import Decision, Paths, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
-from unet.training.fit import compile_unet
+from unet.training.session import with_ends
 
 NUM_PIXELS = 100
 
@@ -49,12 +50,12 @@ def test_a_mask_is_what_lies_above_the_threshold():
 
 def test_another_threshold_leaves_the_smallest_area_and_is_of_two_classes():
     record = make_record(decision=Decision(0.15, 0.01))
-    assert record.decide() == Decision(0.15, 0.01)
-    assert record.decide(0.0) == Decision(0.0, 0.01)
+    assert record.decision_at() == Decision(0.15, 0.01)
+    assert record.decision_at(0.0) == Decision(0.0, 0.01)
     several = make_record(classes=[dict(name=name, color=[0, 0, 0]) for name in "abc"])
-    assert several.decide() == Decision()
-    with pytest.raises(InputError, match="--decision 0.3: weights/nerve.json is of 3 classes"):
-        several.decide(0.3)
+    assert several.decision_at() == Decision()
+    with pytest.raises(InputError, match="--threshold 0.3: weights/nerve.json is of 3 classes"):
+        several.decision_at(0.3)
 
 
 def test_a_threshold_is_told_with_the_digits_that_it_has():
@@ -239,23 +240,22 @@ def test_a_constant_class_is_the_best_of_all():
 
 
 def write_record(name="nerve", **changes):
-    network = {**vars(JOBS["nerve"].network)}
-    record = {
-        "format": 2,
-        "name": name,
-        "job": "nerve",
-        "mean": 90.5,
-        "std": 40.0,
-        "array_size": [64, 80],
-        "is_resized": True,
-        "validation": ["1_1"],
-        "decision": {"threshold": 0.4, "min_area": 0.01},
-        "recipe": {"augmentation": {"symmetry": "mirror"}},
-        "network": network,
-        "command": "python train.py nerve",
-    }
+    recipe = replace(JOBS["nerve"].recipe, augmentation=Augmentation("mirror"))
+    record = make_record(
+        name=name,
+        recipe=recipe,
+        mean=90.5,
+        std=40.0,
+        array_size=[64, 80],
+        is_resized=True,
+        validation=["1_1"],
+        decision=Decision(0.4, 0.01),
+        network=JOBS["nerve"].network,
+        command="python train.py nerve",
+    )
+    fields = {**json.loads(record.text()), **changes}
     Path("weights").mkdir(exist_ok=True)
-    Path("weights", f"{name}.json").write_text(json.dumps({**record, **changes}))
+    Path("weights", f"{name}.json").write_text(json.dumps(fields))
 
 
 def test_a_record_gives_its_network_back(place):
@@ -272,7 +272,6 @@ def test_a_record_gives_its_network_back(place):
         {"folds": []},
         {"folds": [{"name": ""}]},
         {"folds": [{"name": "../nerve.fold1"}]},
-        {"folds": None},
         {"arrays": "../x"},
         {"arrays": None},
         {"arrays": ["x"]},
@@ -290,7 +289,10 @@ def test_a_record_gives_its_network_back(place):
         {"decision": {"threshold": None, "min_area": 0}},
         {"decision": {"threshold": 0.5, "min_area": "x"}},
         {"recipe": {}},
-        {"recipe": {"augmentation": {"symmetry": "all"}}},
+        {"recipe": asdict(replace(JOBS["nerve"].recipe, augmentation=Augmentation("all")))},
+        {"recipe": {**asdict(JOBS["nerve"].recipe), "epochs": "9"}},
+        {"options": None},
+        {"pixels": None},
         {"network": {"filters": [4]}},
         {"network": {**vars(JOBS["nerve"].network), "channels": "3"}},
         {"network": {**vars(JOBS["nerve"].network), "filters": [8.5, 16, 32, 64]}},
@@ -305,7 +307,7 @@ def test_a_damaged_record_is_refused(place, change):
         read_record("nerve")
 
 
-def test_a_record_of_before_has_no_constant_dice_and_one_of_now_keeps_it(place):
+def test_a_record_keeps_the_constant_dice(place):
     write_record()
     assert read_record("nerve").constant_dice is None
     replace(read_record("nerve"), constant_dice=0.25, arrays="roads").write()
@@ -351,23 +353,22 @@ class TestFilesOfThisVersion:
     def test_a_checkpoint_still_gives_its_variables(self, kept):
         progress = read_progress(Paths("nerve").checkpoint)
         assert (progress.name, progress.epoch, progress.step) == ("nerve", 1, 0)
-        files = RunFiles(progress, parse_record(progress.record, "nerve"))
-        model = build_unet(files.record.network_of_any_size())
-        compile_unet(model, JOBS["nerve"].recipe, 2)
+        files = RunFiles(progress)
+        model = get_unet("nerve", files.progress.record.network_of_any_size(), num_steps=2)
         files.begin(model)
         assert int(model.optimizer.iterations) == 1  # a step of two images, one is held out
 
     def test_a_training_begun_by_another_recipe_is_not_gone_on_with(self, kept):
-        progress = read_progress(Paths("nerve").checkpoint)
-        record = parse_record(progress.record, "nerve")
-        now = replace(record, recipe={**record.recipe, "validation_split": 0, "keep": "best"})
+        path = Paths("nerve").checkpoint
+        record = read_progress(path).record
+        now = replace(record, recipe=replace(record.recipe, validation_split=0, epochs=9))
         with pytest.raises(
             ValueError, match=r"checkpoint.h5: begun by .* another validation_split;"
         ):
-            RunFiles(progress, now)
+            with_ends(record, now, path)
         network = replace(record.network, momentum=0.9)
         with pytest.raises(ValueError, match="another momentum; go on with that version, or"):
-            RunFiles(progress, replace(record, network=network))
+            with_ends(record, replace(record, network=network), path)
 
     def test_files_of_another_version_are_refused(self, kept):
         with h5py.File("weights/nerve.weights.h5", "r+") as file:

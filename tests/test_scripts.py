@@ -14,13 +14,12 @@ import pytest
 from conftest import (
     ROOT,
     draw_pair,
-    longest,
     make_car,
     make_folders,
     make_nerve,
     page_data,
     refusal,
-    run,
+    run_anew,
     run_well,
     save,
     slow,
@@ -81,9 +80,9 @@ RUNS = {
 }
 
 
-def jobs(*quick, others=slow):
+def jobs(*quick):
     """Every job, but those that are not quick with SLOW alone."""
-    return [pytest.param(job, marks=() if job in quick else others) for job in RUNS]
+    return [pytest.param(job, marks=() if job in quick else slow) for job in RUNS]
 
 
 @pytest.mark.parametrize("job", jobs("noise", "nerve"))
@@ -237,7 +236,7 @@ class TestAfterANerveRun:
         save(there / "own/masks/3_gt.png", np.zeros((10, 10), np.uint8))
         assert "3_gt.png: mask is 10x10" in refusal(*arguments, "--masks", "own/masks")
 
-    @longest
+    @slow
     def test_masks_go_where_output_says(self, there):
         save(there / "one/a.png", np.full((40, 50), 100, np.uint8))
         arguments = "test.py", "nerve", "--images", "one/a.png"
@@ -251,7 +250,7 @@ class TestAfterANerveRun:
         before = Path("output/nerve/masks/a.png").read_bytes()
         assert "name another folder with --output" in refusal("test.py", "nerve", *corrected)
         assert Path("output/nerve/masks/a.png").read_bytes() == before
-        assert "--output is of the masks of --images" in refusal(
+        assert "--output is for the masks of --images" in refusal(
             "test.py", "nerve", "--output", "put/here"
         )
 
@@ -372,15 +371,32 @@ def test_a_step_that_comes_too_early_names_the_one_before(script, place):
     assert not list(place.iterdir())
 
 
-def test_the_model_script_prints_the_summary(place):
-    output = run_well("model.py", "nerve")
-    assert "7,846,081" in output
-    assert "conv2d" in output
+def test_the_model_script_prints_the_summary_in_80_columns_and_what_is_connected(place):
+    lines = run_well("model.py", "cadastre").splitlines()
+    assert lines[-1] == "cadastre: 1,947,277 parameters, 2,948 not trainable"
+    assert max(map(len, lines)) <= 80
+    (row,) = (n for n, line in enumerate(lines) if line.startswith("concatenate "))
+    assert lines[row].split() == ["concatenate", "32x32x256", "0", "dropout"]
+    assert lines[row + 1].split() == ["conv2d_10"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("raw", "raw/ has files: python data.py JOB --raw raw, then python submission.py JOB"),
+        ("output/cells", "output/ has arrays of cells: python submission.py cells"),
+    ],
+)
+def test_a_script_without_a_job_says_what_else_lies_here(folder, told, place):
+    (place / folder).mkdir(parents=True)
+    (place / folder / "files.csv").touch()
+    assert f"no job named: this is noise; {told}" in run_anew("submission.py").stdout
+    assert "no job named" not in run_anew("submission.py", "noise").stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_states_every_option_and_loads_no_keras(script, place):
-    done = run(script, "--help")
+    done = run_anew(script, "--help")
     assert done.returncode == 0
     assert "(default: noise)" in " ".join(done.stdout.split())
     assert "oneDNN" not in done.stderr  # TensorFlow's first words
@@ -424,7 +440,7 @@ def test_a_bool_option_can_be_turned_off():
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
 
 
-@pytest.mark.parametrize("job", jobs("cadastre", others=longest))
+@pytest.mark.parametrize("job", jobs("cadastre"))
 def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
     import data
     import train
@@ -455,6 +471,7 @@ def folds(tmp_path_factory):
         options = ("--images", "raw/images", "--masks", "raw/masks", "--image-size", 0, 0)
         run_well("data.py", "cadastre", *options)
         arguments = ("--recipe", "modern", "--folds", 2, "--epochs", 1, "--steps-per-epoch", 1)
+        arguments += ("--precision", "float32")
         output = run_well("train.py", "cadastre", *arguments, "--set", *SMALL)
         assert "±" in output
     return place

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run_anew
 
 SCRIPT = f"""
 import sys
@@ -98,4 +98,4 @@ def test_a_script_runs_with_its_error_stream_closed(start, place):
 )
 def test_a_backend_says_nothing_of_itself(place, monkeypatch, backend):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    assert run("model.py", "noise").stderr == ""
+    assert run_anew("model.py", "noise").stderr == ""

@@ -15,10 +15,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, refusal
+from conftest import ROOT, make_record, refusal
 
 import train
-from model import build_unet, get_model, get_unet, load_run
+from model import build_unet, get_model, get_unet
+from train import load_run
 from unet.errors import InputError
 from unet.jobs import RECIPES
 from unet.runs import Paths, read_record
@@ -130,17 +131,8 @@ def test_reading_draws_no_random_number(rgb):
 # ---- what a training takes of other networks
 
 
-@pytest.mark.parametrize(
-    ("there", "here", "said"),
-    [
-        (3, 1, "3 channels there, 1 here: summed"),
-        (1, 3, "1 channel there, 3 here: divided"),
-        (3, 4, "3 channels there, 4 here: summed and divided"),
-    ],
-)
-def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(
-    there, here, said, place, capsys
-):
+@pytest.mark.parametrize(("there", "here"), [(3, 1), (1, 3), (3, 4)])
+def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(there, here, place, capsys):
     old, new = build(channels=there), build(channels=here)
     old.save_weights("old.weights.h5")
     start_from(new, "old.weights.h5")
@@ -150,9 +142,9 @@ def test_the_first_kernel_is_the_sum_over_its_channels_divided_equally(
     for one, two in zip(values(new)[1:], values(old)[1:], strict=True):
         np.testing.assert_array_equal(one, two)
     count = len([layer for layer in new.layers if layer.weights])
-    name = new.layers[1].name
+    said = f"{new.layers[1].name}: channels adapted, {there} there, {here} here"
     assert capsys.readouterr().out == (
-        f"old.weights.h5: {count - 1} of {count} layers taken; {name}: {said}\n"
+        f"old.weights.h5: {count - 1} of {count} layers taken; {said}\n"
     )
 
 
@@ -239,13 +231,12 @@ def write_zip(path, name, content, kind=zipfile.ZIP_STORED):
 
 def test_damaged_files_are_refused_and_named(rgb):
     whole = Path("rgb.weights.h5").read_bytes()
-    Path("cut.weights.h5").write_bytes(whole[: len(whole) // 2])
     Path("text.keras").write_bytes(b"PK no zip")
     Path("zip.keras").write_bytes(b"PK\x03\x04" + bytes(99))
     write_zip("lacks.keras", "config.json", b"{}")
     write_zip("cut.keras", "model.weights.h5", whole[: len(whole) // 2])
-    write_checkpoint(Path("a.checkpoint.h5"), Progress({"job": "noise"}, "", "noise"))
-    for file in ("cut.weights.h5", "text.keras", "zip.keras", "cut.keras", "a.checkpoint.h5"):
+    write_checkpoint(Path("a.checkpoint.h5"), Progress(make_record(name="noise", job="noise")))
+    for file in ("text.keras", "zip.keras", "cut.keras", "a.checkpoint.h5"):
         for read in (load_weights, start_from):
             with pytest.raises(InputError, match=f"^{file}: damaged, or not Keras's weights"):
                 read(rgb, file)

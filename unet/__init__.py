@@ -1,7 +1,7 @@
 """What the five scripts are made of, in rooms by subject; a room imports only those below it:
 
-streams < errors, lazy, matching < jobs, machine < runs, options, losses, layers, weights < reading
-< data < pictures < prediction < training.
+streams < errors, lazy, matching < jobs, machine < runs, options, losses, layers, weights <
+encoders, reading < data < pictures < prediction < training.
 """
 
 import os

@@ -11,8 +11,8 @@ from keras import layers
 
 from unet.errors import InputError, error_text, is_out_of_memory
 from unet.machine.devices import num_replicas
-from unet.matching import adapt, difference, left_over, place_layers
-from unet.weights import assign, layers_of, open_layers, read_values
+from unet.matching import difference, left_over, place_layers
+from unet.weights import assign, layers_of, open_layers
 
 LEAST_SIDE = 32  # pixels of what keras.applications take
 # In place of a file of weights: those that Keras fetches and keeps, or random ones.
@@ -39,9 +39,7 @@ def encode(images, config):
                 "pass a larger recipe.window or data.py --image-size, or leave network.encoder out"
             )
     network = build_encoder(config.encoder, (*config.image_size, config.channels))
-    last = {}
-    for layer, stride in find_strides(network):
-        last[stride] = layer.output
+    last = {stride: layer.output for layer, stride in find_strides(network)}
     strides = [2**level for level in range(len(config.filters) + 1)]
     if strides[-1] not in last:
         raise InputError(
@@ -108,8 +106,8 @@ def start_encoder(model, source):
     or a .keras, of the same network, with or without its head. Its first kernel, of three
     channels, is adapted to others. Raises InputError.
     """
-    name = model.unet_config.encoder
-    own = layers_of(model.get_layer(name))
+    encoder = next(layer for layer in model.layers if layer.name in ENCODERS)
+    name, own = encoder.name, layers_of(encoder)
     with contextlib.ExitStack() as held:
         if source == IMAGENET:
             stored = fetch_layers(name)
@@ -117,11 +115,8 @@ def start_encoder(model, source):
             stored = held.enter_context(open_layers(source))
         places = place_all(name, stored, source)
         for layer in own:
-            kernel, *rest = read_values(places[layer.name], source)
-            if kernel.shape != layer.shapes[0]:
-                kernel = adapt(kernel, layer.shapes[0][2])
-            assign(layer, [kernel, *rest])
-    stride = 2 ** len(model.unet_config.filters)
+            assign(layer, places[layer.name], source)
+    stride = 2 ** (len(encoder.outputs) - 1)
     print(
         f"{name}: weights of {source} for its first {len(own)} layers, to a stride of {stride}",
         flush=True,

@@ -1,4 +1,4 @@
-"""What a user can mend: the error, checks that raise it, and how a script ends in one line."""
+"""Mistakes that a user can fix: the error, checks that raise it, and its one line at the end."""
 
 import contextlib
 import importlib.util
@@ -27,7 +27,9 @@ SIGNS = (
 
 
 class InputError(ValueError):
-    """What a user can mend; it names the file, what it has, what is allowed, what to do."""
+    """A mistake that the user can fix; the message names the file, what was found, what is allowed
+    and what to do.
+    """
 
 
 def refuse(*rules):
@@ -94,16 +96,18 @@ def check_backend():
     """Raise InputError where KERAS_BACKEND names none that the project runs on, or one that is not
     installed.
     """
-    backend = os.environ.get("KERAS_BACKEND")
+    backend, known = os.environ.get("KERAS_BACKEND"), ", ".join(BACKENDS)
     if not backend:
         return
-    if backend not in BACKENDS:
-        raise InputError(f"KERAS_BACKEND={backend}: expected {', '.join(BACKENDS)}")
-    if not importlib.util.find_spec(backend):
-        raise InputError(
+    is_missing = backend in BACKENDS and not importlib.util.find_spec(backend)
+    refuse(
+        (backend not in BACKENDS, f"KERAS_BACKEND={backend}: expected {known}"),
+        (
+            is_missing,
             f"KERAS_BACKEND={backend}: the package {backend} is not installed; pip install "
-            f"{backend}, or take another of {', '.join(BACKENDS)}"
-        )
+            f"{backend}, or take another of {known}",
+        ),
+    )
 
 
 def error_text(error):
@@ -114,20 +118,20 @@ def error_text(error):
 
 
 def is_of_system(error):
-    """Whether an error is the system's word on a file, that it may not be read, say, and not what
-    is found to be wrong in it.
+    """True for an error of the system about a file, one that may not be read, say, and False for
+    what is wrong in its content.
     """
     return isinstance(error, OSError) and error.filename is not None
 
 
 def is_out_of_memory(error):
-    """Whether an error of a backend, or Python's own, says that there is not enough memory."""
+    """True for an error of a backend, or Python's own, that says that memory ran out."""
     text = f"{type(error).__name__} {error}".lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
 
 
 def import_text(error):
-    """What an ImportError says to a user: a package that is not there, or cannot be loaded."""
+    """An ImportError in one line: the package that is not there, or cannot be loaded."""
     if not isinstance(error, ModuleNotFoundError):
         return (
             f"a package cannot be loaded ({error_text(error)}); pip install -r requirements.txt "
@@ -135,12 +139,10 @@ def import_text(error):
         )
     package = error.name or "".join(re.findall("'(.*)'", str(error)))  # some leave the name out
     package = package.partition(".")[0]
+    remedy = "activate the virtual environment, or pip install -r requirements.txt"
     if package in BACKENDS[1:]:
-        return f"the package {package} is not installed; pip install {package}"
-    return (
-        f"the package {package} is not installed; activate the virtual environment, or pip "
-        "install -r requirements.txt"
-    )
+        remedy = f"pip install {package}"
+    return f"the package {package} is not installed; {remedy}"
 
 
 @contextlib.contextmanager
@@ -158,16 +160,14 @@ def one_line_errors():
     try:
         with error_stream(), stop_signals():
             yield
-    except InputError as error:
-        message = str(error)
-    except OSError as error:
+    except (InputError, OSError) as error:
         message = error_text(error)
     except ImportError as error:
         if (error.name or "").startswith("unet"):  # ours, not the user's
             raise
         message = import_text(error)
     except FloatingPointError as error:
-        message, status = str(error), 1
+        message, status = error_text(error), 1
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -180,8 +180,7 @@ def one_line_errors():
         sys.exit(getattr(stop, "status", 130))
     else:
         return
-    line = " ".join(message.split())
-    print("error: " + "".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    print("error: " + "".join(c if c.isprintable() else "?" for c in message), file=sys.stderr)
     sys.exit(status)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from unet.errors import InputError
-from unet.machine.devices import num_replicas
+from unet.machine.devices import num_devices, num_replicas
 
 TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal distribution cut at -2 and 2
 # keras.json, which another project may have left in the home folder, may say otherwise.
@@ -16,17 +16,18 @@ keras.config.set_epsilon(1e-7)
 
 @keras.saving.register_keras_serializable("unet")
 class UNet(keras.Model):
-    """A functional model that, given an image that does not fit, names the sizes that do.
+    """A functional Keras model that, given an image that does not fit, names the sizes that do.
 
-    num_devices: among which a batch is split.
+    config: the UNetConfig that says which sizes fit; None for any.
     """
 
-    unet_config = None
-    num_devices = 1
+    def __init__(self, inputs, outputs, name=None, **kwargs):  # as Keras's own functional models
+        self.config = kwargs.pop("config", None)
+        super().__init__(inputs, outputs, name=name, **kwargs)
 
     def check(self, images):
-        if self.unet_config and len(getattr(images, "shape", ())) == 4:
-            self.unet_config.check_size(*images.shape[1:3])
+        if self.config and len(getattr(images, "shape", ())) == 4:
+            self.config.check_size(*images.shape[1:3])
 
     def call(self, inputs, training=None, mask=None):
         self.check(inputs)
@@ -38,9 +39,9 @@ class UNet(keras.Model):
 
     def predict_on_batch(self, x):
         self.check(x)
-        if self.num_devices == 1:
+        if (count := num_devices()) == 1:
             return super().predict_on_batch(x)
-        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % self.num_devices, axis=0)])
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % count, axis=0)])
         return super().predict(padded, batch_size=len(padded), verbose=0)[: len(x)]
 
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from unet.jobs.settings import IGNORED, THRESHOLD
 from unet.lazy import lazy
-from unet.machine.devices import num_replicas, sum_over_devices
 
 keras = lazy("keras")
 ops = lazy("keras.ops")
+devices = lazy("unet.machine.devices")
 
 
 def dice_coef(y_true, y_pred, smooth=1.0):
@@ -44,8 +44,9 @@ def dice_loss(y_true, y_pred):
 
 
 def binary_cross_entropy(y_true, y_pred, counted=None, class_weights=None):
-    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels; p is kept 1e-7 away from 0
-    and 1. class_weights: of background and foreground.
+    """-(y log p + (1 - y) log(1 - p)) averaged over the batch's pixels, on TensorFlow from the
+    logits, elsewhere with p kept 1e-7 away from 0 and 1. class_weights: of background and
+    foreground.
     """
     y_true, y_pred = _float32(y_true, y_pred)
     pixels = keras.losses.binary_crossentropy(y_true, y_pred)
@@ -248,11 +249,12 @@ def _mean_of_pixels(pixels, y_true, counted, class_weights):
 
 
 def _sum(x, axis=None):
-    return sum_over_devices(ops.sum(x, axis=axis))
+    return devices.sum_over_devices(ops.sum(x, axis=axis))
 
 
 def _mean(x):
-    return sum_over_devices(ops.mean(x)) / num_replicas()  # each has as many images
+    # Each has as many images.
+    return devices.sum_over_devices(ops.mean(x)) / devices.num_replicas()
 
 
 def _float32(*tensors):
@@ -266,7 +268,7 @@ def shared(loss):
 
     @functools.wraps(loss)
     def share(*tensors):
-        return loss(*tensors) / num_replicas()
+        return loss(*tensors) / devices.num_replicas()
 
     return share
 
@@ -276,6 +278,7 @@ class Loss(NamedTuple):
 
     function: Callable  # (y_true, y_pred) and, where it takes them, counted and class_weights
     channels: int  # that its network puts out; 1: foreground or not, 2: membrane's, 3: classes
+    of_classes: str = "cross_entropy"  # row that takes its place for more than two classes
     is_map: bool = False  # of pixels, which Keras averages; False: one number for a whole batch
 
 
@@ -283,8 +286,8 @@ LOSSES = {
     "dice": Loss(dice_loss, 1),
     "negative_dice": Loss(dice_coef_loss, 1),
     "binary_cross_entropy": Loss(binary_cross_entropy, 1),
-    "bce_dice": Loss(bce_dice_loss, 1),
-    "bce_image_dice": Loss(bce_image_dice_loss, 1),
+    "bce_dice": Loss(bce_dice_loss, 1, "cross_entropy_dice"),
+    "bce_image_dice": Loss(bce_image_dice_loss, 1, "cross_entropy_dice"),
     "iou": Loss(iou_loss, 1),
     "tversky": Loss(tversky_loss, 1),
     "weighted_cross_entropy": Loss(softmax_cross_entropy, 2, is_map=True),

@@ -1,4 +1,4 @@
-"""Which layers of two networks stand for each other, by their shapes, and how they differ; no
+"""The layers of two networks that stand for each other, by their shapes, and how they differ; no
 Keras.
 """
 
@@ -38,16 +38,14 @@ class Layer:
         return other is not None and self.shapes == other.shapes
 
     def fits_but(self, axis, other):
-        """Whether its kernel and that of another layer differ in one axis at the most."""
+        """True where its kernel and that of another layer differ in one axis at most."""
         if other is None or self.ranks != other.ranks or self.ranks[0] != 4:
             return False
-        kernels = [list(shapes[0]) for shapes in (self.shapes, other.shapes)]
-        for kernel in kernels:
-            del kernel[axis]
-        return kernels[0] == kernels[1]
+        axes = [n for n in range(4) if n != axis]
+        return all(self.shapes[0][n] == other.shapes[0][n] for n in axes)
 
     def is_adapted(self, other):
-        """Whether another layer, first of its network, does for images of other channels."""
+        """True where another layer, first of its network, does for images of other channels."""
         return self.fits_but(2, other) and self.shapes[1:] == other.shapes[1:]
 
 
@@ -60,13 +58,8 @@ def leaf_layers(model):
             yield layer
 
 
-def snake_case(name):
-    """ "conv2d_transpose" of Conv2DTranspose, as Keras has it."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
-
-
 def natural(name):
-    """What sorts conv2d_10 after conv2d_2."""
+    """Sort key that puts conv2d_10 after conv2d_2."""
     return [int(p) if n % 2 else p for n, p in enumerate(re.split("([0-9]+)", name))]
 
 
@@ -82,19 +75,13 @@ def place_layers(layers, stored):
         other = [layer for layer in stored if kind_of(layer) == kind]
         if other and own[0] is layers[0] and own[0].is_adapted(other[0]):
             places[own.pop(0).name] = other.pop(0)
-        places.update(pair_by_shape(own, other))
+        shapes = [[layer.shapes for layer in part] for part in (own, other)]
+        matcher = SequenceMatcher(None, *shapes, autojunk=False)
+        for _, first, last, start, end in matcher.get_opcodes():
+            # Between those of the same shape the others lie as they come.
+            pairs = zip_longest(own[first:last], other[start:end])
+            places.update((layer.name, there) for layer, there in pairs if layer)
     return [(layer, places[layer.name]) for layer in layers]
-
-
-def pair_by_shape(own, other):
-    """{name of a Layer: the one of a file in its place, or None} of Layers of one kind."""
-    shapes = [[layer.shapes for layer in layers] for layers in (own, other)]
-    places = {}
-    for _, first, last, start, end in SequenceMatcher(None, *shapes, autojunk=False).get_opcodes():
-        # Between those of the same shape the others lie as they come.
-        pairs = zip_longest(own[first:last], other[start:end])
-        places.update((layer.name, there) for layer, there in pairs if layer)
-    return places
 
 
 def adapt(kernel, channels):
@@ -106,36 +93,33 @@ def adapt(kernel, channels):
 
 
 def find_mismatch(pairs, stored):
-    """What tells the network of a file from that which its layers are placed in, and why that may
-    be; None where they are the same.
+    """First difference between a file's network and the one that its layers are placed in, and its
+    likely reason; None where they are the same.
     """
     for own, other in pairs:
-        if not own.fits(other):
-            return f"{difference(own, other)}; {reason(own, other, pairs)}"
-    if unused := left_over(pairs, stored):
-        return f"{unused} there, none here; {OF_ANOTHER}"
-    return None
+        if own.fits(other):
+            continue
+        reason = OF_ANOTHER
+        if own is pairs[0][0] and own.fits_but(2, other):
+            there, here = other.shapes[0][2], own.shapes[0][2]
+            reason = f"it is for images of {there} channels, not {here}"
+        elif own is pairs[-1][0] and own.fits_but(3, other):
+            reason = "it is for other classes"
+        return f"{difference(own, other)}; {reason}"
+    unused = left_over(pairs, stored)
+    return f"{unused} there, none here; {OF_ANOTHER}" if unused else None
 
 
-def reason(own, other, pairs):
-    """Why, most likely, a layer differs from that of a file."""
-    if own is pairs[0][0] and own.fits_but(2, other):
-        return f"it is for images of {other.shapes[0][2]} channels, not {own.shapes[0][2]}"
-    if own is pairs[-1][0] and own.fits_but(3, other):
-        return "it is for other classes"
-    return OF_ANOTHER
-
-
-def describe(pairs, stored):
-    """What is taken of a file whose layers are placed in a network, and what starts anew."""
+def describe_taken(pairs, stored):
+    """Summary of what is taken of a file whose layers are placed in a network, and of what starts
+    from random weights.
+    """
     first, first_there = pairs[0]
     used = [(own, other) for own, other in pairs if own.fits(other)]
     said = [f"{len(used)} of {len(pairs)} layers taken"]
     if first.is_adapted(first_there) and not first.fits(first_there):
         there, here = first_there.shapes[0][2], first.shapes[0][2]
-        how = "summed" if here == 1 else "divided" if there == 1 else "summed and divided"
-        noun = "channel" if there == 1 else "channels"
-        said.append(f"{first.name}: {there} {noun} there, {here} here: {how}")
+        said.append(f"{first.name}: channels adapted, {there} there, {here} here")
         used.append(pairs[0])
     if anew := [difference(*pair) for pair in pairs if pair not in used]:
         said.append(f"anew: {shortened(anew)}")
@@ -145,7 +129,9 @@ def describe(pairs, stored):
 
 
 def difference(own, other):
-    """How a layer of the network differs from that of a file, None where that has no such."""
+    """The first shape in which a layer of the network differs from that of a file, None where
+    that has no such, for a reader.
+    """
     shapes = zip_longest(other.shapes if other else (), own.shapes)
     there, here = next(pair for pair in shapes if pair[0] != pair[1])
     return f"{own.name}, {there or 'none'} there, {here or 'none'} here"

@@ -12,9 +12,13 @@ import types
 import typing
 from pathlib import Path
 
-from unet.errors import InputError, check_name, check_range
+from unet.errors import InputError, check_name, check_range, refuse
 from unet.jobs import JOBS
+from unet.jobs.settings import MOST_CLASSES
 
+# Options of data.py for every job, and for noise; all others are for files.
+OF_ALL = ("job", "name", "raw", "image_size", "channels")
+OF_NOISE = ("num_images", "shape", "fill", "placement", "seed")
 EXPORTS = {  # format by ending
     ".onnx": "onnx",
     ".tflite": "litert",
@@ -52,17 +56,21 @@ def option(
 
 
 def job_option():
-    return option("noise", "which document, or own: images of your own", choices=tuple(JOBS))
+    return option(
+        "noise", "the document to reproduce, or own for your own images", choices=tuple(JOBS)
+    )
 
 
 def run_option():
-    return option("noise", "which run: a job, or what --name called it", check=check_name)
+    return option(
+        "noise", "name of the run: the job, or the name given with --name", check=check_name
+    )
 
 
 def threshold_option():
     return option(
         None,
-        "a probability above it is foreground, 0 to 1 (default: what train.py chose)",
+        "probability above which a pixel is foreground, 0 to 1 (default: chosen by train.py)",
         least=0,
         most=1,
         metavar="P",
@@ -70,13 +78,13 @@ def threshold_option():
 
 
 def name_option(help):
-    return option(None, help, metavar="NAME", check=check_name, group="the run")
+    return option(None, help, metavar="NAME", check=check_name, group="run")
 
 
 def set_option(what, example):
     return option(
         (),
-        f"{what}, as unet/jobs/settings.py lists them, such as {example}",
+        f"change {what}, listed in unet/jobs/settings.py, for example {example}",
         metavar="FIELD=VALUE",
     )
 
@@ -84,23 +92,23 @@ def set_option(what, example):
 def devices_option():
     return option(
         "1",
-        "devices of this machine that share each batch, or all",
+        "number of devices on this machine that share each batch, or all",
         metavar="N|all",
-        group="where it runs",
+        group="devices",
     )
 
 
 def hosts_option():
     return option(
         None,
-        "one address for each machine that takes part, this one too; the first is where all of "
-        "them meet; JAX only",
+        "addresses of all machines that work together, this one included; the first one "
+        "coordinates them (JAX only)",
         metavar="HOST:PORT,...",
     )
 
 
 def process_option():
-    return option(0, "which of --hosts this machine is, from 0 on", least=0)
+    return option(0, "position of this machine in --hosts, counted from 0", least=0)
 
 
 def comma_numbers(text):
@@ -149,8 +157,9 @@ def make_parser(options_class, prog, documentation):
         if field.metadata["group"]:
             group = parser.add_argument_group(field.metadata["group"])
         arguments = parser_arguments(field, hints[field.name])
-        if field.name in ("job", "run"):
-            parser.add_argument(field.name, nargs="?", **arguments)
+        if field.name in ("job", "run"):  # None where it is left out
+            arguments["help"] += f" (default: {field.default})"
+            parser.add_argument(field.name, nargs="?", **{**arguments, "default": None})
         else:
             group.add_argument(flag(field.name), **arguments)
     return parser
@@ -196,11 +205,28 @@ def parse_given(options_class, prog, documentation, arguments=None):
         if field.default not in (None, ()):  # argparse leaves those out
             setattr(namespace, field.name, unset)
     given = vars(parser.parse_args(arguments, namespace))
-    given = {name: value for name, value in given.items() if value is not unset}
+    given = {name: value for name, value in given.items() if value not in (unset, None)}
     for field in dataclasses.fields(options_class):
         if field.name in given:
             given[field.name] = checked(field, given[field.name])
+    if not {"job", "run"} & set(given):
+        tell_no_job(prog)
     return given
+
+
+def tell_no_job(script):
+    """Print a line where train.py or submission.py takes noise, for no job is named, and files or
+    arrays of other jobs lie here.
+    """
+    arrays = [path.parent.name for path in Path("output").glob("*/files.csv")]
+    others = sorted(set(arrays) - {"noise"})
+    is_asked = script in ("train.py", "submission.py")
+    if not is_asked or not (others or Path("raw").exists()):
+        return
+    what, name = "raw/ has files: python data.py JOB --raw raw, then", "JOB"
+    if others:
+        what, name = f"output/ has arrays of {', '.join(others)}:", others[0]
+    print(f"no job named: this is noise; {what} python {script} {name}", flush=True)
 
 
 def checked(field, value):
@@ -231,24 +257,104 @@ def check_export(options):
     """Raise InputError for files of other kinds that model.py is to write, and for options without
     an effect.
     """
-    if options.draw is not None and Path(options.draw).suffix.lower() not in (".svg", ".png"):
-        raise InputError(f"--draw {options.draw}: expected a file that ends in .svg or .png")
-    path = options.export
-    if path is None and (options.image_size or not options.average):
-        raise InputError("--image-size and --no-average are of --export FILE; pass that, too")
-    if path is None and options.threshold is not None:
-        raise InputError("--threshold is of --export FILE; pass that, too")
-    if path is None and options.run not in JOBS:
-        raise InputError(f"{options.run}: no job, expected one of {', '.join(JOBS)}")
-    if path is not None and options.set:
-        raise InputError("--set is of a job's network, --export of a trained one; leave it out")
-    for assignment in options.set:
-        if not assignment.startswith("network."):
-            raise InputError(f"--set {assignment}: here expected network.FIELD=VALUE")
-    if path is not None and options.draw is not None:
-        raise InputError("--draw is of a job's network, --export of a trained one; pass one")
-    if path is not None and Path(path).suffix not in EXPORTS:
-        raise InputError(
+    draw, path = options.draw, options.export
+    is_for_export = options.image_size or not options.average or options.threshold is not None
+    others = [word for word in options.set if not word.startswith("network.")]
+    refuse(
+        (
+            draw is not None and Path(draw).suffix.lower() not in (".svg", ".png"),
+            f"--draw {draw}: expected a file that ends in .svg or .png",
+        ),
+        (
+            path is None and is_for_export,
+            "--image-size, --threshold and --no-average are for --export FILE; pass that, too",
+        ),
+        (
+            path is None and options.run not in JOBS,
+            f"{options.run}: no job, expected one of {', '.join(JOBS)}",
+        ),
+        (
+            path is not None and (options.set or draw is not None),
+            "--set and --draw are for a job's network, --export is for a trained one; pass one",
+        ),
+        (bool(others), f"--set {' '.join(others)}: here expected network.FIELD=VALUE"),
+        (
+            path is not None and Path(path).suffix not in EXPORTS,
             f"--export {path}: expected the ending .onnx, .tflite (LiteRT), .savedmodel or none "
-            "(a folder, SavedModel)"
+            "(a folder, SavedModel)",
+        ),
+    )
+
+
+def parse_ignore(text):
+    """The value of `--ignore 255`, (255,), or the colour of `--ignore 224,224,192`; raises
+    InputError.
+    """
+    if text is None:
+        return ()
+    numbers = text.split(",")
+    if len(numbers) not in (1, 3) or not all(n.isdecimal() and int(n) < 65536 for n in numbers):
+        raise InputError(f"--ignore {text}: expected a mask's value, or a colour as R,G,B")
+    return tuple(map(int, numbers))
+
+
+def check_classes(count):
+    """Raise InputError for two classes or fewer, which are no option, and for too many."""
+    if count is not None and not 3 <= count <= MOST_CLASSES:
+        raise InputError(
+            f"--classes {count}: expected 3 to {MOST_CLASSES}; foreground and background need no "
+            "option, --mask-threshold tells them apart where a mask is not 0 and one other value"
         )
+
+
+def check_data(options):
+    """Raise InputError for options of data.py that contradict each other."""
+    is_noise, own = options.job == "noise", options.images or options.table
+    for field in dataclasses.fields(options):
+        is_idle = field.name not in OF_ALL and (field.name in OF_NOISE) != is_noise
+        if is_idle and getattr(options, field.name) != field.default:
+            own_text = "noise draws its own images and masks; name another job to read files"
+            raise InputError(
+                f"{flag(field.name)}: {own_text if is_noise else 'for the job noise only'}"
+            )
+    has_classes = options.classes or options.colors
+    black, white, size = options.black_level, options.white_level, options.image_size or ()
+    refuse(
+        (
+            own and options.raw != type(options).raw,
+            "--raw and --images or --table are two ways to say the same; pass one",
+        ),
+        (
+            options.missing_is_empty and not own,
+            "--missing-is-empty goes with --images or --table; pass one of these",
+        ),
+        (
+            options.colors and not options.classes and len(parse_ignore(options.ignore)) == 1,
+            f"--ignore {options.ignore}: masks in --colors have no such value; name a colour, as "
+            "R,G,B",
+        ),
+        (
+            options.placement != "document" and options.shape == "rectangle",
+            "--placement applies to circles only; a rectangle lies anywhere inside already",
+        ),
+        (
+            has_classes and options.mask_threshold is not None,
+            "--mask-threshold is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            has_classes and options.invert,
+            "--invert is for two classes; leave it out, or --classes and --colors",
+        ),
+        (
+            white is not None and white <= black,
+            f"--white-level {white or 0:g}: expected more than --black-level {black:g}",
+        ),
+        (
+            options.tile_size and options.image_size,
+            "--tile-size cuts images, --image-size resizes them; pass one",
+        ),
+        (
+            0 in size and any(size),
+            f"--image-size {' '.join(map(str, size))}: expected two lengths, or 0 0",
+        ),
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -11,17 +12,16 @@ import h5py
 import numpy as np
 
 from unet.errors import InputError, is_of_system
-from unet.machine.disk import replace_file, reserve
+from unet.machine.disk import replace_file
 from unet.matching import (
     Layer,
     adapt,
-    describe,
+    describe_taken,
     difference,
     find_mismatch,
     leaf_layers,
     natural,
     place_layers,
-    snake_case,
 )
 
 WEIGHTS_FORMAT = 1  # of weights/*.weights.h5, an attribute beside what Keras writes
@@ -43,54 +43,58 @@ def load_weights(model, path):
         if found := find_mismatch(pairs, stored):
             raise InputError(f"{path}: not weights of this network: {found}")
         for own, other in pairs:
-            assign(own, read_values(other, path))
+            assign(own, other, path)
 
 
 def start_from(model, path):
     """Give a model's layers the weights of those in a file that have their shape, its first one
     those for images of other channels, too, and print what starts anew. Raises InputError where no
-    layer fits, or the file is damaged.
+    layer fits, where the file lacks a layer of the model's encoder, and so is of another network,
+    whose layers may fit by chance, or is damaged.
     """
+    parts = [layer for layer in model.layers if hasattr(layer, "layers")]
+    in_encoder = {layer.name for part in parts for layer in leaf_layers(part)}
     with open_layers(path) as stored:
         pairs = place_layers(layers_of(model), stored)
         first, there = pairs[0]
-        if not first.is_adapted(there) and not any(own.fits(other) for own, other in pairs):
+        taken = [pair for pair in pairs if pair[0].fits(pair[1])]
+        if first.is_adapted(there) and not first.fits(there):
+            taken.append(pairs[0])
+        if not taken:
             raise InputError(
                 f"{path}: no layer of it fits this network: {difference(first, there)}; pass "
                 "--set with the filters of its training, or leave --weights out"
             )
-        check_encoder(model, pairs, path)
-        for own, other in pairs:
-            if own.fits(other):
-                assign(own, read_values(other, path))
-            elif own is first and own.is_adapted(other):
-                kernel, *rest = read_values(other, path)
-                assign(own, [adapt(kernel, own.shapes[0][2]), *rest])
-    print(f"{path}: {describe(pairs, stored)}", flush=True)
-
-
-def check_encoder(model, pairs, path):
-    """Raise InputError where a file has not all of the layers of a model's encoder: it is of
-    another network, whose layers may fit by chance.
-    """
-    parts = [layer for layer in model.layers if hasattr(layer, "layers")]
-    names = {layer.name for part in parts for layer in leaf_layers(part)}
-    for own, other in pairs:
-        if own.name in names and not own.fits(other) and not own.is_adapted(other):
-            raise InputError(
-                f"{path}: not of a network with the encoder {parts[0].name} "
-                f"({difference(own, other)}); leave --weights out"
-            )
+        for pair in pairs:
+            if pair[0].name in in_encoder and pair not in taken:
+                raise InputError(
+                    f"{path}: not of a network with the encoder {parts[0].name} "
+                    f"({difference(*pair)}); leave --weights out"
+                )
+        for own, other in taken:
+            assign(own, other, path)
+    print(f"{path}: {describe_taken(pairs, stored)}", flush=True)
 
 
 def layers_of(model):
     """The Layers of a network, in Keras's order."""
-    layers = [layer for layer in leaf_layers(model) if layer.weights]
-    return [Layer(layer.name, snake_case(type(layer).__name__), layer.weights) for layer in layers]
+    layers = []
+    for layer in leaf_layers(model):
+        # "conv2d_transpose" of Conv2DTranspose, as Keras has it.
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", type(layer).__name__)
+        if layer.weights:
+            layers.append(Layer(layer.name, kind.lower(), layer.weights))
+    return layers
 
 
-def assign(layer, values):
-    for variable, value in zip(layer.weights, values):
+def assign(layer, stored, path):
+    """Give a network's Layer the weights of a file's; a kernel for images of other channels is
+    adapted. Raises InputError.
+    """
+    kernel, *rest = read_values(stored, path)
+    if kernel.shape != layer.shapes[0]:
+        kernel = adapt(kernel, layer.shapes[0][2])
+    for variable, value in zip(layer.weights, [kernel, *rest]):
         variable.assign(value)
 
 
@@ -103,14 +107,14 @@ def open_layers(path):
         what = "is a folder, expected" if Path(path).is_dir() else "no such"
         raise InputError(f"{path}: {what} HDF5 file of weights")
     with contextlib.ExitStack() as held:
-        with told(path):
+        with refuse_damaged(path):
             layers = find_layers(held.enter_context(open_weights(path)))
         yield layers
 
 
 @contextlib.contextmanager
-def told(path):
-    """Context in which what a damaged file raises becomes an InputError."""
+def refuse_damaged(path):
+    """Context in which the errors of a damaged file become an InputError."""
     try:
         yield
     except DAMAGES as error:
@@ -122,7 +126,7 @@ def told(path):
 
 
 def open_weights(path):
-    """An open HDF5 file, that at a path or the one inside a .keras; raises as open_hdf5 does."""
+    """open_hdf5 of the file at a path, or of the one inside a .keras."""
     with open(path, "rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return open_hdf5(path)
@@ -181,8 +185,8 @@ def old_layers(group):
     layers = []
     for name in read_names(group, "layer_names"):
         weights = [group[name][weight] for weight in read_names(group[name], "weight_names")]
-        layers.append(Layer(name, "", weights))
-    return [layer for layer in layers if layer.weights]
+        layers += [Layer(name, "", weights)] if weights else []
+    return layers
 
 
 def read_names(group, attribute):
@@ -195,7 +199,7 @@ def read_names(group, attribute):
 def read_values(layer, path):
     """The values of a file's Layer, float32 arrays; raises InputError."""
     values = []
-    with told(path):
+    with refuse_damaged(path):
         for data in layer.weights:
             if data.dtype.kind != "f":
                 raise ValueError(f"{layer.name} is {data.dtype}, expected floating-point numbers")
@@ -206,37 +210,42 @@ def read_values(layer, path):
     return values
 
 
+@contextlib.contextmanager
 def open_hdf5(source):
-    """An open HDF5 file, at a path or in memory, whose data are its own; raises ValueError for one
-    that links to other files, and OSError, with the file's name where it cannot be opened at all.
+    """Context with an open HDF5 file, at a path or in memory, whose data are its own; raises
+    ValueError for one that links to other files, and OSError, with the file's name where it cannot
+    be opened at all.
     """
     if not isinstance(source, io.BytesIO):
         open(source, "rb").close()  # HDF5 does not say that it may not be read
-    file = h5py.File(source, "r")
+    with h5py.File(source, "r") as file:
 
-    def problem(name, link):  # anything but None ends the visit
-        if not isinstance(link, h5py.HardLink):
-            return f"{name} is a link to somewhere else"
-        item = file[name]
-        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            return f"the data of {name} lie in another file"
-        return None
+        def problem(name, link):  # anything but None ends the visit
+            if not isinstance(link, h5py.HardLink):
+                return f"{name} is a link to somewhere else"
+            item = file[name]
+            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                return f"the data of {name} lie in another file"
+            return None
 
-    try:
         if found := file.visititems_links(problem):
             raise ValueError(found)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        yield file
 
 
 @contextlib.contextmanager
 def replace_hdf5(path, sizes):
-    """replace_file for an HDF5 file of data sets of these sizes, in bytes."""
+    """replace_file for an HDF5 file of data sets of these sizes, in bytes. Their room on the disk
+    is taken before, for HDF5 leaves the process damaged when a write fails.
+    """
     need = sum(sizes) + ROOM * (len(sizes) + 8)
     with replace_file(path, need) as temporary:
-        reserve(temporary, need)
+        with open(temporary, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, need)
+            else:
+                file.write(bytes(need))
+            file.truncate(0)
         try:
             yield temporary
         except RuntimeError as error:  # as HDF5 has it for a disk that another process filled

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import longest, run_well, slow
+from conftest import run_well, slow
 
 import data
 from benchmarks import examples, scenes, shapes
@@ -159,7 +159,6 @@ def test_data_reads_what_is_drawn(job, place):
 
 
 @slow
-@longest
 def test_a_picture_shows_the_truth_that_was_drawn(place):
     output = run_well(
         "-m benchmarks.examples", "cadastre", "--tiny", "--output", "out", "--work", "work"

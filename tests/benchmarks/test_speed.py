@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import ROOT, longest, run_well, slow
+from conftest import ROOT, run_well, slow
 
 from benchmarks import plain
 from model import build_unet
@@ -23,7 +23,7 @@ needed = all(find_spec(name) for name in ("torch", "skimage"))
 @pytest.mark.parametrize(
     ("part", "num_rows"),
     [("step", 1), ("feed", 2), ("predict", 1), ("data", 2), ("tiles", 2), ("start", 2)]
-    + [pytest.param(*part, marks=longest) for part in (("memory", 2), ("submission", 1))],
+    + [pytest.param(*part, marks=slow) for part in (("memory", 2), ("submission", 1))],
 )
 def test_a_part_prints_its_rows(part, num_rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import longest, make_folders, make_nerve, run_well, slow
+from conftest import make_folders, make_nerve, run_well, slow
 
 import data
 import train
@@ -31,7 +31,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-@longest
+@slow
 def test_the_noise_study_runs_and_does_not_run_twice(place):
     output = run_well("-m benchmarks.noise", "--tiny", "--part", "target", "--output", place)
     assert (
@@ -61,14 +61,13 @@ def test_a_table_of_other_runs_is_left_alone(place, step, text):
 
 
 @slow
-@longest
 def test_the_reasons_of_the_noise_study_run(place):
     run_well("-m benchmarks.noise", "--tiny", "--part", "reasons", "--output", place)
     names = {row["setting"] for row in rows_of("noise.tiny.csv")}
     assert names == {"document", *importlib.import_module("benchmarks.noise").REASONS}
 
 
-@longest
+@slow
 def test_the_cadastre_study_runs(place):
     make_folders(place, count=5)
     data.prepare(data.Options(job="cadastre", images="images", masks="masks", image_size=(0, 0)))
@@ -87,7 +86,8 @@ def test_the_noise_study_has_each_setting_it_names():
         ("pairs", 1),
         ("shapes", 8),
         ("reasons", 7),
-        ("modern", 9),
+        ("modern", 10),
+        ("scales", 5),
     ):
         assert len(list(noise.settings(noise.Options(part=part)))) == count
     for name, (recipe, changes) in {**noise.REASONS, **noise.ABLATIONS}.items():

@@ -13,6 +13,7 @@ from unet.data.measure import is_colored, measure_outlines
 from unet.jobs import JOBS, RECIPES, choose_recipe, own
 from unet.jobs.own import Measured, choose_form, choose_job, zoomed
 from unet.reading.values import IGNORED
+from unet.training import plan
 from unet.training.plan import fit_own
 
 
@@ -95,7 +96,7 @@ def test_images_are_not_cut_where_test_images_have_to_stay_whole():
 
 @pytest.mark.parametrize("size", [(184, 256), (208, 320), (512, 512), (30, 45), (16, 2000)])
 def test_every_window_fits_the_network_and_has_at_most_about_the_pixels_of_a_whole_image(size):
-    job, _ = choose_job(size, 3, 50, 0, 0.1)
+    job, _ = choose_job(size, 3, 50)
     window = job.recipe.window or size
     assert all(job.network.output_length(length) for length in window)
     assert math.prod(window) <= 1.3 * own.WHOLE_AREA
@@ -104,39 +105,44 @@ def test_every_window_fits_the_network_and_has_at_most_about_the_pixels_of_a_who
 def test_a_network_of_whole_images_is_a_level_deeper_and_none_ends_in_less_than_four_pixels():
     levels = {}
     for size in ((256, 256), (400, 400), (64, 64), (30, 45)):
-        job, _ = choose_job(size, 1, 9, 0, 0.1)
+        job, _ = choose_job(size, 1, 9)
         levels[size] = len(job.network.filters)
         assert min(job.recipe.window or size) / job.network.divisor >= 4
     assert levels == {(256, 256): 5, (400, 400): 4, (64, 64): 4, (30, 45): 3}
 
 
 def test_many_images_are_shown_ten_times_and_few_are_trained_on_as_long_as_ever():
-    few, many = (choose_job((256, 256), 3, count, 0, 0.1)[0].recipe for count in (5, 800))
+    few, many = (choose_job((256, 256), 3, count)[0].recipe for count in (5, 800))
     assert few.epochs * few.steps_per_epoch == 1000
     assert many.epochs * many.steps_per_epoch == 10 * 800 / 4
-    most = choose_job((256, 256), 3, 10**6, 0, 0.1)[0].recipe
+    most = choose_job((256, 256), 3, 10**6)[0].recipe
     assert most.epochs * most.steps_per_epoch == 4000
 
 
 def test_a_step_sees_more_of_smaller_images():
     sizes = {256: 4, 128: 16, 160: 8, 64: 16}
     for side, count in sizes.items():
-        assert choose_job((side, side), 1, 9, 0, 0.1)[0].recipe.batch_size == count
+        assert choose_job((side, side), 1, 9)[0].recipe.batch_size == count
 
 
 def test_what_has_no_up_and_down_is_turned():
-    assert choose_job((64, 64), 1, 9, 0, 0.1)[0].recipe.augmentation.symmetry == "mirror"
-    job, _ = choose_job((64, 64), 1, 9, 0, 0.1, is_upright=False)
+    assert choose_job((64, 64), 1, 9)[0].recipe.augmentation.symmetry == "mirror"
+    job, _ = choose_job((64, 64), 1, 9, is_upright=False)
     assert job.recipe.augmentation.symmetry == "turns"
 
 
-def test_the_reason_for_the_loss_names_that_of_several_classes():
-    assert "bce_dice" in choose_job((64, 64), 1, 9, 0, 0.1)[1]["loss"]
-    assert "cross_entropy_dice" in choose_job((64, 64), 1, 9, 3, 0.1)[1]["loss"]
+def test_the_reason_for_the_loss_names_that_of_several_classes(monkeypatch):
+    monkeypatch.setattr(plan, "read_report", lambda name: {"facts": {"shares": [0, 0.1, 1]}})
+    rows = [{"id": str(n), "subject": str(n), "split": "train"} for n in range(9)]
+    images = np.zeros((9, 64, 64, 1), np.uint8)
+    for classes, loss in (((), "bce_dice"), (("a", "b", "c"), "cross_entropy_dice")):
+        arrays = Arrays(images, images, images[:0], rows, [], classes, name="own")
+        reason = fit_own(arrays, True, True)[1]["loss"]
+        assert reason == f"loss: {loss}, whatever the share of the foreground, here 10.0%"
 
 
 def test_one_image_alone_is_shifted_by_half_its_size():
-    shifts = [choose_job((64, 64), 1, n, 0, 0.1)[0].recipe.augmentation.shift for n in (1, 2)]
+    shifts = [choose_job((64, 64), 1, n)[0].recipe.augmentation.shift for n in (1, 2)]
     assert shifts == [0.5, 0.05]
 
 

@@ -569,7 +569,7 @@ def test_subjects_that_are_one_patient_are_held_out_as_one(place):
 
 
 def test_options_that_go_together(place):
-    with pytest.raises(InputError, match="--placement is of circles"):
+    with pytest.raises(InputError, match="--placement applies to circles only"):
         prepare(Options(shape="rectangle", placement="anywhere"))
     assert "--images and --masks go together" in refused("car", images="x")
     assert "--validation-table goes with --table" in refused("car", validation_table="x")

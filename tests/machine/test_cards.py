@@ -8,7 +8,7 @@ import sys
 
 import keras
 import pytest
-from conftest import ROOT, longest, run, run_well
+from conftest import ROOT, run, run_well, slow
 
 from unet.errors import one_line_errors
 from unet.machine import cards
@@ -107,7 +107,7 @@ def test_a_packages_own_cuda_is_found(monkeypatch):
     assert not cards.has_cuda("jax")
 
 
-@longest
+@slow
 def test_training_testing_and_submitting_say_it(place, monkeypatch):
     run_well("data.py", "noise", "--image-size", 64, 64, "--num-images", 1)
     fake_smi(place)

@@ -22,7 +22,7 @@ def processor(tmp_path, monkeypatch):
         path.write_text(f"model name\t: a bf16 amx_bf16\nflags\t\t: fpu {flags}\nbugs\t\t:\n")
         monkeypatch.setattr(precisions, "CPU_INFO", str(path))
 
-    monkeypatch.setattr(precisions, "graphics_capability", lambda: None)
+    monkeypatch.setattr(precisions, "find_card", lambda: (None, None))
     return write
 
 
@@ -56,7 +56,7 @@ def test_a_system_that_does_not_say_what_its_processor_has_gets_float32(processo
 )
 def test_a_graphics_card_goes_before_the_processor(processor, monkeypatch, capability, precision):
     processor("amx_bf16")
-    monkeypatch.setattr(precisions, "graphics_capability", lambda: capability)
+    monkeypatch.setattr(precisions, "find_card", lambda: ("a card", capability))
     found, reason = precisions.find_precision()
     assert found == precision
     assert reason.endswith(f"compute capability is {capability[0]}.{capability[1]}")
@@ -69,38 +69,46 @@ def test_an_arm_processor_calls_them_features(processor, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "capability"),
-    [("8.6", (8, 6)), ("gfx90a", None), (None, None)],  # NVIDIA, AMD, a processor
+    ("platform", "said", "found"),
+    [
+        ("gpu", "8.6", ("NVIDIA L4", (8, 6))),
+        ("gpu", "gfx90a", ("NVIDIA L4", None)),  # as AMD's say
+        ("gpu", None, ("NVIDIA L4", None)),
+        ("cpu", None, (None, None)),
+    ],
 )
-def test_jax_is_asked_for_the_capability_of_its_card(monkeypatch, said, capability):
-    card = types.SimpleNamespace(**({"compute_capability": said} if said else {}))
+def test_jax_is_asked_for_its_card(monkeypatch, platform, said, found):
+    card = types.SimpleNamespace(platform=platform, device_kind="NVIDIA L4")
+    if said:
+        card.compute_capability = said
     jax = types.SimpleNamespace(local_devices=lambda: [card])
     monkeypatch.setitem(sys.modules, "jax", jax)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    assert precisions.graphics_capability() == capability
+    assert precisions.find_card() == found
 
 
-@pytest.mark.parametrize(("cards", "capability"), [([], None), (["card"], (7, 5))])
-def test_tensorflow_is_asked_for_the_capability_of_its_card(monkeypatch, cards, capability):
+@pytest.mark.parametrize(("cards", "found"), [([], (None, None)), (["card"], ("L4", (7, 5)))])
+def test_tensorflow_is_asked_for_its_card(monkeypatch, cards, found):
+    details = {"device_name": "L4", "compute_capability": (7, 5)}
     config = types.SimpleNamespace(
         list_physical_devices=lambda kind: cards,
-        experimental=types.SimpleNamespace(
-            get_device_details=lambda card: {"compute_capability": (7, 5)}
-        ),
+        experimental=types.SimpleNamespace(get_device_details=lambda card: details),
     )
     monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(config=config))
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
-    assert precisions.graphics_capability() == capability
+    assert precisions.find_card() == found
 
 
 @pytest.mark.parametrize("has_card", [True, False])
-def test_pytorch_is_asked_for_the_capability_of_its_card(monkeypatch, has_card):
+def test_pytorch_is_asked_for_its_card(monkeypatch, has_card):
     cuda = types.SimpleNamespace(
-        is_available=lambda: has_card, get_device_capability=lambda: (9, 0)
+        is_available=lambda: has_card,
+        get_device_name=lambda: "L4",
+        get_device_capability=lambda: (9, 0),
     )
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    assert precisions.graphics_capability() == ((9, 0) if has_card else None)
+    assert precisions.find_card() == (("L4", (9, 0)) if has_card else (None, None))
 
 
 def test_hosts_with_unequal_numbers_of_cards_are_refused(monkeypatch):

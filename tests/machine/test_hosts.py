@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, longest, make_nerve, refusal, run, run_well, slow
+from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
 from unet.jobs.settings import IGNORED
 from unet.reading.values import Reading, reading_text
 from unet.training.checkpoint import read_progress
 
+pytestmark = slow
 jax_only = pytest.mark.skipif(not find_spec("jax"), reason="not installed")
 # Runs a script as `python SCRIPT ...` would, where asked for with TensorFlow's processor as two
 # devices, and leaves the weights that a training starts and ends with in *.npz.
@@ -118,7 +119,6 @@ def hosts():
 
 
 @jax_only
-@pytest.mark.skipif("DEATHS" not in os.environ, reason="takes minutes; DEATHS=10 runs it")
 def test_two_hosts_go_on_where_one_was_killed(start, folders):
     """And end with the weights that one would have come to."""
     first, second = folders
@@ -156,7 +156,6 @@ DEVICES = pytest.mark.parametrize(
             {"TWO_PROCESSORS": "1"},
             ["--batch-size", "4", "--split-by-subject", "--loss", "bce_dice"],
             id="tensorflow",
-            marks=slow,
         ),
         # 4 of 7 images, then 3, which two devices cannot share
         pytest.param(
@@ -171,20 +170,15 @@ DEVICES = pytest.mark.parametrize(
 
 
 @DEVICES
-@longest
 def test_two_devices_train_the_weights_of_one(start, folders, environment, virtual, sizes):
     compare_devices(start, folders, environment, virtual, sizes)
 
 
-@slow
-@pytest.mark.parametrize(
-    "weights", [pytest.param([], marks=longest), ["--class-weights", "0.3,2"]], ids=["", "weights"]
-)
 @DEVICES
 def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
-    start, folders, tmp_path, environment, virtual, sizes, weights
+    start, folders, tmp_path, environment, virtual, sizes
 ):
-    """Of which each image has another share, and one has nothing else."""
+    """Of which each image has another share, and one has nothing else; with weights of classes."""
     copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
     for folder in copies:
         masks = np.load(folder / "output/nerve/imgs_mask_train.npy")
@@ -194,7 +188,7 @@ def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
         np.save(folder / "output/nerve/imgs_mask_train.npy", masks)
         reading = reading_text(Reading(ignore=(9,)))
         (folder / "output/nerve/reading.json").write_text(reading)
-    loss = ["--loss", "bce_dice", *weights]
+    loss = ["--loss", "bce_dice", "--class-weights", "0.3,2"]
     compare_devices(start, copies, environment, virtual, [*sizes, *loss])
 
 
@@ -262,11 +256,8 @@ def start_pair(start, folders, *arguments, second=()):
     ]
 
 
-ENDS = (0, signal.SIGKILL), pytest.param(1, signal.SIGTERM, marks=longest)
-
-
 @jax_only
-@pytest.mark.parametrize(("victim", "number"), ENDS)
+@pytest.mark.parametrize(("victim", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)])
 def test_a_host_that_dies_ends_the_others_with_a_line(start, folders, victim, number):
     processes = start_pair(start, folders, "--epochs", "100000")
     for line in processes[0].stdout:
@@ -330,7 +321,8 @@ def test_more_devices_than_there_are_and_hosts_of_tensorflow_are_refused(folders
     assert "tensorflow has 1 here (CPU:0); pass all" in refusal(*TRAIN, "--devices", "9")
     done = run(*TRAIN, "--hosts", "a:1,b:2")
     assert done.returncode == 2
-    assert "error: --hosts: tensorflow cannot, JAX can; set KERAS_BACKEND=jax" in done.stderr
+    line = "error: --hosts needs the JAX backend, this is tensorflow; set KERAS_BACKEND=jax"
+    assert line in done.stderr
 
 
 def test_hosts_do_not_draw_each_their_own_images(place):

@@ -7,22 +7,22 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import make_record, page_data
+from conftest import make_record, page_data, slow
 
 from unet.pictures.gallery import (
     COLORS,
     GAP,
     draw_masks,
     new_layers,
-    relative_url,
     visible,
     write_layers,
     write_page,
 )
 from unet.pictures.panels import draw_error, draw_truth
-from unet.prediction.report import describe, summarize
-from unet.prediction.scores import THRESHOLDS, HeldOut, count_pixels
-from unet.prediction.scoring import Result
+from unet.prediction.report import Scores, describe_run
+from unet.prediction.run import Network, Run
+from unet.prediction.scores import THRESHOLDS
+from unet.prediction.scoring import Result, make_result
 from unet.reading.classes import number_classes
 from unet.runs import Decision
 
@@ -168,9 +168,11 @@ def test_the_curve_is_the_mean_dice_at_each_threshold():
     truth[0, :5] = 1  # the second image has no foreground
     probability = np.zeros((2, 10, 10, 1), np.float32)
     probability[0, :2], probability[0, 2:4], probability[1, 0] = 0.9, 0.42, 0.22
-    rows = [(0, *count_pixels(t, p)) for t, p in zip(truth, probability)]
-    held = HeldOut(*map(np.array, zip(*rows)))
-    figures = summarize([1.0, 0.5], held, Decision(0.5))
+    run = Run((Network(None, make_record()),), Decision(0.5))
+    scores = Scores(run)
+    for true, predicted in zip(truth, probability):
+        scores.add(make_result(run, "a", predicted, predicted, true))
+    figures = scores.figures()
     curve = {round(threshold, 2): dice for threshold, dice in figures["curve"]}
     assert list(curve) == [round(float(threshold), 2) for threshold in THRESHOLDS]
     both, half = 2 * 40 / (50 + 40), 2 * 20 / (50 + 20)
@@ -178,7 +180,7 @@ def test_the_curve_is_the_mean_dice_at_each_threshold():
     assert curve[0.3] == pytest.approx((both + 1) / 2)
     assert curve[0.5] == pytest.approx((half + 1) / 2)
     assert curve[0.95] == pytest.approx((0 + 1) / 2)
-    assert figures["dice"] == [1.0, 0.5]
+    assert figures["dice"] == pytest.approx([half, 1])
 
 
 def test_hidden_characters_of_a_name_are_written_out():
@@ -187,9 +189,11 @@ def test_hidden_characters_of_a_name_are_written_out():
     assert visible("größe 像 👨‍👩‍👧") == "größe 像 👨‍👩‍👧"
 
 
-def test_a_url_has_nothing_but_plain_characters():
-    assert relative_url("a b#?%.png") == "a%20b%23%3F%25.png"
-    assert relative_url(os.fsdecode(b"\xe9")) == "%E9"
+def test_a_url_has_nothing_but_plain_characters(tmp_path):
+    pictures = "a b#?%.png", os.fsdecode(b"\xe9")
+    write_page(tmp_path, ABOUT, [{"name": "", "picture": picture} for picture in pictures])
+    shown = page_data(tmp_path / "index.html")["images"]
+    assert [image["picture"] for image in shown] == ["a%20b%23%3F%25.png", "%E9"]
 
 
 def test_the_run_is_described_by_its_record(place):
@@ -202,7 +206,7 @@ def test_the_run_is_described_by_its_record(place):
         versions={"keras": "3.15", "backend": "jax"},
         options={"seed": 4, "set": ["a=1", "b=2"], "weights": None},
     )
-    about = describe("x", record, 5)
+    about = describe_run("x", record, 5)
     assert about["title"] == "x"
     assert about["rows"]["trained by"] == record.command
     assert about["rows"]["networks"] == "5 folds; what follows is of the first"
@@ -303,6 +307,7 @@ return panels.length && pictures.length >= panels.length
 """
 
 
+@slow
 def test_images_are_sorted_by_dice_name_or_area(browser, thirty):
     visit(browser, thirty)
     by_dice = sorted(range(1, 31), key=lambda n: 7 * n % 30)
@@ -317,6 +322,7 @@ def test_images_are_sorted_by_dice_name_or_area(browser, thirty):
         assert names(browser) == [f"img{n}" for n in expected]
 
 
+@slow
 def test_the_worst_are_filtered_out_in_the_order_asked_for(browser, thirty):
     visit(browser, thirty)
     choose(browser, "#filter", "Worst 10")
@@ -329,6 +335,7 @@ def test_the_worst_are_filtered_out_in_the_order_asked_for(browser, thirty):
     assert len(names(browser)) == 15
 
 
+@slow
 def test_the_slider_sets_the_overlays_opacity(browser, thirty):
     visit(browser, thirty)
     wait_for(browser, IN_VIEW)
@@ -342,6 +349,7 @@ def test_the_slider_sets_the_overlays_opacity(browser, thirty):
     assert float(find(browser, ".card .photo").value_of_css_property("opacity")) == 1
 
 
+@slow
 def test_one_panel_of_each_image_can_be_shown(browser, thirty):
     visit(browser, thirty)
     find(browser, "#tools input[value=error]").click()
@@ -350,6 +358,7 @@ def test_one_panel_of_each_image_can_be_shown(browser, thirty):
     assert not find(browser, ".card [data-kind=truth]").is_displayed()
 
 
+@slow
 def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
     visit(browser, thirty)
     card = browser.find_elements("css selector", ".card")[2]
@@ -365,6 +374,7 @@ def test_a_click_enlarges_and_escape_gives_the_focus_back(browser, thirty):
     assert browser.switch_to.active_element == card
 
 
+@slow
 def test_arrow_keys_go_from_image_to_image(browser, thirty):
     visit(browser, thirty)
     shown = names(browser)
@@ -388,6 +398,7 @@ def test_arrow_keys_go_from_image_to_image(browser, thirty):
     assert find(browser, "#name").text == shown[0]
 
 
+@slow
 def test_hostile_names_are_text_and_their_pictures_load(browser, tmp_path):
     visit(browser, make_gallery(tmp_path, HOSTILE))
     choose(browser, "#sort", "Area, smallest first")
@@ -405,6 +416,7 @@ def test_hostile_names_are_text_and_their_pictures_load(browser, tmp_path):
     assert not browser.find_elements("css selector", "[onerror], bdi *")
 
 
+@slow
 def test_a_thousand_images_are_in_view_within_two_seconds(browser, tmp_path):
     page = make_gallery(tmp_path, [f"img{n}" for n in range(10)], size=(256, 256))
     ten = page_data(page)["images"]
@@ -430,6 +442,7 @@ def test_a_thousand_images_are_in_view_within_two_seconds(browser, tmp_path):
     assert browser.execute_script("return document.images.length") < 300
 
 
+@slow
 def test_a_phones_width_needs_no_scrolling_sideways(browser, tmp_path):
     page = make_gallery(tmp_path, ["x" * 150, "b", "c"])
     resize_window(browser, 360, 740)
@@ -445,6 +458,7 @@ def test_a_phones_width_needs_no_scrolling_sideways(browser, tmp_path):
         assert button.size["height"] >= 42  # pixels of a fingertip
 
 
+@slow
 def test_every_control_and_drawing_has_an_accessible_name(browser, thirty):
     visit(browser, thirty)
     kinds = {"button", "combobox", "radio", "slider", "link", "image", "dialog", "list"}
@@ -468,6 +482,7 @@ def test_every_control_and_drawing_has_an_accessible_name(browser, thirty):
     assert all(name.strip() for _, name in large), large
 
 
+@slow
 def test_without_truth_there_are_no_scores(browser, tmp_path):
     visit(browser, make_gallery(tmp_path, ["b", "a"], with_truth=False))
     wait_for(browser, IN_VIEW)
@@ -478,6 +493,7 @@ def test_without_truth_there_are_no_scores(browser, tmp_path):
     assert len(browser.find_elements("css selector", "#large .panel")) == 2
 
 
+@slow
 def test_the_page_states_the_scores_and_the_run(browser, thirty):
     visit(browser, thirty)
     assert not find(browser, "#summary").is_displayed()
@@ -494,6 +510,7 @@ def test_the_page_states_the_scores_and_the_run(browser, thirty):
         assert text in table
 
 
+@slow
 def test_of_two_runs_the_page_shows_both_errors_and_the_difference(browser, tmp_path):
     shown = []
     with new_layers(tmp_path) as layers:

@@ -10,24 +10,25 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, longest, refusal, run_well, slow
+from conftest import ROOT, make_record, refusal, run_well, slow
 
-from model import get_unet, load_run
+from model import build_unet
+from train import load_run
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.machine.disk import replace_folder
-from unet.prediction import export, programs, segment
+from unet.prediction import export, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
 from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
 from unet.prediction.scoring import FolderImages
 from unet.reading.pixels import resize, scale_levels
 from unet.reading.values import Reading
-from unet.runs import Decision, Record
+from unet.runs import Decision
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
 HAS_ONNX = find_spec("tf2onnx") and find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="requirements-export.txt is not installed")
-LONG = "grey", "enlarged"  # cases that others contain
 PATHS = {"onnx": "run.onnx", "litert": "run.tflite", "tf_saved_model": "run"}
 READERS = {  # of a format
     "onnx": ("OpenCV", "ONNX Runtime"),
@@ -54,22 +55,14 @@ CASES = {  # job, network, scale, size of the images, array_size where resized, 
     "encoder": ("cadastre", ENCODER, RAW, (37, 50), None, 1, "none"),
 }
 EVERY = [
-    *(
-        pytest.param(case, "onnx", marks=[needs_onnx, slow] if case in LONG else needs_onnx)
-        for case in CASES
-    ),
+    *(pytest.param(case, "onnx", marks=needs_onnx) for case in CASES),
     *(  # of these TensorFlow is all they need
-        pytest.param(
-            case,
-            format,
-            id=f"{case}-{format}-by-tensorflow",
-            marks=() if case in short else longest,
-        )
-        for format, short in {
+        pytest.param(case, format, id=f"{case}-{format}-by-tensorflow")
+        for format, cases in {
             "litert": ("own scale, turned", "bilinear, shrunk", "unpadded", "classes", "encoder"),
             "tf_saved_model": ("unpadded", "classes"),
         }.items()
-        for case in CASES
+        for case in cases
     ),
 ]
 
@@ -80,18 +73,17 @@ def make_run(case, changes=()):
     """
     job, network, scale, size, array_size, folds, symmetry = CASES[case]
     keras.utils.set_random_seed(1)
-    models = [get_unet(job, **{**network, **dict(changes)}) for _ in range(folds)]
+    config = replace(JOBS[job].network, **{**network, **dict(changes)})
+    models = [build_unet(config) for _ in range(folds)]
     for model in models:
-        spread_logits(model)
+        spread_logits(model, config)
         model.run_eagerly = True  # tracing takes longer than predicting
-    channels = models[0].unet_config.channels
     fields = dict(scale, is_resized=array_size is not None, array_size=array_size or size)
-    network = models[0].unet_config
-    record = Record("noise", "noise", "noise", {}, {}, "", network=network, **fields)
+    record = make_record(network=config, **fields)
     run = Run(tuple(Network(model, record) for model in models), Decision(), symmetry)
-    small = np.random.default_rng(1).integers(0, 256, (2, 12, 12, channels), dtype=np.uint8)
+    small = np.random.default_rng(1).integers(0, 256, (2, 12, 12, config.channels), dtype=np.uint8)
     images = np.stack([cv2.resize(image, size[::-1]).reshape(*size, -1) for image in small])
-    if models[0].unet_config.classes > 2:
+    if config.classes > 2:
         return run, images
     probabilities = [predict_file(run, image) for image in images]
     threshold = float(np.median(probabilities))
@@ -99,9 +91,8 @@ def make_run(case, changes=()):
     return replace(run, decision=Decision(threshold, min_area)), images
 
 
-def spread_logits(model):
+def spread_logits(model, config):
     """Have logits vary by 1 around 0, so that few probabilities are near a threshold."""
-    config = model.unet_config
     head = model.get_layer(config.head_name)
     side = config.fit_length(40)
     image = np.random.default_rng(0).normal(size=(1, side, side, config.channels))
@@ -132,6 +123,7 @@ def run_elsewhere(path, program, images):
     return result["mask"].numpy(), result["probability"].numpy()
 
 
+@slow
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place, format):
     run, images = make_run("grey")
@@ -147,6 +139,7 @@ def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place
         np.testing.assert_allclose(probability, expected, atol=0.02)
 
 
+@slow
 @pytest.mark.parametrize(("case", "format"), EVERY)
 def test_raw_pixels_become_the_mask_of_this_project(place, capsys, case, format):
     run, images = make_run(case)
@@ -177,6 +170,7 @@ def test_raw_pixels_become_the_mask_of_this_project(place, capsys, case, format)
             np.testing.assert_array_equal(np.where(margin > tolerance, mask, masks), masks)
 
 
+@slow
 @needs_onnx
 def test_the_lines_for_opencv_run(place, capsys):
     run, images = make_run("grey")
@@ -190,11 +184,12 @@ def test_the_lines_for_opencv_run(place, capsys):
     np.testing.assert_allclose(names["probability"], probability, atol=1e-5)
 
 
+@slow
 @needs_onnx
 @pytest.mark.parametrize("trouble", ["an error", "another mask"])
 def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatch, trouble):
     run, _ = make_run("folds")
-    run_with = programs.run_with
+    run_with = export.run_with
 
     def run_without(program, path, sets):
         results = run_with(program, path, sets)
@@ -204,12 +199,13 @@ def test_what_opencv_cannot_run_is_run_by_onnx_runtime(place, capsys, monkeypatc
             raise cv2.error("no such operation")
         return [(255 - mask, probability) for mask, probability in results]
 
-    monkeypatch.setattr(programs, "run_with", run_without)
+    monkeypatch.setattr(export, "run_with", run_without)
     export_run(run, "run.onnx", "onnx")
     lines = capsys.readouterr().out.splitlines()
     assert "import onnxruntime" in lines and "import cv2" not in lines
 
 
+@slow
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_file_that_cannot_be_run_is_refused(place, capfd, monkeypatch, format):
     """As those of Keras's argmax, with operations that the converters do not know."""
@@ -239,6 +235,7 @@ def test_of_classes_equally_probable_the_first_is_taken_as_numpy_does():
     np.testing.assert_array_equal(mask[..., 0], probability.argmax(axis=-1))
 
 
+@slow
 @needs_onnx
 def test_an_onnx_file_takes_any_size_and_any_number_of_images(place):
     import onnxruntime
@@ -347,8 +344,11 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(place, monkeypat
     ("arguments", "message"),
     [
         (["--export", "x.h5"], "x.h5: expected the ending .onnx, .tflite (LiteRT), .savedmodel"),
-        (["--image-size", "8", "8"], "--image-size and --no-average are of --export FILE"),
-        (["--threshold", "0.3"], "--threshold is of --export FILE; pass that, too"),
+        (
+            ["--image-size", "8", "8"],
+            "--image-size, --threshold and --no-average are for --export",
+        ),
+        (["--threshold", "0.3"], "--image-size, --threshold and --no-average are for --export"),
         (["--export", "x.tflite"], "weights/noise.json: no trained network there yet; first run"),
     ],
 )
@@ -443,11 +443,3 @@ def test_a_run_of_8_bit_finds_the_levels_of_a_folder_of_more(place, capsys):
         assert np.abs(result.image.astype(int) - image).max() <= 1
     assert "1023 white" in capsys.readouterr().out
     assert keras.backend.standardize_dtype(exportable(run).inputs[0].dtype) == "uint8"
-
-
-def test_a_run_of_an_earlier_version_has_the_full_scale_for_white(place):
-    run, images = make_run("grey")
-    (place / "images").mkdir()
-    assert cv2.imwrite("images/1.png", images[0].astype(np.uint16) * 257)
-    (result,) = FolderImages(run, "images")
-    np.testing.assert_array_equal(result.image, images[0])

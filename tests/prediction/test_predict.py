@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import make_record
 
-from model import get_unet
+from model import build_unet
 from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
@@ -22,12 +22,17 @@ from unet.runs import Decision
 SMALL = dict(image_size=(None, None), filters=(6, 8, 10), bottleneck=12, dropout=())
 
 
+CADASTRE, MEMBRANE, NERVE = (
+    replace(JOBS[job].network, **SMALL) for job in ("cadastre", "membrane", "nerve")
+)
+
+
 def unpadded():
-    return get_unet("membrane", **SMALL)
+    return build_unet(MEMBRANE)
 
 
 def padded():
-    return get_unet("nerve", **SMALL)
+    return build_unet(NERVE)
 
 
 def noise(*shape):
@@ -38,8 +43,8 @@ def noise(*shape):
 @pytest.mark.parametrize("tile", [92, 108, 140])
 def test_tiles_of_an_unpadded_network_equal_the_whole(size, tile):
     model, image = unpadded(), noise(*size, 1)
-    whole = predict_image(model, image, tile=1000)
-    tiled = predict_image(model, image, tile=tile)
+    whole = predict_image(model, MEMBRANE, image, tile=1000)
+    tiled = predict_image(model, MEMBRANE, image, tile=tile)
     assert whole.shape == (*size, 1)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
@@ -49,13 +54,15 @@ def test_the_whole_of_an_unpadded_network_is_the_networks_own_output():
     # Two convolutions lose 2 pixels of their level: 2 + 4 + 8 down, 16 below, 8 + 4 + 2 up.
     mirrored = np.pad(image, ((44, 44), (44, 44), (0, 0)), mode="reflect")
     expected = model.predict(mirrored[None], verbose=0)[0, ..., 1:]
-    np.testing.assert_allclose(predict_image(model, image), expected[:60, :76], atol=1e-5)
+    np.testing.assert_allclose(
+        predict_image(model, MEMBRANE, image), expected[:60, :76], atol=1e-5
+    )
 
 
 def test_a_padded_network_gets_an_image_that_fits_as_it_is():
     model, image = padded(), noise(64, 80, 1)
     expected = model.predict(image[None], verbose=0)[0]
-    np.testing.assert_allclose(predict_image(model, image), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_image(model, NERVE, image), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (50, 61), (33, 8)])
@@ -64,39 +71,35 @@ def test_a_padded_network_gets_other_images_mirrored_to_the_next_size(size):
     fill = [(0, -length % 8) for length in size]
     mirrored = np.pad(image, [*fill, (0, 0)], mode="reflect")
     expected = model.predict(mirrored[None], verbose=0)[0, : size[0], : size[1]]
-    np.testing.assert_allclose(predict_image(model, image), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_image(model, NERVE, image), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("encoder", "overlap"), [("", 64), ("EfficientNetV2B0", 128)])
 def test_tiles_overlap_as_far_as_the_network_sees(encoder, overlap):
-    sizes = []
+    config, sizes = replace(JOBS["cadastre"].network, encoder=encoder, dropout=()), []
 
     class Model:
-        unet_config = replace(
-            JOBS["cadastre"].network, encoder=encoder, dropout=(), image_size=(None, None)
-        )
-
         def predict_on_batch(self, part):
             sizes.append(part.shape[2])
             return np.zeros((*part.shape[:3], 1), np.float32)
 
-    predict_image(Model(), np.zeros((16, 900, 1), np.float32), tile=600)
+    predict_image(Model(), config, np.zeros((16, 900, 1), np.float32), tile=600)
     assert sizes == 2 * [math.ceil((900 + 2 * overlap) / 2 / 16) * 16]
 
 
 def test_tiles_of_a_padded_network_equal_the_whole_where_they_overlap_by_its_reach():
     model, image = padded(), noise(200, 264, 1)
-    whole = predict_image(model, image, tile=1000)
-    tiled = predict_image(model, image, tile=144, overlap=56)
+    whole = predict_image(model, NERVE, image, tile=1000)
+    tiled = predict_image(model, NERVE, image, tile=144, overlap=56)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
 def test_a_network_for_rgb_takes_rgb():
-    model = get_unet("cadastre", **SMALL)
-    assert predict_image(model, noise(30, 45, 3)).shape == (30, 45, 1)
+    model = build_unet(CADASTRE)
+    assert predict_image(model, CADASTRE, noise(30, 45, 3)).shape == (30, 45, 1)
 
 
-RECORD = make_record(mean=100.0, std=50.0, array_size=(32, 40))
+RECORD = make_record(mean=100.0, std=50.0, array_size=(32, 40), network=NERVE)
 
 
 def alone(model, record, symmetry="none"):
@@ -108,7 +111,7 @@ def test_a_batch_of_arrays_is_predicted_as_each_image_alone():
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 40, 1), dtype=np.uint8)
     together = list(predict_arrays(run, images))
     for image, probability in zip(images, together):
-        one = predict_image(run.networks[0].model, (image - np.float32(100)) / 50)
+        one = predict_image(run.networks[0].model, NERVE, (image - np.float32(100)) / 50)
         np.testing.assert_allclose(probability, one, atol=1e-5)
     some = list(predict_arrays(run, images, [3, 1]))
     np.testing.assert_allclose(some, [together[3], together[1]], atol=1e-5)
@@ -119,7 +122,7 @@ def test_a_file_is_resized_as_the_training_images_were_and_its_mask_back():
     image = np.random.default_rng(0).integers(0, 256, (96, 120, 1), dtype=np.uint8)
     small = image.reshape(32, 3, 40, 3).mean(axis=(1, 3))  # area averaging, a third of each length
     small = (np.floor(small + 0.5)[..., None] - 100) / 50
-    expected = predict_image(run.networks[0].model, small.astype(np.float32))
+    expected = predict_image(run.networks[0].model, NERVE, small.astype(np.float32))
     got = predict_file(run, image)
     assert got.shape == (96, 120, 1)
     # linear enlarging by 3 leaves the value of each small pixel in the middle of its 3x3 block
@@ -161,9 +164,8 @@ def two_folds():
     masks = np.where(rng.random((5, 32, 40, 1)) < 0.4, np.uint8(255), np.uint8(0))
     masks[3] = 0
     files = [{"id": name, "image": f"images/{name}.png"} for name in "abcde"]
-    record = replace(RECORD, network=JOBS["nerve"].network)
     held_out = (["b", "e"], ["a", "c", "d"])
-    networks = tuple(Network(padded(), replace(record, validation=ids)) for ids in held_out)
+    networks = tuple(Network(padded(), replace(RECORD, validation=ids)) for ids in held_out)
     return Run(networks, Decision()), Arrays(images, masks, images[:0], files, [])
 
 

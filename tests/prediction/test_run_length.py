@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from submission import run_length_enc
-from unet.prediction.run_length import image_dice
+from unet.prediction.submit import image_dice
 from unet.reading.run_length import run_length_dec
 
 

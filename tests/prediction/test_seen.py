@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, longest, make_folders, make_record, refusal, run_well, save
+from conftest import draw_pair, make_folders, make_record, refusal, run_well, save, slow
 
 import data
 from unet.data.arrays import load_arrays
@@ -118,7 +118,7 @@ def test_without_the_arrays_or_with_others_nothing_is_said(place):
     assert seen_among(run, PATHS) == []
 
 
-@longest
+@slow
 def test_a_folder_of_training_images_is_scored_as_such(place):
     make_folders(place, count=6, size=(64, 64))
     small = "--set", "network.filters=4,4,4", "network.bottleneck=4", "network.dropout="

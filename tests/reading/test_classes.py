@@ -8,19 +8,19 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import longest, page_data, refusal, run_well, sample_window, save, slow
+from conftest import page_data, refusal, run_well, sample_window, save, slow
 from PIL import Image
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES
 from unet.jobs.settings import Augmentation
 from unet.losses import class_dice_loss, class_dice_per_image, cross_entropy
 from unet.prediction.predict import predict_file
-from unet.prediction.scores import class_dice, count_classes, mean_dice
+from unet.prediction.scores import class_counts, class_dice, count_confusion, mean_dice
 from unet.prediction.scoring import PreparedImages
 from unet.reading.classes import (
     classes_text,
@@ -200,14 +200,17 @@ WRONG = np.array([[0, 1], [2, 2]])  # one pixel of four
 
 
 def test_dice_of_each_class_by_hand():
-    right, total = count_classes(TRUTH, WRONG, 4)
+    def counts(prediction, truth):
+        return class_counts(count_confusion(truth, prediction, 4))
+
+    right, total = counts(WRONG, TRUTH)
     np.testing.assert_array_equal(right, [1, 1, 1, 0])
     np.testing.assert_array_equal(total, [2, 3, 3, 0])
     dice = class_dice(right, total)
     np.testing.assert_allclose(dice, [1, 2 / 3, 2 / 3, np.nan])
     assert mean_dice(dice) == pytest.approx(2 / 3)
-    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0, 4))) == 1.0
-    assert mean_dice(class_dice(*count_classes(TRUTH * 0, TRUTH * 0 + 1, 4))) == 0.0
+    assert mean_dice(class_dice(*counts(TRUTH * 0, TRUTH * 0))) == 1.0
+    assert mean_dice(class_dice(*counts(TRUTH * 0 + 1, TRUTH * 0))) == 0.0
 
 
 def softmax_of(numbers, count=4, high=0.97):
@@ -267,7 +270,7 @@ def test_numbers_may_have_names_and_colours_from_a_table(raw):
     assert arrays.classes[1].name == "road"
     with pytest.raises(InputError, match="4 classes, --classes says 5"):
         data.prepare(options(classes=5, colors="raw/table.csv"))
-    with pytest.raises(InputError, match="--mask-threshold is of two classes"):
+    with pytest.raises(InputError, match="--mask-threshold is for two classes"):
         data.prepare(options(classes=4, mask_threshold=3))
 
 
@@ -292,7 +295,7 @@ def test_losses_of_two_classes_are_refused_for_more_and_the_other_way_round():
         )
 
 
-@longest
+@slow
 def test_four_classes_are_learnt_and_scored(raw):
     data.prepare(options(classes=4, colors="raw/table.csv"))
     train.train_predict(

@@ -368,10 +368,10 @@ def test_outlines_go_to_the_image_in_their_own_folder(place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(num_images=4), "--num-images: is of noise"),
+        (dict(num_images=4), "--num-images: for the job noise only"),
         (dict(raw="other"), "--raw and --images or --table are two ways"),
-        (dict(images=None, masks=None, missing_is_empty=True), "--missing-is-empty is of"),
-        (dict(colors="c.csv", ignore="255"), "--ignore 255: of masks in --colors"),
+        (dict(images=None, masks=None, missing_is_empty=True), "--missing-is-empty goes with"),
+        (dict(colors="c.csv", ignore="255"), "--ignore 255: masks in --colors have"),
         (dict(job="noise", images=None, masks=None, skip_bad=True), "--skip-bad: noise draws"),
         (dict(job="noise", images=None, masks=None, subject="a"), "--subject: noise draws"),
     ],

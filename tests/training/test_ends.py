@@ -3,19 +3,20 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import longest, what_a_run_left
+from conftest import slow, what_a_run_left
 
 import model
 import submission
 import train
 from unet.machine.disk import lock
 from unet.options import parse_options
-from unet.runs import Decision, Paths, read_record
+from unet.runs import Decision, Paths, from_json, read_record
 from unet.training import ends
-from unet.training.decide import decide_now
+from unet.training.decide import choose_threshold_now
 
 STILL = {"learning_rate": 1e-12}  # a loss that has no new low after its first
 
@@ -47,7 +48,7 @@ def test_a_finished_training_goes_on_as_one_of_more_epochs(small, place, capsys)
     go_on(epochs=4)
     assert what_a_run_left(place, "nerve") == expected
     record = read_record("nerve")
-    assert record.recipe["epochs"] == record.options["epochs"] == 4
+    assert record.recipe.epochs == record.options["epochs"] == 4
     assert " && " in record.command
     with pytest.raises(SystemExit) as ended:
         train.read_options({"job": "nerve", "resume": True})
@@ -58,6 +59,7 @@ def test_a_finished_training_goes_on_as_one_of_more_epochs(small, place, capsys)
     assert not list(Path("weights").glob("*.checkpoint*"))
 
 
+@slow
 def test_a_new_training_takes_the_place_of_a_finished_one(small, monkeypatch):
     small(epochs=1)
     finished = Paths("nerve").finished_checkpoint
@@ -87,7 +89,7 @@ def test_an_interrupted_training_ends_earlier_or_later(small, monkeypatch):
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=longest)])
+@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=slow)])
 def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkeypatch, is_stopped):
     if is_stopped:
         monkeypatch.setattr("train.predict_after", stop)
@@ -96,19 +98,24 @@ def test_another_end_of_a_cosine_is_refused_with_what_to_do(small, place, monkey
     assert not Paths("nerve").finished_checkpoint.exists()
     with pytest.raises(ValueError, match="--epochs 6: the rate of weights/nerve.* falls ") as told:
         go_on(epochs=6)
-    assert ("use it as it is, python test.py nerve, or " in str(told.value)) == is_stopped
-    command = shlex.split(str(told.value).partition("another name: python train.py ")[2])
+    text = str(told.value).partition("from its weights: python train.py ")[2]
+    command, options = text.split(", with the options of ")
+    assert options == "weights/nerve.json"
     monkeypatch.undo()
     monkeypatch.chdir(place)
-    command[command.index("NAME")] = "longer"
-    train.train_predict(parse_options(train.Options, "train.py", "", command))
-    begun, longer = (read_record(name) for name in ("nerve", "longer"))
+    words = shlex.split(command.replace("NAME", "longer"))
+    begun = read_record("nerve")
+    given = from_json(train.Options, begun.options)
+    options = parse_options(train.Options, "train.py", "", words)
+    own = dict(name=options.name, arrays=options.arrays, weights=options.weights, epochs=4)
+    train.train_predict(replace(given, **own))
+    longer = read_record("longer")
     assert (longer.network, longer.arrays) == (begun.network, "nerve")
-    assert longer.recipe == {**begun.recipe, "epochs": 4}
+    assert longer.recipe == replace(begun.recipe, epochs=4)
     assert longer.validation == begun.validation
 
 
-@longest
+@slow
 def test_folds_and_lost_checkpoints_end_as_they_did(small):
     small(epochs=1)
     Paths("nerve").finished_checkpoint.unlink()
@@ -122,7 +129,7 @@ def test_folds_and_lost_checkpoints_end_as_they_did(small):
         go_on(epochs=2)
 
 
-@longest
+@slow
 def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     small(epochs=1)
     with monkeypatch.context() as patch:
@@ -133,7 +140,7 @@ def test_new_ends_are_kept_from_the_start(small, monkeypatch):
     assert epochs() == 3
 
 
-@longest
+@slow
 def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
     small("recipe.cosine=true", epochs=3, patience=1, **STILL)
     assert epochs() == 2
@@ -144,14 +151,14 @@ def test_a_cosine_that_went_on_to_its_end_leaves_nothing_to_go_on_from(small):
         go_on(patience=5)
 
 
-@longest
+@slow
 def test_an_option_counts_beside_a_field_that_is_set(small):
     small("recipe.epochs=2", epochs=None)
     go_on(epochs=3)
     assert epochs() == 3
 
 
-@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=longest)])
+@pytest.mark.parametrize("changes", [(), pytest.param(("recipe.cosine=true",), marks=slow)])
 def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, changes):
     small(*changes, epochs=9, patience=2, **STILL)
     assert epochs() == 3
@@ -165,7 +172,7 @@ def test_patience_ends_a_training_that_may_go_on_with_more(small, capsys, change
             go_on(epochs=12)
     go_on(patience=3)
     assert epochs() == 4
-    assert read_record("nerve").recipe["patience"] == 3
+    assert read_record("nerve").recipe.patience == 3
 
 
 def test_a_training_that_died_after_its_patience_trains_no_more(small, monkeypatch):
@@ -210,7 +217,7 @@ class TestThresholdOfAStoppedTraining:
         return whole
 
     def test_is_chosen_once_and_noted(self, expected, capsys):
-        decide_now("nerve", model.load_run)
+        choose_threshold_now(train.load_run("nerve"))
         told = capsys.readouterr().out
         assert told.startswith(
             "weights/nerve.json: no threshold was chosen yet, as at the end of its training; this "
@@ -221,30 +228,35 @@ class TestThresholdOfAStoppedTraining:
             expected.decision,
             expected.constant_dice,
         )
-        assert not record.is_undecided
+        assert not record.lacks_threshold
         go_on()
         assert read_record("nerve").decision == expected.decision
 
+    @slow
     def test_is_05_where_it_cannot_be_chosen(self, expected, capsys):
         with lock(Paths("nerve").weights_lock):
-            decide_now("nerve", model.load_run)
+            choose_threshold_now(train.load_run("nerve"))
         assert "is at work there; wait for it, or stop it): 0.5 counts" in capsys.readouterr().out
         shutil.rmtree("output/nerve")
-        decide_now("nerve", model.load_run)
+        choose_threshold_now(train.load_run("nerve"))
         assert "and none can be now (output/nerve" in capsys.readouterr().out
         assert read_record("nerve").decision == Decision()
-        assert read_record("nerve").is_undecided
+        assert read_record("nerve").lacks_threshold
 
+    @slow
     def test_is_wanted_by_hosts_before_they_meet(self, expected):
-        with pytest.raises(ValueError, match="run python test.py nerve first, or pass --decision"):
-            decide_now("nerve", model.load_run, hosts="a:1,b:1")
+        with pytest.raises(ValueError, match="run python test.py nerve first, or pass --thr"):
+            submission.submission("nerve", submission.Options(hosts="a:1,b:1"))
 
+    @slow
     def test_is_told_by_every_script(self, expected, capsys):
         submission.submission("nerve")
         assert "this is done now" in capsys.readouterr().out
         path = Paths("nerve").record
         fields = json.loads(path.read_text())
-        path.write_text(json.dumps({**fields, "constant_dice": None, "decision": {}}))
+        path.write_text(
+            json.dumps({**fields, "constant_dice": None, "decision": vars(Decision())})
+        )
         model.main(model.Options(run="nerve", export="exported"))
         assert "this is done now" in capsys.readouterr().out
         assert read_record("nerve").decision == expected.decision

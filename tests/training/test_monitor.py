@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, longest, make_nerve
+from conftest import draw_pair, make_nerve, make_record, slow
 
 import data
 import train
@@ -22,6 +22,7 @@ from unet.reading.pixels import write_image
 from unet.reading.values import Reading
 from unet.runs import Paths
 from unet.training.callbacks import RunFiles
+from unet.training.checkpoint import Progress
 from unet.training.lines import ProgressLines, duration
 from unet.training.monitor import Monitor, choose_samples
 
@@ -230,7 +231,7 @@ def test_samples_show_grey_what_does_not_count_and_look_for_a_foreground_that_do
     assert (truths == 128).all()
 
 
-@longest
+@slow
 def test_pictures_take_a_small_share_of_a_training(arrays, monkeypatch):
     clock, drawn = Clock(), []
     monkeypatch.setattr("unet.training.monitor.time", clock)
@@ -254,9 +255,8 @@ def test_pictures_take_a_small_share_of_a_training(arrays, monkeypatch):
 
 def test_a_network_on_several_maps_is_constant_when_all_of_them_are(place, capsys):
     probabilities = np.full((2, 8, 8, 4), 0.25, np.float32)
-    monitor = Monitor.__new__(Monitor)
-    monitor.is_constant, monitor.advice = False, ""
-    monitor.recipe = train.RECIPES["document"]["car"].recipe
+    record = make_record(network=train.JOBS["cadastre"].network)
+    monitor = Monitor(RunFiles(Progress(record)), None)
     probabilities[0, 0, 0, 1] = 0.5
     monitor.warn(0, probabilities)
     assert capsys.readouterr().out == ""

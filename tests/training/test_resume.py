@@ -4,7 +4,6 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 import random
 import re
 import resource
@@ -18,18 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Forks, longest, make_folders, refusal, slow, what_a_run_left
+from conftest import ROOT, fork, make_folders, make_record, refusal, slow, what_a_run_left
 
 import data
 import train
-from model import load_run
+from train import load_run
 from unet.jobs import JOBS
-from unet.runs import Paths, Record, read_record
+from unet.runs import Paths, read_record
 from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
-DEATHS = int(os.environ.get("DEATHS", "2"))  # of each of two trainings
+DEATHS = 2  # of each of two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
 NOISE = f"noise --recipe modern --epochs 3 --steps-per-epoch 12 {NETWORK}".split() + [
     "network.decoder_filters=4,8",
@@ -40,23 +39,26 @@ FOLDERS = f"nerve --recipe modern --epochs 4 --batch-size 2 {NETWORK}".split() +
 ]
 
 
-@pytest.fixture(scope="module")
-def trainer():
-    with Forks("train") as train:
-        yield lambda *arguments, **death: train(*arguments, **death)["status"]
+def in_fork(folder, name, *arguments, **death):
+    """The status of train.py in a folder, where it writes its checkpoint every 0.3 s."""
+    often = {"unet.training.callbacks.INTERVAL": 0.3}
+    partial = f"weights/.partial.{name}.checkpoint.h5"
+    done = fork("train.py", folder, name, *arguments, attributes=often, partial=partial, **death)
+    return done["status"]
 
 
-RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=longest)]
+RECORD = make_record(network=JOBS["nerve"].network, array_size=[64, 80])
+RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
 
 
 @pytest.mark.parametrize("arguments", RUNS)
-def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, place, arguments):
+def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place, arguments):
     """At random moments, half of them while a checkpoint is being written."""
     name, whole, killed = arguments[0], place / "whole", place / "killed"
     prepare(whole, arguments)
     shutil.copytree(whole, killed)
     start = time.monotonic()
-    assert trainer(whole, *arguments) == 0
+    assert in_fork(whole, *arguments) == 0
     seconds = time.monotonic() - start
     expected = what_a_run_left(whole, name)
 
@@ -66,7 +68,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, pla
         if (deaths + ends) % 2:
             kill = dict(inside=rng.randint(1, 3))
         is_over = deaths == DEATHS
-        status = trainer(killed, *arguments, *again, **({} if is_over else kill))
+        status = in_fork(killed, *arguments, *again, **({} if is_over else kill))
         again = ["--resume"]
         halves += bool(list((killed / "weights").glob(".partial.*.checkpoint.h5")))
         if status == -signal.SIGKILL:
@@ -81,7 +83,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(trainer, pla
         shutil.rmtree(killed / "weights")
     print(f"{name}: {deaths} deaths, {halves} inside a checkpoint, {ends} ends")
     assert halves >= DEATHS // 4
-    assert trainer(killed, *arguments, "--resume") == 0
+    assert in_fork(killed, *arguments, "--resume") == 0
     assert f"weights/{name}.json: this training is finished" in (killed / "log").read_text()
 
 
@@ -159,7 +161,7 @@ def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(
     small, capsys, monkeypatch
 ):
     path = Paths("nerve").checkpoint
-    write_checkpoint(path, Progress({"job": "nerve"}, "", "nerve", epoch=57, record={"job": ""}))
+    write_checkpoint(path, Progress(RECORD, epoch=57))
     for _ in range(2):  # starts that come to nothing take nothing away
         with pytest.raises(ValueError, match="no such HDF5 file"):
             small(weights="typo.weights.h5")
@@ -213,26 +215,21 @@ def test_the_next_fold_takes_the_place_of_the_one_before(small, capsys):
 
 
 def test_a_checkpoint_of_no_step_is_not_kept(small):
-    write_checkpoint(Paths("nerve").checkpoint, Progress({"job": "nerve"}, "", "nerve"))
+    write_checkpoint(Paths("nerve").checkpoint, Progress(RECORD))
     small()
     assert not list(Path("weights").glob("*.checkpoint*"))
 
 
 def test_a_checkpoint_inside_an_epoch_is_for_one_device(place):
-    record = Record("nerve", "nerve", "nerve", {"augmentation": {"symmetry": "none"}}, {}, "")
-    record.network, record.array_size = JOBS["nerve"].network, (64, 80)
-    write_checkpoint(
-        Paths("nerve").checkpoint,
-        Progress({"job": "nerve"}, "", "nerve", step=3, record=record.fields()),
-    )
+    write_checkpoint(Paths("nerve").checkpoint, Progress(RECORD, step=3))
     progress = read_progress(Paths("nerve").checkpoint)
     with pytest.raises(ValueError, match="inside an epoch, .* leave --devices and --hosts out"):
-        RunFiles(progress, record, can_pause=False).begin(None, is_first=False)
+        RunFiles(progress, can_pause=False).begin(None, is_first=False)
 
 
 def test_another_backend_is_refused(small):
-    given = dataclasses.asdict(train.Options(job="nerve"))
-    write_checkpoint(Paths("nerve").checkpoint, Progress(given, "", "nerve", "theano"))
+    record = replace(RECORD, versions={"backend": "theano"})
+    write_checkpoint(Paths("nerve").checkpoint, Progress(record))
     message = "a training on theano, this is .*; set KERAS_BACKEND=theano"
     with pytest.raises(ValueError, match=message):
         small(resume=True)
@@ -284,8 +281,10 @@ class TestOptions:
 
     @pytest.fixture
     def interrupted(self, place):
-        stored = dataclasses.asdict(self.stored)
-        write_checkpoint(Paths("nerve").checkpoint, Progress(stored, "", "nerve"))
+        options = json.loads(json.dumps(dataclasses.asdict(self.stored)))
+        recipe = replace(RECORD.recipe, epochs=9)
+        record = replace(RECORD, options=options, recipe=recipe)
+        write_checkpoint(Paths("nerve").checkpoint, Progress(record))
 
     def test_are_those_that_it_had(self, interrupted):
         read = train.read_options({"job": "nerve", "resume": True, "devices": "2"})
@@ -307,7 +306,7 @@ class TestOptions:
         assert "no training of car was interrupted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=longest)])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=slow)])
 def test_a_signal_ends_the_step_and_a_second_run_is_refused(place, number):
     data.prepare(data.Options(image_size=(64, 64)))
     command = [sys.executable, str(ROOT / "train.py"), *NOISE, "--epochs", "500"]
@@ -352,11 +351,11 @@ def run_until(text, *arguments):
     return read("log")
 
 
-def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(trainer, place):
+def test_a_rate_that_gives_no_numbers_ends_the_run_with_status_1(place):
     prepare(place / "run", FOLDERS)
     rate = ["--recipe", "document", "--learning-rate", "1e5", "--loss", "binary_cross_entropy"]
     rate += ["--set", "recipe.optimizer=sgd", "network.batch_normalization=false"]
-    assert trainer(place / "run", *FOLDERS, *rate) == 1
+    assert in_fork(place / "run", *FOLDERS, *rate) == 1
     lines = (place / "run/log").read_text().splitlines()
     assert len([line for line in lines if line.startswith("error: ")]) == 1
     pattern = r"error: nerve: .* in epoch \d+, step \d+, at a rate of 100000; nothing was written"

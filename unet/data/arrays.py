@@ -145,8 +145,8 @@ class Arrays:
 
 
 def find_arrays(name, job):
-    """Which arrays a run of a job trains on: those of its own name where data.py wrote any, else
-    the job's.
+    """Name of the arrays that a run of a job trains on: its own where data.py wrote any, else the
+    job's.
     """
     return name if has_arrays(name) else job
 
@@ -161,31 +161,28 @@ def load_arrays(name, job=None):
     the command that writes them.
     """
     job = name if name in JOBS else job  # a run of another job may train on them, too
-    folder, remedy = Paths(name).arrays, f"run {command('data.py', name, job or name)} again"
+    folder, writing = Paths(name).arrays, command("data.py", name, job or name)
+    remedy = f"run {writing} again"
     if not (folder / FILES).exists():
-        first = f"{command('data.py', name, job or name)} {JOBS[job or name].raw}".rstrip()
+        first = f"{writing} {JOBS[job or name].raw}".rstrip()
+        problem = f"no arrays there yet; first run: {first}"
         if (folder / IMAGES).exists():
-            raise InputError(
-                f"{folder}: data.py was interrupted there; run {first} again, with the options "
-                "of before"
-            )
-        raise InputError(f"{folder}: no arrays there yet; first run: {first}")
+            problem = f"data.py was interrupted there; run {first} again, with the same options"
+        raise InputError(f"{folder}: {problem}")
     rows = read_csv(folder / FILES, FILES_HEADER)
-    sizes = [row[name] for row in rows for name in ("height", "width")]
-    if not all(size.isdecimal() and len(size) < 10 for size in sizes):
-        raise InputError(f"{folder / FILES}: sizes that are no numbers; {remedy}")
     for row in rows:
-        row.update(height=int(row["height"]), width=int(row["width"]))
+        lengths = row["height"], row["width"]
+        is_number = all(text.isdecimal() and len(text) < 10 for text in lengths)
+        row["height"], row["width"] = map(int, lengths if is_number else (0, 0))
         if not 0 < row["height"] * row["width"] <= LARGEST_IMAGE:
-            size = f"{row['height']}x{row['width']}"
-            raise InputError(f"{folder / FILES}: a size of {size}; {remedy}")
+            raise InputError(f"{folder / FILES}: a size of {'x'.join(lengths)}; {remedy}")
     files, test_files = split_test(rows, lambda row: row["split"])
     arrays = [Rows(folder / file, remedy) for file in (IMAGES, MASKS, TEST_IMAGES)]
-    images, masks, test_images = arrays
+    size, channels = arrays[0].shape[1:3], arrays[0].shape[3:]
     expected = [
-        (len(files), *images.shape[1:]),
-        (len(files), *images.shape[1:3], 1),
-        (len(test_files), *images.shape[1:]),
+        (len(files), *size, *channels),
+        (len(files), *size, 1),
+        (len(test_files), *size, *channels),
     ]
     for file, array, shape in zip((IMAGES, MASKS, TEST_IMAGES), arrays, expected):
         if (array.dtype, array.shape, len(shape)) != (np.uint8, shape, 4):
@@ -193,8 +190,4 @@ def load_arrays(name, job=None):
                 f"{folder / file}: is {array.dtype} {array.shape}, expected uint8 {shape} by "
                 f"{FILES} and {IMAGES}; {remedy}"
             )
-    classes, is_colored = find_classes(name)
-    reading = read_reading(name)
-    return Arrays(
-        images, masks, test_images, files, test_files, classes, is_colored, name, reading
-    )
+    return Arrays(*arrays, files, test_files, *find_classes(name), name, read_reading(name))

@@ -70,7 +70,12 @@ def _draw_window(shape, window, augmentation, rng):
     grid = gain = offset = power = channel_gain = channel_offset = None
     if augmentation.elastic:
         grid = rng.normal(0, augmentation.elastic, (2, GRID, GRID))
-    centre = _place(shape, window, augmentation, rng)
+    centre = []
+    for size, length in zip(shape, window):
+        free, reach = size - length, augmentation.shift * size
+        middle = math.ceil(free / 2)  # a larger window goes around the image's middle
+        start = np.rint(rng.uniform(min(0, middle) - reach, max(free, middle) + reach))
+        centre.append(start + (length - 1) / 2)
     if augmentation.contrast or augmentation.brightness:
         gain = rng.normal(1, augmentation.contrast)
         offset = 255 * rng.normal(0, augmentation.brightness)
@@ -79,21 +84,7 @@ def _draw_window(shape, window, augmentation, rng):
     if augmentation.color:
         gains, channel_offset = rng.normal(0, augmentation.color, (2, shape[2]))
         channel_gain = np.exp(gains.astype(np.float32))
-    return matrix, centre, grid, gain, offset, power, channel_gain, channel_offset
-
-
-def _place(shape, window, augmentation, rng):
-    """Column and row of a window's middle in an image, so that its pixels are whole ones."""
-    centre = []
-    for size, length in zip(shape, window):
-        free = size - length  # a larger window goes around the image's middle
-        low, high = 0, free
-        if free <= 0:
-            low = high = math.ceil(free / 2)
-        reach = augmentation.shift * size
-        start = np.rint(rng.uniform(low - reach, high + reach))
-        centre.append(start + (length - 1) / 2)
-    return centre[::-1]
+    return matrix, centre[::-1], grid, gain, offset, power, channel_gain, channel_offset
 
 
 def cut_windows(rows, draws, window, wrap=False, has_classes=False, has_numbers=False):
@@ -235,30 +226,23 @@ def crop_middle(pixels, size):
 
 def vary_greys(images, draws):
     """Images float32 (B, H, W, C) in 0..255 with the grey values that Draws say, in place."""
-
-    def each(values):
-        return values[:, None, None, None]
-
+    every = np.s_[:, None, None, None]  # pixel and channel of an image
     if draws.gain is not None:
-        images *= each(draws.gain)
-        images += each(draws.offset)
+        images *= draws.gain[every]
+        images += draws.offset[every]
     if draws.power is not None:
         np.clip(images, 0, 255, out=images)
         images /= 255
-        np.power(images, each(draws.power), out=images)
+        np.power(images, draws.power[every], out=images)
         images *= 255
     if draws.channel_gain is not None:
         count, height, width, channels = images.shape
         lines = images.reshape(count, height, width * channels)  # long rows take NumPy less time
         mean, std = (f(images, axis=(1, 2, 3))[:, None] for f in (np.mean, np.std))
-        gain, offset = (
-            np.tile(part, width)[:, None]
-            for part in (draws.channel_gain, std * draws.channel_offset)
-        )
         lines -= mean[..., None]
-        lines *= gain
+        lines *= np.tile(draws.channel_gain, width)[:, None]
         lines += mean[..., None]
-        lines += offset
+        lines += np.tile(std * draws.channel_offset, width)[:, None]
     return images
 
 

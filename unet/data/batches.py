@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from unet.data.augment import border_weights, crop_middle, cut_windows, draw_middle, draw_windows
-from unet.data.scale import find_scale, standardize, standardize_floats
+from unet.data.scale import find_scale, standardize
 from unet.errors import InputError
 from unet.jobs.settings import IGNORED, Augmentation
 from unet.machine.devices import ONE_DEVICE
@@ -172,7 +172,7 @@ class Batches(keras.utils.PyDataset):
         truth = self.as_truth(crop_middle(masks, self.mask_size))
         weights = [crop_middle(part[..., None], self.mask_size)[..., 0] for part in weights]
         weights = [np.where(truth[..., 0] == IGNORED, np.float32(0), part) for part in weights]
-        return standardize_floats(images, *self.scale), truth, *weights
+        return standardize(images, *self.scale), truth, *weights
 
     def draw(self, places):
         """Draws of the windows at some places of the epoch's order."""
@@ -198,11 +198,10 @@ def prepare_feeding():
     cv2.setNumThreads(1)
 
 
-def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE, kind=None):
+def make_batches(arrays, split, recipe, scale, seed, sizes, devices=ONE_DEVICE, kind=Batches):
     """Batches for training and for validation (None where the split holds nothing out); scale: of
     the training images; sizes: of their windows and of the masks in those; kind: their class.
     """
-    kind = kind or Batches
     prepare_feeding()
     rows, validation_rows = split
     size, count = recipe.batch_size, len(rows) * recipe.repeats

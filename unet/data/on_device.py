@@ -113,37 +113,25 @@ class DrawnBatches(Batches):
 
 
 def window_maps(batch, window):
-    """Where each pixel of the drawn windows lies in its image: x and y, float32 (B, H, W)."""
-    y, x = (ops.convert_to_tensor(from_middle(length)) for length in window)
-    y = y[:, None]
-    maps = []
-    for axis in range(2):
-        of_x, of_y, centre = (
-            values[:, None, None]
-            for values in (
-                batch["matrix"][:, axis, 0],
-                batch["matrix"][:, axis, 1],
-                batch["centre"][:, axis],
-            )
-        )
-        part = of_x * x + of_y * y + centre
-        if "grid" in batch:
-            part = part + _displacements(batch["grid"][:, axis], window)
-        maps.append(part)
-    return maps
-
-
-def _displacements(grid, window):
-    """Grids (B, GRID, GRID), bicubic between their points: (B, H, W). Sums of products, for a card
-    may round what a matrix product takes to ten bits.
+    """Column and row in its image of each pixel of the drawn windows: x and y, float32
+    (B, H, W).
     """
-    points = np.eye(GRID, dtype=np.float32)
-    of_y, of_x = (
+    y, x = (ops.convert_to_tensor(from_middle(length)) for length in window)
+    points = np.eye(GRID, dtype=np.float32)  # of which bicubic weights are made
+    weights_y, weights_x = (
         ops.convert_to_tensor(cv2.resize(points, (GRID, n), interpolation=cv2.INTER_CUBIC))
         for n in window
     )
-    lines = sum(grid[:, :, n, None] * of_x[:, n] for n in range(GRID))
-    return sum(lines[:, n, None] * of_y[:, n, None] for n in range(GRID))
+    maps = []
+    for axis in range(2):
+        of_x, of_y = (batch["matrix"][:, axis, n, None, None] for n in range(2))
+        part = of_x * x + of_y * y[:, None] + batch["centre"][:, axis, None, None]
+        if "grid" in batch:  # by sums, for a card may round a matrix product's numbers to ten bits
+            grid = batch["grid"][:, axis]
+            lines = sum(grid[:, :, n, None] * weights_x[:, n] for n in range(GRID))
+            part = part + sum(lines[:, n, None] * weights_y[:, n, None] for n in range(GRID))
+        maps.append(part)
+    return maps
 
 
 def interpolate(pixels, maps, wrap):
@@ -151,13 +139,10 @@ def interpolate(pixels, maps, wrap):
     left, top = map(ops.floor, maps)
     right_share, below_share = ((m - low)[..., None] for m, low in zip(maps, (left, top)))
     moved = 0.0
-    for below in (0, 1):
-        for right in (0, 1):
-            share = (right_share if right else 1 - right_share) * (
-                below_share if below else 1 - below_share
-            )
-            part = take(pixels, left + right, top + below, wrap)
-            moved = moved + share * ops.cast(part, "float32")
+    for down, of_row in enumerate((1 - below_share, below_share)):
+        for right, of_column in enumerate((1 - right_share, right_share)):
+            part = take(pixels, left + right, top + down, wrap)
+            moved = moved + of_column * of_row * ops.cast(part, "float32")
     return moved
 
 
@@ -181,16 +166,14 @@ def _inside(places, size, wrap):
 
 def vary_greys(images, batch):
     """augment.vary_greys of tensors."""
-
-    def each(name):
-        return batch[name][:, None, None, None]
-
+    every = np.s_[:, None, None, None]  # pixel and channel of an image
     if "gain" in batch:
-        images = images * each("gain") + each("offset")
+        images = images * batch["gain"][every] + batch["offset"][every]
     if "power" in batch:
-        images = 255 * (ops.clip(images, 0, 255) / 255) ** each("power")
+        images = 255 * (ops.clip(images, 0, 255) / 255) ** batch["power"][every]
     if "channel_gain" in batch:
-        mean, std = _mean_and_std(images)
+        mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+        std = ops.sqrt(ops.mean((images - mean) ** 2, axis=(1, 2, 3), keepdims=True))
         gain, offset = (batch[f"channel_{name}"][:, None, None] for name in ("gain", "offset"))
         images = mean + (images - mean) * gain + std * offset
     return images
@@ -205,8 +188,3 @@ def standardize(images, mean=None, std=None):
         extent = ops.subtract(*(f(images, (1, 2, 3), keepdims=True) for f in (ops.max, ops.min)))
         std = ops.where(extent > 0, std, 1.0)
     return (images - mean) / std
-
-
-def _mean_and_std(images):
-    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    return mean, ops.sqrt(ops.mean((images - mean) ** 2, axis=(1, 2, 3), keepdims=True))

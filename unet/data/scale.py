@@ -28,11 +28,7 @@ def standardize(images, mean=None, std=None):
     """(images - mean) / std, float32, of one image (H, W, C) or several (B, H, W, C); without mean
     and std each image has its own, a flat one's std being 1.
     """
-    return standardize_floats(images.astype(np.float32), mean, std)
-
-
-def standardize_floats(images, mean=None, std=None):
-    """What standardize returns, of float32 images, in place."""
+    images = images.astype(np.float32)
     if mean is None:
         mean, std = (f(images, axis=(-3, -2, -1), keepdims=True) for f in (np.mean, np.std))
         std = np.where(std > 0, std, 1)

@@ -1,51 +1,13 @@
 """Shapes on noise, as the noise document draws them."""
 
-import itertools
-from pathlib import Path
+import cv2
+import numpy as np
 
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
-from unet.lazy import lazy
-
-cv2 = lazy("cv2")
-np = lazy("numpy")
-pixels = lazy("unet.reading.pixels")
+from unet.jobs.noise import FILLS, PLACEMENTS, SHAPES
 
 LEAST, MOST = 15, 39  # pixels: radius of a circle, side of a rectangle
-SHAPES, FILLS, PLACEMENTS = (
-    ("circle", "rectangle"),
-    ("noise", "constant"),
-    ("document", "anywhere"),
-)
-
-
-def create_data(
-    num_images=1,
-    image_size=(160, 160),
-    *,
-    shape="circle",
-    fill="noise",
-    placement="document",
-    seed=1,
-    folder=None,
-):
-    """The first images that draw_shapes draws, and their masks: uint8 (N, H, W, 1) twice.
-
-    With a folder, saves them there as X_1.png and Y_1.png, X_2.png and so on. Raises ValueError
-    for a shape, fill or placement that there is not, and an image in which it has no room.
-    """
-    for value, allowed in ((shape, SHAPES), (fill, FILLS), (placement, PLACEMENTS)):
-        if value not in allowed:
-            raise InputError(f"{value!r}: expected one of {', '.join(allowed)}")
-    check_shape_size(image_size, shape, placement)
-    images, masks = (np.zeros((num_images, *image_size, 1), np.uint8) for _ in range(2))
-    drawn = draw_shapes(image_size, shape, fill, placement, seed)
-    for row, (image, mask) in enumerate(itertools.islice(drawn, num_images)):
-        images[row], masks[row] = image, mask
-        if folder:
-            pixels.write_image(Path(folder) / f"X_{row + 1}.png", image)
-            pixels.write_image(Path(folder) / f"Y_{row + 1}.png", mask)
-    return images, masks
 
 
 def draw_shapes(image_size, shape="circle", fill="noise", placement="document", seed=1):
@@ -84,8 +46,13 @@ def _draw_rectangle(mask, placement, rng):
     mask[y : y + sides[0], x : x + sides[1]] = 255
 
 
-def check_shape_size(image_size, shape="circle", placement="document"):
-    """Raise ValueError for an image in which no shape has room."""
+def check_shape(image_size, shape="circle", fill="noise", placement="document"):
+    """Raise ValueError for a shape, fill or placement that there is not, and for an image in which
+    the shape has no room.
+    """
+    for value, allowed in ((shape, SHAPES), (fill, FILLS), (placement, PLACEMENTS)):
+        if value not in allowed:
+            raise InputError(f"{value!r}: expected one of {', '.join(allowed)}")
     height, width = image_size
     is_roomy = (shape, placement) == ("circle", "document")
     least = 4 * LEAST + 1 if is_roomy else 2 * LEAST + 2

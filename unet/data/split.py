@@ -1,11 +1,11 @@
-"""Which rows of the arrays a network is trained on, and which it is scored on."""
+"""Rows of the arrays that a network is trained on, and those that it is scored on."""
 
 import math
 import re
 
 import numpy as np
 
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.runs import fold_name
 
 
@@ -27,9 +27,8 @@ def split_rows(files, share, by_subject, seed):
     else:
         held_out = rows >= len(rows) - count
     if held_out.all():
-        what = "image; pass"
-        if by_subject and len(rows) > 1:
-            what = "subject; pass --no-split-by-subject or"
+        is_subject = by_subject and len(rows) > 1
+        what = "subject; pass --no-split-by-subject or" if is_subject else "image; pass"
         raise InputError(f"a validation split needs more than one {what} --validation-split 0")
     return rows[~held_out], rows[held_out]
 
@@ -53,17 +52,22 @@ def fold_rows(files, num_folds, by_subject, seed):
     neighbouring rows. Raises ValueError where there are fewer subjects (or rows) than folds.
     """
     rows = np.arange(len(files))
-    if any(row["split"] == "validation" for row in files):
-        raise InputError(
-            f"--folds {num_folds}: these images come with a validation share of their own; "
-            "train without --folds"
-        )
     subjects = np.array([row["subject"] for row in files]) if by_subject else rows
     names, sizes = np.unique(subjects, return_counts=True)
-    if len(names) < num_folds:
-        what = "subjects" if by_subject else "images"
-        remedy = "fewer, or --no-split-by-subject" if by_subject else "fewer"
-        raise InputError(f"--folds {num_folds}: there are only {len(names)} {what}; pass {remedy}")
+    what, remedy = "images", "fewer"
+    if by_subject:
+        what, remedy = "subjects", "fewer, or --no-split-by-subject"
+    refuse(
+        (
+            any(row["split"] == "validation" for row in files),
+            f"--folds {num_folds}: these images come with a validation share of their own; train "
+            "without --folds",
+        ),
+        (
+            len(names) < num_folds,
+            f"--folds {num_folds}: there are only {len(names)} {what}; pass {remedy}",
+        ),
+    )
     if by_subject:
         held_out = [[] for _ in range(num_folds)]
         counts = [0] * num_folds
@@ -94,7 +98,7 @@ def are_tiled(files):
 
 
 def image_of(file):
-    """What the rows of files.csv that are tiles of one image have in common: its path and, without
-    the tile's place, its id, which tells the pages of a file apart.
+    """Path and id of the image that a row of files.csv is a tile of; the id, without the tile's
+    place, tells the pages of a file apart.
     """
     return file["image"], re.sub(r"_\d+_\d+$", "", file["id"])

@@ -82,35 +82,27 @@ def write_report(new, listed, classes, reading, reasons=()):
     rows = [dict(zip(FILES_HEADER, row)) for row in listed]
     files = [row for row in rows if row["split"] != "test"]
     images, masks = (Rows(new[name], "run data.py again") for name in (IMAGES, MASKS))
-    arrays = Arrays(images, masks, (), files, [], classes, reading=reading)
-    facts, subjects = survey(arrays)
+    facts, subjects = survey(Arrays(images, masks, (), files, [], classes, reading=reading))
     for row, subject in zip(files, subjects):
         row["subject"] = subject
-    new[REPORT].write_text(report_text(facts, reasons), encoding="utf-8")
-    return [tuple(row.values()) for row in rows]
-
-
-def report_text(facts, reasons=()):
-    """What read_report reads."""
     said = [*reasons, *lines(facts)]
     warnings = [line for line in said if line.startswith(WARNING)]
     content = {"warnings": warnings, "lines": said, "facts": dataclasses.asdict(facts)}
-    return json.dumps(content, indent=1)
+    new[REPORT].write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return [tuple(row.values()) for row in rows]
 
 
 def read_report(name):
-    """What report.json in output/NAME says, a dict of warnings and lines (lists of texts) and
-    facts; empty where an earlier data.py wrote none. Raises InputError.
+    """The content of report.json in output/NAME: a dict of warnings and lines (lists of texts) and
+    facts. Raises InputError.
     """
     path = Paths(name).arrays / REPORT
-    if not path.exists():
-        return {}
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        texts = [*report["warnings"], *report["lines"]]
-        marked = report["facts"]["marked"]
-        if not all(isinstance(text, str) for text in (*texts, *(text for _, text in marked))):
-            raise ValueError("lines that are no texts")
+        marks = [text for _, text in report["facts"]["marked"]]
+        "".join([*report["warnings"], *report["lines"], *marks])  # a TypeError for what is no text
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; run data.py again") from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged ({error}); run data.py again") from error
     return report
@@ -121,39 +113,45 @@ def survey(arrays):
     num_rows, step = len(arrays.files), max(1, BLOCK // math.prod(arrays.images.shape[1:]))
     starts = range(0, num_rows, step)
     blocks = map_in_threads(look, ((arrays, start, start + step) for start in starts))
-    blocks = with_progress(blocks, len(starts), "looked at")
-    looks = list(itertools.chain.from_iterable(blocks))
+    looks = list(itertools.chain(*with_progress(blocks, len(starts), "looked at")))
     ids = [row["id"] for row in arrays.files]
     shares = np.array([look.share for look in looks])
-    is_empty = shares == 0
-    is_full = (shares == 1) & (not arrays.classes)
+    seen = shares[shares > 0]
     inverted, is_mostly_foreground = find_inverted(looks) if not arrays.classes else ([], False)
     flat = [row for row, look in enumerate(looks) if look.is_flat]
     pairs = find_copies(arrays, np.stack([look.thumbnail for look in looks[:MOST_ROWS]]))
-    subjects, joined, not_joined = separate(arrays.files, pairs)
+    subjects, *separated = separate(arrays.files, pairs)
+    copies, joined, not_joined = (
+        tuple((ids[pair.first], ids[pair.second]) for pair in part) for part in (pairs, *separated)
+    )
     dice = [pair.dice for pair in pairs if pair.dice is not None]
+    counts = sum(look.counts for look in looks)
+    num_counted, num_pixels = int(counts.sum()), num_rows * math.prod(arrays.masks.shape[1:3])
     has_outline = [row for row, look in enumerate(looks) if np.count_nonzero(look.counts) > 1]
     marked = [(row, "inverted?") for row in inverted] + [(row, "one value") for row in flat]
     facts = Facts(
         num_images=num_rows,
         num_subjects=len(set(subjects)),
         is_split=len({row["split"] for row in arrays.files}) > 1,
-        num_empty=int(is_empty.sum()),
-        num_full=int(is_full.sum()),
-        shares=summary(shares[~is_empty]),
-        class_shares=class_shares(looks, arrays.classes),
+        num_empty=num_rows - len(seen),
+        num_full=0 if arrays.classes else int((shares == 1).sum()),
+        shares=(float(seen.min()), float(seen.mean()), float(seen.max())) if len(seen) else (),
+        class_shares={
+            label.name: float(count / max(num_counted, 1))
+            for label, count in zip(arrays.classes, counts)
+        },
         inverted=tuple(ids[row] for row in inverted),
         is_mostly_foreground=is_mostly_foreground,
         flat=tuple(ids[row] for row in flat),
         num_copied=len({row for pair in pairs for row in (pair.first, pair.second)}),
         num_compared=min(num_rows, MOST_ROWS),
-        copies=named(pairs, ids),
+        copies=copies,
         copies_dice=float(np.mean(dice)) if dice else None,
-        joined=named(joined, ids),
-        not_joined=named(not_joined, ids),
+        joined=joined,
+        not_joined=not_joined,
         alignment=find_alignment(arrays, has_outline),
         marked=tuple(marked[:MOST_MARKED]),
-        ignored=ignored_share(arrays, looks),
+        ignored=1 - num_counted / num_pixels if arrays.reading.ignore else None,
     )
     return facts, subjects
 
@@ -163,44 +161,18 @@ def look(arrays, start, stop):
     images, masks = arrays.images[start:stop], arrays.masks[start:stop]
     found = []
     for row, (image, mask) in enumerate(zip(images, masks), start):
-        counts, numbers = count_pixels(arrays, mask), arrays.as_numbers(mask)
+        if arrays.has_numbers:
+            counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+            counts = counts[: len(arrays.classes) or 2]
+        else:  # in a tenth of the time
+            foreground = cv2.countNonZero(mask)
+            counts = np.array([mask.size - foreground, foreground])
+        numbers = arrays.as_numbers(mask)
         border = np.concatenate([numbers[[0, -1]].ravel(), numbers[:, [0, -1]].ravel()])
         border = np.count_nonzero(border == 1) / len(border)
         small = thumbnail(image) if row < MOST_ROWS else None
         found.append(Look(small, counts, border, bool(image.min() == image.max())))
     return found
-
-
-def count_pixels(arrays, mask):
-    """How many pixels of a mask are of each class, int64 (K,), without those that do not count."""
-    if not arrays.has_numbers:  # in a tenth of the time
-        foreground = cv2.countNonZero(mask)
-        return np.array([mask.size - foreground, foreground])
-    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-    return counts[: len(arrays.classes) or 2]
-
-
-def summary(shares):
-    """Least, mean and most of shares, () of none."""
-    if not len(shares):
-        return ()
-    return float(shares.min()), float(shares.mean()), float(shares.max())
-
-
-def ignored_share(arrays, looks):
-    """The share of pixels that do not count; None where nothing is ignored."""
-    if not arrays.reading.ignore:
-        return None
-    counted = sum(int(look.counts.sum()) for look in looks)
-    return 1 - counted / (len(looks) * math.prod(arrays.masks.shape[1:3]))
-
-
-def class_shares(looks, classes):
-    """{name: share of all pixels that count}; {} for foreground and background."""
-    if not classes:
-        return {}
-    counts = sum(look.counts for look in looks)
-    return {label.name: float(n / max(counts.sum(), 1)) for label, n in zip(classes, counts)}
 
 
 def find_inverted(looks):
@@ -233,143 +205,112 @@ def separate(files, pairs):
     return joined, across, []
 
 
-def named(pairs, ids):
-    return tuple((ids[pair.first], ids[pair.second]) for pair in pairs)
-
-
-# ---- in words
-
-
 def lines(facts):
     """The report, a list of lines, one fact each, none of what is as usual; those that training
     says again begin with WARNING.
     """
-    parts = (
-        _foreground,
-        _ignored,
-        _inversion,
-        _flatness,
-        _copied,
-        _separation,
-        _subjects_left,
-        _misplacement,
-    )
-    return [line for part in parts for line in part(facts)]
-
-
-def _foreground(facts):
-    if facts.num_empty == facts.num_images:
-        yield f"{WARNING}all masks are empty: no foreground in any of the {facts.num_images}"
-        return
-    if facts.class_shares:
-        found = sorted(facts.class_shares.items(), key=lambda item: -item[1])
-        yield "classes: " + listing([f"{percent(s)} {n}" for n, s in found if s], 8)
-        if missing := [name for name, share in found if not share]:
-            yield f"classes in no mask: {listing(missing, 8)}"
-        return
-    least, mean, most = facts.shares
-    line = f"foreground: {percent(mean)} of a mask"
-    if least < most:
-        line += f" on average, {percent(least)} to {percent(most)}"
-    if facts.num_empty:
-        line += f"; {facts.num_empty} of {facts.num_images} masks are empty"
-    if facts.num_full:
-        line += f"; {facts.num_full} all foreground"
-    if facts.num_full == facts.num_images:
-        line = f"{WARNING}all masks are full: no background in any of the {facts.num_full}"
-    yield line
-
-
-def _ignored(facts):
-    if facts.ignored:
-        yield f"{percent(facts.ignored)} of the pixels do not count"
-    elif facts.ignored == 0:
-        yield f"{WARNING}no pixel has the value that --ignore names, so that all count"
-
-
-def _inversion(facts):
-    if facts.inverted:
-        yield (
-            f"{WARNING}{counted(facts.inverted, 'mask looks', 'masks look')} inverted, mostly "
-            f"foreground up to the border and the others not: {listing(facts.inverted)}"
-        )
-    if facts.is_mostly_foreground:
-        yield (
-            "the masks are mostly foreground, also along the border: right for cells with dark "
-            "membranes; where objects lie on a background, pass --invert"
-        )
-
-
-def _flatness(facts):
-    if facts.flat:
-        yield (
-            f"{counted(facts.flat, 'image is', 'images are')} of one value all over: "
-            f"{listing(facts.flat)}"
-        )
-
-
-def _copied(facts):
-    if facts.num_compared < facts.num_images:
-        yield f"copies were looked for among the first {facts.num_compared:,} images"
-    if facts.copies:
-        line = f"{facts.num_copied} images are copies, or nearly: {pairs_text(facts.copies)}"
-        if facts.copies_dice is not None:
-            line += f"; their masks agree to Dice {facts.copies_dice:.2f}"
-            if round(facts.copies_dice, 2) < 0.95:
-                line += ": as near as masks of one image come to each other here"
-        yield line
-
-
-def _separation(facts):
-    if facts.joined:
-        yield (
-            f"subjects that share copies became one, {facts.num_subjects} are left, so that no "
-            f"image is trained on and validated on: {pairs_text(facts.joined)}"
-        )
-    elif facts.not_joined and facts.is_split:
-        yield (
-            f"{WARNING}copies lie in training and validation, which then scores what was trained "
-            f"on: {pairs_text(facts.not_joined)}"
-        )
-    elif facts.not_joined:
-        yield (
-            f"{WARNING}copies have different subjects, so that validation may score what was "
-            f"trained on; as one, fewer than {LEAST_SUBJECTS} subjects would be left: "
-            f"{pairs_text(facts.not_joined)}"
-        )
-
-
-def _subjects_left(facts):
-    if facts.num_subjects < min(LEAST_SUBJECTS, facts.num_images) and not facts.is_split:
-        what = "subject" if facts.num_subjects == 1 else "subjects"
-        yield (
-            f"{WARNING}the {facts.num_images} images are of {facts.num_subjects} {what}: too few "
-            "to hold some out and trust the scores; data.py's --subject tells them apart by name"
-        )
-
-
-def _misplacement(facts):
-    found = facts.alignment
+    masks_look = "mask looks" if len(facts.inverted) == 1 else "masks look"
+    images_are = "image is" if len(facts.flat) == 1 else "images are"
+    subjects = "1 subject" if facts.num_subjects == 1 else f"{facts.num_subjects} subjects"
+    found, misplaced = facts.alignment, ""
     if found and found.is_wrong:
-        yield (
+        misplaced = (
             f"{WARNING}masks fit better {found.placement}: outlines on edges "
             f"{found.best_fit:.2f} instead of {found.fit:.2f}, by {found.errors:.0f} standard "
             f"errors over {found.num_rows} masks"
         )
+    rules = [
+        *_foreground(facts),
+        (facts.ignored, f"{percent(facts.ignored or 0)} of the pixels do not count"),
+        (
+            facts.ignored == 0,
+            f"{WARNING}no pixel has the value that --ignore names, so that all count",
+        ),
+        (
+            facts.inverted,
+            f"{WARNING}{len(facts.inverted)} {masks_look} inverted, mostly foreground up to the "
+            f"border and the others not: {listing(facts.inverted)}",
+        ),
+        (
+            facts.is_mostly_foreground,
+            "the masks are mostly foreground, also along the border: right for cells with dark "
+            "membranes; where objects lie on a background, pass --invert",
+        ),
+        (
+            facts.flat,
+            f"{len(facts.flat)} {images_are} of one value all over: {listing(facts.flat)}",
+        ),
+        *_copies(facts),
+        (
+            facts.num_subjects < min(LEAST_SUBJECTS, facts.num_images) and not facts.is_split,
+            f"{WARNING}the {facts.num_images} images are of {subjects}: too few to hold some out "
+            "and trust the scores; data.py's --subject tells them apart by name",
+        ),
+        (misplaced, misplaced),
+    ]
+    return [text for is_so, text in rules if is_so]
 
 
-def counted(items, one, several):
-    return f"{len(items)} {one if len(items) == 1 else several}"
+def _foreground(facts):
+    """Rules, (whether it is so, line), on the shares of the foreground or of the classes."""
+    number = facts.num_images
+    if facts.num_empty == number:
+        return [(True, f"{WARNING}all masks are empty: no foreground in any of the {number}")]
+    if facts.num_full == number:
+        return [(True, f"{WARNING}all masks are full: no background in any of the {number}")]
+    if facts.class_shares:
+        shares = sorted(facts.class_shares.items(), key=lambda item: -item[1])
+        found = listing([f"{percent(share)} {name}" for name, share in shares if share], 8)
+        missing = listing([name for name, share in shares if not share], 8)
+        return [(True, f"classes: {found}"), (missing, f"classes in no mask: {missing}")]
+    least, mean, most = facts.shares
+    parts = [
+        (True, f"foreground: {percent(mean)} of a mask"),
+        (least < most, f" on average, {percent(least)} to {percent(most)}"),
+        (facts.num_empty, f"; {facts.num_empty} of {number} masks are empty"),
+        (facts.num_full, f"; {facts.num_full} all foreground"),
+    ]
+    return [(True, "".join(text for is_so, text in parts if is_so))]
+
+
+def _copies(facts):
+    """Rules, (whether it is so, line), on the copies among the images."""
+    copies, joined, apart = (
+        listing([f"{first} = {second}" for first, second in pairs])
+        for pairs in (facts.copies, facts.joined, facts.not_joined)
+    )
+    dice = facts.copies_dice
+    agreement = "" if dice is None else f"; their masks agree to Dice {dice:.2f}"
+    if dice is not None and round(dice, 2) < 0.95:
+        agreement += ": as near as masks of one image come to each other here"
+    return [
+        (
+            facts.num_compared < facts.num_images,
+            f"copies were looked for among the first {facts.num_compared:,} images",
+        ),
+        (copies, f"{facts.num_copied} images are copies, or nearly: {copies}{agreement}"),
+        (
+            joined,
+            f"subjects that share copies became one, {facts.num_subjects} are left, so that no "
+            f"image is trained on and validated on: {joined}",
+        ),
+        (
+            apart and facts.is_split,
+            f"{WARNING}copies lie in training and validation, which then scores what was trained "
+            f"on: {apart}",
+        ),
+        (
+            apart and not facts.is_split,
+            f"{WARNING}copies have different subjects, so that validation may score what was "
+            f"trained on; as one, fewer than {LEAST_SUBJECTS} subjects would be left: {apart}",
+        ),
+    ]
 
 
 def listing(items, most=MOST_NAMED):
     """The first ones of some texts, and how many there are more."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
-
-
-def pairs_text(pairs):
-    return listing([f"{first} = {second}" for first, second in pairs])
 
 
 def percent(share):

@@ -4,6 +4,10 @@ from dataclasses import replace
 
 from unet.jobs.settings import SHORT, Augmentation, Job, Recipe, UNetConfig
 
+SHAPES, FILLS = ("circle", "rectangle"), ("noise", "constant")
+PLACEMENTS = ("document", "anywhere")  # of circles
+NUM_VALIDATION, NUM_TEST = 100, 100  # images
+
 DOCUMENT = Job(  # 13,360,593 parameters
     UNetConfig(
         (160, 160),

@@ -113,12 +113,11 @@ def zoomed(size, zoom):
     return tuple(max(1, round(length * zoom)) for length in size)
 
 
-def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
+def choose_job(size, channels, num_rows, is_upright=True):
     """The Job for arrays of so many rows of a size (H, W) to train on, and why: a dict of a line
-    for each of network, steps, loss, augmentation.
+    for each of network, steps, augmentation.
 
-    num_classes: 0 for foreground and background; share: of the foreground, 0 to 1; is_upright:
-    what the images show has an up and a down, so that training turns them little.
+    is_upright: orientation matters, so that training rotates images only slightly.
     """
     window = choose_window(size)
     num_windows = num_rows * max(1, math.prod(size) / math.prod(window))
@@ -140,16 +139,13 @@ def choose_job(size, channels, num_rows, num_classes, share, is_upright=True):
     )
     sees_whole = all(w >= n for w, n in zip(window, size))
     job = replace(JOB, network=choose_network(window, sees_whole, channels), recipe=recipe)
-    filters, loss = job.network.filters, recipe.loss
-    if num_classes:
-        loss = job.with_classes(num_classes).recipe.loss
+    filters = job.network.filters
     what = "the whole image" if sees_whole else "a window"
     reasons = {
         "network": f"network: {len(filters)} levels of {filters[0]} to {filters[-1]} filters, "
         f"which see {what} of {window[0]}x{window[1]}",
         "steps": f"steps: {EPOCHS * recipe.steps_per_epoch:,} of {batch_size}, at least {STEPS:,} "
         f"or {PASSES} times the {num_windows:.0f} windows that the images hold",
-        "loss": f"loss: {loss}, whatever the share of the foreground, here {share:.1%}",
         "augmentation": "augmentation: mirrored, a little shifted, turned and scaled, with other "
         "contrast and colours; where nothing has an up and a down pass --no-upright",
     }

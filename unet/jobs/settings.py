@@ -5,7 +5,7 @@ import types
 import typing
 from dataclasses import dataclass, replace
 
-from unet.errors import InputError, check_range
+from unet.errors import InputError, check_range, refuse
 
 NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
 IGNORED = 255  # in place of a class number: a pixel that does not count
@@ -23,7 +23,7 @@ SYMMETRIES = {
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What tells one U-Net from another. Tuples run from full resolution down."""
+    """Configuration of a U-Net. Tuples are ordered from full resolution down."""
 
     image_size: tuple[int | None, int | None]  # (H, W) in pixels; None: any that fits
     channels: int
@@ -33,9 +33,9 @@ class UNetConfig:
     top_convolutions: int = 2  # 3x3 convolutions in the decoder's full-resolution level
     classes: int = 1  # output channels; 1: sigmoid, more: softmax
     padding: str = "same"  # "valid": the output is smaller than the input
-    upsample: str = "nearest"  # key of model.UPSAMPLE
+    upsample: str = "nearest"  # key of layers.UPSAMPLE
     skip_first: bool = True  # concatenated as [skip, upsampled]; False: [upsampled, skip]
-    initializer: str = "glorot_uniform"  # Keras's name, or one of layers.initializer's own
+    initializer: str = "glorot_uniform"  # Keras's name, or one of layers.initializer
     separate_relu: bool = False  # ReLU as a layer of its own
     batch_normalization: bool = False  # after each 3x3 convolution's ReLU
     momentum: float = 0.99  # of the normalization's moving averages
@@ -47,20 +47,28 @@ class UNetConfig:
     encoder: str = ""  # key of encoders.ENCODERS, which takes raw images; "": levels of its own
 
     def __post_init__(self):
-        levels = len(self.filters)
-        if not levels or min(self.filters + self.decoder_filters) < 1:
-            raise InputError(
-                f"filters {self.filters}, decoder_filters {self.decoder_filters}: expected one "
-                "number above 0 a level"
-            )
-        if self.padding not in ("same", "valid"):
-            raise InputError(f"padding {self.padding!r}: expected same or valid")
-        for name, least in (("bottleneck", 0), ("head_filters", 0), ("classes", 1)):
-            check_range(f"network.{name}", getattr(self, name), least)
-        check_range("network.top_convolutions", self.top_convolutions, 1, 2)
-        check_range("network.head_kernel", self.head_kernel, 1)
-        for name in ("momentum", "head_dropout"):
-            check_range(f"network.{name}", getattr(self, name), 0, 0.999)
+        levels, filters = len(self.filters), self.filters + self.decoder_filters
+        counts = f"filters {self.filters}, decoder_filters {self.decoder_filters}"
+        refuse(
+            (
+                not levels or min(filters) < 1,
+                f"{counts}: expected one number above 0 for each level",
+            ),
+            (
+                self.padding not in ("same", "valid"),
+                f"padding {self.padding!r}: expected same or valid",
+            ),
+        )
+        for name, least, most in (
+            ("bottleneck", 0, math.inf),
+            ("head_filters", 0, math.inf),
+            ("classes", 1, math.inf),
+            ("top_convolutions", 1, 2),
+            ("head_kernel", 1, math.inf),
+            ("momentum", 0, 0.999),
+            ("head_dropout", 0, 0.999),
+        ):
+            check_range(f"network.{name}", getattr(self, name), least, most)
         for rate in self.dropout:
             check_range("network.dropout", rate, 0, 0.999)
         if self.encoder:
@@ -70,24 +78,23 @@ class UNetConfig:
             if given not in (0, needed):
                 raise InputError(
                     f"network.{name} has {given} entries, {levels} levels need {needed}; pass "
-                    f"--set network.{name}= for none of its own, or so many"
+                    f"--set network.{name}= for none of its own, or as many as that"
                 )
 
     def _check_beside_encoder(self):
-        """Raise InputError for fields of a left side that is another network's."""
-        mends = []
-        if self.padding != "same":
-            mends.append("network.padding=same")
+        """Raise InputError for fields of an encoder that another network replaces."""
+        rates = [0] * len(self.filters) + list(self.dropout[-1:])
+        fields = {"padding": "same"} if self.padding != "same" else {}
         if any(self.dropout[:-1]):
-            rates = [0] * len(self.filters) + list(self.dropout[-1:])
-            mends.append(f"network.dropout={','.join(map(str, rates))}")
+            fields["dropout"] = ",".join(map(str, rates))
         if self.decoder_filters:
-            filters = ",".join(map(str, self.decoder_filters))
-            mends.append(f"network.decoder_filters= network.filters={filters}")
-        if mends:
+            fields["decoder_filters"] = ""
+            fields["filters"] = ",".join(map(str, self.decoder_filters))
+        if fields:
+            words = " ".join(f"network.{name}={text}" for name, text in fields.items())
             raise InputError(
-                f"network.encoder {self.encoder}: takes the place of the whole left side; pass "
-                f"--set {' '.join(mends)}, too"
+                f"network.encoder {self.encoder}: replaces the whole encoder; pass --set {words}, "
+                "too"
             )
 
     @property
@@ -200,8 +207,8 @@ class Recipe:
     repeats: int = 1  # how often each training image comes in one epoch
     metrics: tuple[str, ...] = ("dice_per_image",)  # names in losses, or Keras's
     validation_split: float = 0.2  # share of the training images
-    # (x - mean) / std, of the training images; "set": training, validation and test images each of
-    # their own; "image": of each; "none": x / 255; "raw": x, which an encoder standardizes itself
+    # (x - mean) / std, both of "training": the training images; "set": each split; "image": each
+    # image; "none": x / 255; "raw": x, which an encoder standardizes itself
     standardize: str = "training"
     # weights: "best" by the validation's loss, else the training's; "last": of the end
     keep: str = "best"
@@ -213,20 +220,20 @@ class Recipe:
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        for name in (
-            "batch_size",
-            "epochs",
-            "repeats",
-            "patience",
-            "steps_per_epoch",
-            "validation_steps",
+        for name, least, most in (
+            ("batch_size", 1, math.inf),
+            ("epochs", 1, math.inf),
+            ("repeats", 1, math.inf),
+            ("patience", 1, math.inf),
+            ("steps_per_epoch", 1, math.inf),
+            ("validation_steps", 1, math.inf),
+            ("learning_rate", 1e-12, 1e6),
+            ("momentum", 0, 0.9999),
+            ("validation_split", 0, 0.9),
         ):
-            check_range(f"recipe.{name}", getattr(self, name), 1)
+            check_range(f"recipe.{name}", getattr(self, name), least, most)
         for length in self.window or ():
             check_range("recipe.window", length, 1)
-        check_range("recipe.learning_rate", self.learning_rate, 1e-12, 1e6)
-        check_range("recipe.momentum", self.momentum, 0, 0.9999)
-        check_range("recipe.validation_split", self.validation_split, 0, 0.9)
         check_class_weights(self.class_weights)
 
     @property
@@ -266,11 +273,10 @@ class Job:
     raw: str = "--images DIR --masks DIR"
     submission: Submission = Submission()
 
-    def with_classes(self, count):
-        """This job for masks of so many classes: their losses, in place of those of two, and the
-        most probable class in place of a threshold.
+    def with_classes(self, count, loss):
+        """This job for masks of more than two classes, with a loss for these and the most probable
+        class in place of a threshold.
         """
-        loss = "cross_entropy_dice" if "bce" in self.recipe.loss else "cross_entropy"
         metrics = *(m for m in self.recipe.metrics if m == "accuracy"), "class_dice_per_image"
         recipe = replace(self.recipe, loss=loss, metrics=metrics, decide=False)
         return replace(self, network=replace(self.network, classes=count), recipe=recipe)

@@ -1,1 +1,1 @@
-"""What the machine has: disk, devices, cards, memory, hosts, precision, terminal."""
+"""The machine: disk, devices, cards, hosts, precision, terminal."""

@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 
-from unet.lazy import lazy
-from unet.machine.precision import card_name
+import keras
 
-keras = lazy("keras")
+from unet.machine.precision import card_name
 
 DRIVER_FILES = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia0")
 WSL_FILES = ("/dev/dxg", "/usr/lib/wsl/lib/libcuda.so")  # both; the first one is of any card
+CUDA_PACKAGES = {"tensorflow": ("nvidia",), "jax": ("jax_cuda13_plugin", "jax_cuda12_plugin")}
 REMEDIES = {
     "tensorflow": "pip install -r requirements-cuda.txt",
     "jax": 'pip install "jax[cuda13]"',
@@ -44,7 +44,7 @@ def tell_unseen_card():
 
 
 def has_card():
-    """Whether the driver of an NVIDIA card is at work; takes no time where there is none."""
+    """True where the driver of an NVIDIA card is at work; takes no time where there is none."""
     if any(map(glob.glob, DRIVER_FILES)) or all(map(os.path.exists, WSL_FILES)):
         return True
     command = shutil.which("nvidia-smi")
@@ -58,10 +58,7 @@ def has_card():
 
 
 def has_cuda(backend):
-    """Whether the packages with which a backend computes on NVIDIA cards are installed."""
+    """True where the packages with which a backend computes on NVIDIA cards are installed."""
     if backend == "torch":
         return bool(sys.modules["torch"].version.cuda)
-    packages = ("nvidia",)
-    if backend == "jax":
-        packages = ("jax_cuda13_plugin", "jax_cuda12_plugin")
-    return any(map(importlib.util.find_spec, packages))
+    return any(map(importlib.util.find_spec, CUDA_PACKAGES[backend]))

@@ -1,23 +1,22 @@
-"""How a batch is split among several devices and hosts."""
+"""The devices and hosts that a batch is split among."""
 
 import contextlib
 import hashlib
 from dataclasses import dataclass
 
-from unet.errors import InputError
-from unet.lazy import lazy
+import keras
+import numpy as np
+
+from unet.errors import InputError, refuse
 from unet.machine.hosts import JOIN_TIMEOUT, meet
 from unet.machine.precision import device_name
-
-keras = lazy("keras")
-np = lazy("numpy")
 
 DEAD_TIMEOUT = 20  # seconds after which a host that says nothing counts as dead
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What each batch is split among, in equal parts; names as the backend has them."""
+    """Devices that each batch is split among, in equal parts; names as the backend has them."""
 
     names: tuple[str, ...] = ("0",)  # of all hosts, in the order of their processes
     num_processes: int = 1
@@ -28,7 +27,7 @@ class Devices:
 
     @property
     def pads_batches(self):
-        """Whether a batch that does not divide is padded: JAX takes no other, TensorFlow does."""
+        """True where a batch that does not divide is padded: JAX takes no other."""
         return len(self) > 1 and keras.backend.backend() == "jax"
 
     @property
@@ -38,7 +37,7 @@ class Devices:
         return Devices(self.names[self.process_id * count : (self.process_id + 1) * count])
 
     def describe(self):
-        """What train.py says of them."""
+        """Their name and number, for a reader."""
         if len(self) == 1:
             return device_name()
         where = f" of {self.num_processes} hosts" if self.num_processes > 1 else ""
@@ -90,27 +89,34 @@ def find_devices(count, hosts, process_id):
     process joins here. Raises InputError for more than there are, for a backend that cannot.
     """
     backend, addresses = keras.backend.backend(), hosts.split(",") if hosts else []
-    if addresses and backend != "jax":
-        raise InputError(f"--hosts: {backend} cannot, JAX can; set KERAS_BACKEND=jax")
-    if count != "1" and backend == "torch":
-        raise InputError(
-            f"--devices {count}: Keras on PyTorch uses one; set KERAS_BACKEND=tensorflow or jax"
-        )
+    refuse(
+        (
+            addresses and backend != "jax",
+            f"--hosts needs the JAX backend, this is {backend}; set KERAS_BACKEND=jax",
+        ),
+        (
+            count != "1" and backend == "torch",
+            f"--devices {count}: Keras on PyTorch uses one; set KERAS_BACKEND=tensorflow or jax",
+        ),
+    )
     if addresses:
         _join_hosts(addresses, process_id)
     elif count == "1":
         return Devices()
     names = _device_names(backend)
-    if len(set(map(len, names))) > 1:
-        numbers = ", ".join(str(len(devices)) for devices in names)
-        raise InputError(
-            f"--hosts {hosts}: they have {numbers} devices, JAX wants as many on each; hide some, "
-            "with CUDA_VISIBLE_DEVICES"
-        )
-    if count != "all" and int(count) > len(names[process_id]):
-        given = f"{len(names[process_id])} here ({', '.join(names[process_id])})"
-        raise InputError(f"--devices {count}: {backend} has {given}; pass all")
+    here, numbers = names[process_id], [str(len(devices)) for devices in names]
     num_devices = None if count == "all" else int(count)
+    refuse(
+        (
+            len(set(numbers)) > 1,
+            f"--hosts {hosts}: they have {', '.join(numbers)} devices, JAX wants as many on each; "
+            "hide some, with CUDA_VISIBLE_DEVICES",
+        ),
+        (
+            num_devices and num_devices > len(here),
+            f"--devices {count}: {backend} has {len(here)} here ({', '.join(here)}); pass all",
+        ),
+    )
     chosen = tuple(name for devices in names for name in devices[:num_devices])
     return Devices(chosen, len(names), process_id)
 
@@ -169,12 +175,15 @@ def sum_over_devices(x):
     gradients of all devices add up to that of the whole, since losses.shared divides each
     device's loss by the number of devices (Keras itself, where it is a loss of single pixels).
     """
-    context = _replica_context()
-    return x if context is None else context.all_reduce("SUM", x)
+    if num_replicas() == 1:
+        return x
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("SUM", x)
 
 
 def num_devices():
-    """How many devices the scope that this is called in splits a batch among."""
+    """Number of devices that the scope which this is called in splits a batch among."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -184,16 +193,10 @@ def num_devices():
 
 
 def num_replicas():
-    """How many parts of a batch, each with tensors of its own, are computed at the same time."""
-    context = _replica_context()
-    return 1 if context is None else context.num_replicas_in_sync
-
-
-def _replica_context():
-    """TensorFlow's context of one of several devices; None elsewhere."""
+    """Number of parts of a batch, each with tensors of its own, computed at the same time."""
     if keras.backend.backend() != "tensorflow":
-        return None
+        return 1
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    return context if context is not None and context.num_replicas_in_sync > 1 else None
+    return 1 if context is None else context.num_replicas_in_sync

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import errno
 import io
+import itertools
 import os
 import shutil
 import time
@@ -71,18 +72,6 @@ def size_text(size):
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def reserve(path, size):
-    """Raise OSError where a file of so many bytes cannot be written to a path; makes it empty. For
-    HDF5, which leaves the process damaged when a write fails.
-    """
-    with open(path, "wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
-        else:
-            file.write(bytes(size))
-        file.truncate(0)
-
-
 def sync_folder(folder):
     """Have a folder's list of names on the disk; Windows does that itself."""
     if os.name == "posix":
@@ -99,12 +88,8 @@ def lock(path, wait=False):
     says so, and waits.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
-    except OSError as error:
-        place = path if os.path.exists(path) else path.parent
-        raise OSError(error.errno, error.strerror, str(place)) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+")  # noqa: SIM115 (as long as the lock)
     try:
         if not _try_lock(file):
             file.seek(0)
@@ -124,8 +109,8 @@ def lock(path, wait=False):
 
 
 def _try_lock(file):
-    """Whether the lock of an open file is now this process's; the system takes it back when the
-    process ends, however that is.
+    """True where the lock of an open file is now this process's; the system takes it back when
+    the process ends, however that is.
     """
     try:
         if fcntl:
@@ -139,6 +124,7 @@ def _try_lock(file):
 
 
 def write_text(path, text):
+    """Write a file of text, whole."""
     content = text.encode()
     with replace_file(path, len(content)) as temporary:
         temporary.write_bytes(content)
@@ -178,53 +164,40 @@ def create_array(path, shape, dtype):
 
 
 def read_csv(path, columns=(), by_hand=False):
-    """Rows of a CSV file as dicts; raises InputError where the file or one of `columns` is
-    missing.
+    """Rows of a CSV file as dicts, cells that a row lacks None, cells beyond the header under the
+    key None; raises InputError where the file or one of `columns` is missing.
 
     by_hand: made by a person or another program, so that ; or a tab may stand for the comma,
     blanks around cells and capitals in the names of columns mean nothing, and lines may be blank.
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such CSV file")
+    data, separator = Path(path).read_bytes(), ","
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        with open(path, encoding=_encoding(path), newline="") as file:
-            separator = ","
-            if by_hand:
-                head = file.readline(2**16)
-                separator = max(",;\t", key=head.count)
-                file.seek(0)
-            reader = csv.DictReader(
-                file, strict=True, delimiter=separator, skipinitialspace=by_hand
-            )
-            rows, names = list(reader), reader.fieldnames or ["none"]
+        text = io.StringIO(data.decode(encoding), newline="")
+        if by_hand:
+            separator = max(",;\t", key=text.readline().count)
+            text.seek(0)
+        reader = csv.reader(text, strict=True, delimiter=separator, skipinitialspace=by_hand)
+        lines = [line for line in reader if line]
     except (csv.Error, UnicodeError) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     if by_hand:
-        names = [name.strip().lower() for name in names]
-        rows = [{_strip(key, True): _strip(cell) for key, cell in row.items()} for row in rows]
-        rows = [row for row in rows if any(row.values())]
+        lines = [[cell.strip() for cell in line] for line in lines]
+        lines = [line for line in lines if any(line)]
+    names, *lines = lines or [["none"]]
+    names = [name.lower() for name in names] if by_hand else names
     if missing := [name for name in columns if name not in names]:
         raise InputError(
             f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}, so it lacks "
             f"{', '.join(missing)}"
         )
+    rows = [dict(itertools.zip_longest(names, line)) for line in lines]
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in columns):
             raise InputError(f"{path}: line {number} is cut short; expected {', '.join(columns)}")
     return rows
-
-
-def _encoding(path):
-    """UTF-8, or the UTF-16 that a file's first bytes say."""
-    with open(path, "rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def _strip(cell, is_name=False):
-    """A cell without blanks around it, the name of a column in lower case."""
-    if not isinstance(cell, str):
-        return cell
-    return cell.strip().lower() if is_name else cell.strip()
 
 
 @contextlib.contextmanager

@@ -6,12 +6,13 @@ Nothing heavy is imported here: the processes are there before JAX is.
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
 import sys
 import time
 
-from unet.errors import InputError, check_range, one_line_errors
+from unet.errors import InputError, check_range, one_line_errors, refuse
 
 JOIN_TIMEOUT = 60  # seconds that hosts wait for each other to start
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -19,20 +20,25 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 def check_devices(devices, hosts, process_id):
     """Raise InputError for --devices, --hosts and --process-id that mean nothing."""
-    if devices != "all" and not (devices.isdecimal() and int(devices)):
-        raise InputError(f"--devices {devices}: expected a number from 1 on, or all")
-    if hosts is None:
-        if process_id:
-            raise InputError(f"--process-id {process_id}: goes with --hosts; pass both")
-        return
-    addresses = hosts.split(",")
+    is_number = devices.isdecimal() and int(devices) > 0
+    addresses = [] if hosts is None else hosts.split(",")
+    refuse(
+        (
+            devices != "all" and not is_number,
+            f"--devices {devices}: expected a number from 1 on, or all",
+        ),
+        (hosts is None and process_id, f"--process-id {process_id}: goes with --hosts; pass both"),
+        (
+            hosts is not None and len(set(addresses)) < max(2, len(addresses)),
+            f"--hosts {hosts}: expected two addresses or more, each once",
+        ),
+    )
     for address in addresses:
-        host, _, port = address.rpartition(":")
-        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+        found = re.fullmatch(".+:([0-9]+)", address)
+        if not found or not 0 < int(found[1]) < 65536:
             raise InputError(f"--hosts {hosts}: {address!r} is not HOST:PORT")
-    if len(set(addresses)) < max(2, len(addresses)):
-        raise InputError(f"--hosts {hosts}: expected two addresses or more, each once")
-    check_range("--process-id", process_id, 0, len(addresses) - 1)
+    if addresses:
+        check_range("--process-id", process_id, 0, len(addresses) - 1)
 
 
 def watch_process(hosts, process_id):
@@ -77,15 +83,11 @@ def meet(addresses, process_id):
             socket.create_connection((host, int(port)), timeout=5) as leader,
         ):
             leader.sendall(bytes([process_id]))
-            leader.settimeout(_seconds_to(deadline))
+            leader.settimeout(max(deadline - time.monotonic(), 0.01))
             if leader.recv(1):
                 return
         time.sleep(0.5)
     raise InputError(f"{hosts}: process 0 did not answer within {JOIN_TIMEOUT} s; {remedy}")
-
-
-def _seconds_to(deadline):
-    return max(deadline - time.monotonic(), 0.01)
 
 
 def _wait_for_all(hosts, count, port, deadline, remedy):
@@ -94,7 +96,7 @@ def _wait_for_all(hosts, count, port, deadline, remedy):
     try:
         with socket.create_server(("", port)) as server:
             while len(others) < count - 1:
-                server.settimeout(_seconds_to(deadline))
+                server.settimeout(max(deadline - time.monotonic(), 0.01))
                 other = server.accept()[0]
                 other.settimeout(5)
                 with contextlib.suppress(OSError):  # a stranger, who says nothing or hangs up

@@ -1,11 +1,9 @@
-"""What a network runs on: the device, and the precision that it has instructions for."""
+"""The device that a network runs on, and the precision that it has instructions for."""
 
 import contextlib
 from pathlib import Path
 
-from unet.lazy import lazy
-
-keras = lazy("keras")
+import keras
 
 CPU_INFO = "/proc/cpuinfo"
 CPU_FIELDS = ("flags", "Features")  # of it, as x86 and Arm name what instructions there are
@@ -19,7 +17,7 @@ def find_precision():
     NVIDIA's tensor cores multiply float16 from compute capability 7.0 on, bfloat16 from 8.0 on
     (CUDA programming guide, "Compute Capabilities").
     """
-    capability = graphics_capability()
+    _, capability = find_card()
     if capability:
         reason = "the graphics card's compute capability is {}.{}".format(*capability)
         if capability >= (8, 0):
@@ -51,47 +49,39 @@ def in_precision(policy):
         keras.config.set_dtype_policy(before)
 
 
-def graphics_capability():
-    """CUDA compute capability of the first graphics card that Keras's backend uses, (major,
-    minor), such as (8, 6); None without one, and for a card that has none, as AMD's.
+def find_card():
+    """Name of the first graphics card that Keras's backend uses, and its CUDA compute capability,
+    (major, minor), such as (8, 6), None for a card that has none, as AMD's; (None, None) without a
+    card.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        cards = tf.config.list_physical_devices("GPU")
-        details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
-        return details.get("compute_capability")
-    if backend == "jax":
-        import jax
-
-        version = str(getattr(jax.local_devices()[0], "compute_capability", ""))
-        major, _, minor = version.partition(".")
-        return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
-    import torch
-
-    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-
-
-def device_name():
-    """What one device is called, for a reader, and the backend."""
-    return f"{card_name() or 'the processor'}, {keras.backend.backend()}"
-
-
-def card_name():
-    """What the first graphics card that Keras's backend uses is called; None without one."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        cards = tf.config.list_physical_devices("GPU")
-        details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
-        return details.get("device_name", "a graphics card") if cards else None
-    if backend == "jax":
+        for card in tf.config.list_physical_devices("GPU"):
+            details = tf.config.experimental.get_device_details(card)
+            return details.get("device_name", "a graphics card"), details.get("compute_capability")
+    elif backend == "jax":
         import jax
 
         device = jax.local_devices()[0]
-        return None if device.platform == "cpu" else device.device_kind
-    import torch
+        if device.platform != "cpu":
+            numbers = str(getattr(device, "compute_capability", "")).split(".")
+            has_capability = len(numbers) == 2 and all(map(str.isdecimal, numbers))
+            return device.device_kind, tuple(map(int, numbers)) if has_capability else None
+    else:
+        import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    return None, None
+
+
+def card_name():
+    """Name of the first graphics card that Keras's backend uses; None without one."""
+    return find_card()[0]
+
+
+def device_name():
+    """Name of one device, for a reader, and the backend."""
+    return f"{card_name() or 'the processor'}, {keras.backend.backend()}"

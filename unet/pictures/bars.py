@@ -1,5 +1,6 @@
-"""The feature maps of a built Keras U-Net, and what leads from one to the next."""
+"""The feature maps of a built Keras U-Net, and what leads from one to the next; its summary."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -148,12 +149,12 @@ def layer_text(layer):
     name = {"relu": "ReLU", "linear": ""}.get(name, name)
     if isinstance(layer, layers.Activation):
         return name
-    name = f" + {name}" if name else ""
+    kind = "convolution"
     if isinstance(layer, layers.Conv2DTranspose):
-        return f"{by(layer.kernel_size)} transposed convolution{name}"
-    is_smaller = layer.padding == "valid" and max(layer.kernel_size) > 1
-    kind = "unpadded convolution" if is_smaller else "convolution"
-    return f"{by(layer.kernel_size)} {kind}{name}"
+        kind = "transposed convolution"
+    elif layer.padding == "valid" and max(layer.kernel_size) > 1:
+        kind = "unpadded convolution"
+    return f"{by(layer.kernel_size)} {kind}" + (f" + {name}" if name else "")
 
 
 def by(size):
@@ -161,3 +162,21 @@ def by(size):
     if size == (None, None):
         return "any"
     return "×".join("any" if length is None else str(length) for length in size)
+
+
+def describe_layers(network):
+    """Lines on a Keras network, of at most 80 columns: name, output (H, W, C), parameters and
+    inputs of each layer, then the totals.
+    """
+    yield f"{'layer':<23}{'output':<14}{'parameters':>10}  connected to"
+    makers = {}
+    for layer in network.layers:
+        outputs = keras.tree.flatten(layer.output)
+        inputs = [makers.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
+        makers |= {id(tensor): layer.name for tensor in outputs}
+        output = "x".join("any" if n is None else str(n) for n in outputs[-1].shape[1:])
+        count, sources = f"{layer.count_params():,}", [name for name in inputs if name]
+        yield f"{layer.name:<23}{output:<14}{count:>10}  {sources[0] if sources else '-'}"
+        yield from (f"{'':<49}{name}" for name in sources[1:])
+    fixed = sum(math.prod(weight.shape) for weight in network.non_trainable_weights)
+    yield f"{network.name}: {network.count_params():,} parameters, {fixed:,} not trainable"

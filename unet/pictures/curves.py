@@ -3,12 +3,8 @@
 import cv2
 import numpy as np
 
-from unet.lazy import lazy
 from unet.pictures.panels import as_rgb, panel
 from unet.reading.pixels import resize
-
-figures = lazy("matplotlib.figure")  # only when curves are drawn: it delays the first step
-canvases = lazy("matplotlib.backends.backend_agg")
 
 LARGEST_SAMPLE = 256  # pixels of a sample's longer side in the pictures
 MOST_FRAMES = 10  # epochs in a filmstrip
@@ -25,16 +21,17 @@ def shrink(pixels, count):
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if factor > 1 else pixels
 
 
-def plot_curves(figure, history):
-    """Loss and scores of each epoch, training and validation, one beside the other; returns how
-    many.
+def draw_curves(history):
+    """The curves of a training, loss and scores of each epoch, training and validation, one beside
+    the other: RGB uint8, 400 pixels high.
     """
-    names = [
-        name
-        for name in history[0]
-        if name not in ("epoch", "seconds") and not name.startswith("val_")
-    ]
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: it delays the first step
+    from matplotlib.figure import Figure
+
+    others = "epoch", "seconds"
+    names = [n for n in history[0] if n not in others and not n.startswith("val_")]
     epochs = [row["epoch"] for row in history]
+    figure = Figure((5 * len(names), 4), dpi=100, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for key, label in ((name, "training"), ("val_" + name, "validation")):
             if key in history[0]:
@@ -45,29 +42,25 @@ def plot_curves(figure, history):
         axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.grid(alpha=0.3)
         axes.legend()
-    return len(names)
-
-
-def draw_curves(history):
-    """The curves of a training, RGB uint8, 400 pixels high."""
-    figure = figures.Figure(layout="constrained", dpi=100)
-    figure.set_size_inches(5 * plot_curves(figure, history), 4)
-    canvas = canvases.FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def draw_progress(history, samples, predictions):
-    """The curves so far, and under them each sample's image, truth and present prediction: RGB
-    uint8.
+    """The curves so far, and under them each sample's image, truth and present prediction, on
+    white: RGB uint8.
     """
     captions = "image", "truth", f"prediction after epoch {history[-1]['epoch']}"
-    rows = zip(captions, (samples.images, samples.truths, predictions))
-    grid = [
-        np.concatenate([panel(as_rgb(pixels), caption, *PANEL) for pixels in pictures], axis=1)
-        for caption, pictures in rows
-    ]
-    return below(draw_curves(history), *grid)
+    parts = [draw_curves(history)]
+    for caption, pictures in zip(captions, (samples.images, samples.truths, predictions)):
+        panels = [panel(as_rgb(pixels), caption, *PANEL) for pixels in pictures]
+        parts.append(np.concatenate(panels, axis=1))
+    width = max(part.shape[1] for part in parts)
+    white = dict(constant_values=255)
+    return np.concatenate(
+        [np.pad(p, [(0, 0), (0, width - p.shape[1]), (0, 0)], **white) for p in parts]
+    )
 
 
 def draw_filmstrip(frames, samples):
@@ -77,32 +70,15 @@ def draw_filmstrip(frames, samples):
     """
     count = len(samples.images)
     shape = shrink(np.concatenate(list(samples.truths)), count).shape
+    size = shape[0] // count, shape[1]
     pictures = {epoch: cv2.imread(str(path)) for epoch, path in frames.items()}
-    whole = {e: p[..., ::-1] for e, p in pictures.items() if p is not None and p.shape == shape}
-    epochs = list(whole)
-    places = np.linspace(0, len(epochs) - 1, min(MOST_FRAMES, len(epochs))).astype(int)
-    columns = [("image", samples.images)]
-    columns += [(f"epoch {epochs[n]}", np.split(whole[epochs[n]], count)) for n in places]
-    columns.append(("truth", samples.truths))
-    height, width = shape[0] // count, shape[1]
+    whole = [(e, p[..., ::-1]) for e, p in pictures.items() if p is not None and p.shape == shape]
+    places = np.linspace(0, len(whole) - 1, min(MOST_FRAMES, len(whole))).astype(int)
+    frames = [whole[place] for place in places]
+    shown = [(f"epoch {epoch}", np.split(frame, count)) for epoch, frame in frames]
+    columns = [("image", samples.images), *shown, ("truth", samples.truths)]
     strips = [
-        np.concatenate(
-            [
-                panel(resize(as_rgb(pixels), (height, width)), name, *SMALL_PANEL)
-                for pixels in pictures
-            ]
-        )
-        for name, pictures in columns
+        np.concatenate([panel(resize(as_rgb(p), size), name, *SMALL_PANEL) for p in pixels])
+        for name, pixels in columns
     ]
     return np.concatenate(strips, axis=1)
-
-
-def below(*pictures):
-    """RGB pictures one below the other, on white."""
-    width = max(picture.shape[1] for picture in pictures)
-    return np.concatenate(
-        [
-            np.pad(p, [(0, 0), (0, width - p.shape[1]), (0, 0)], constant_values=255)
-            for p in pictures
-        ]
-    )

@@ -100,24 +100,19 @@ def visible(text):
     return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def relative_url(name):
-    """The URL of a file beside the page, whatever its name's characters."""
-    return quote(os.fsencode(name), safe="")
-
-
 def write_page(folder, about, images, figures=None, classes=TWO_CLASSES, views=VIEWS):
     """Write FOLDER/index.html, which shows FOLDER/gallery.
 
-    about: of report.describe, and a line "summary" where there is one; images: a dict for each, of
+    about: of report.describe_run, and perhaps a line "summary"; images: a dict for each, of
     write_layers, with its "name", "dice" (None without a truth) and "picture", the file of FOLDER
-    that shows it at its own size; figures: of report.summarize, None without a truth; classes:
+    that shows it at its own size; figures: of report.Scores, None without a truth; classes:
     SegmentClass of each; views: what the masks of draw_masks are called. Where images have
     "facts", "dice" is a difference between two runs.
     """
-    shown = [
-        {**image, "name": visible(image["name"]), "picture": relative_url(image["picture"])}
-        for image in images
-    ]
+    shown = []
+    for image in images:
+        url = quote(os.fsencode(image["picture"]), safe="")  # whatever the name's characters
+        shown.append({**image, "name": visible(image["name"]), "picture": url})
     palette = {
         "classes": [[visible(label.name), label.color] for label in classes[1:]],
         "error": ERROR.tolist(),

@@ -118,28 +118,16 @@ def panel(pixels, caption, least=MIN_PANEL, most=MAX_PANEL):
     """RGB pixels at a size that the eye can judge, on white under a caption; least, most: of their
     longer side.
     """
-    height, width = pixels.shape[:2]
-    longer = max(height, width)
+    longer = max(pixels.shape[:2])
     if longer < least:
         factor = math.ceil(least / longer)
         pixels = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     elif longer > most:
-        pixels = resize(
-            pixels, tuple(max(1, round(length * most / longer)) for length in (height, width))
-        )
-    framed = cv2.copyMakeBorder(
-        pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-    )
-    cv2.putText(
-        framed,
-        caption,
-        (4, CAPTION - 6),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.45,
-        (0, 0, 0),
-        1,
-        cv2.LINE_AA,
-    )
+        size = tuple(max(1, round(length * most / longer)) for length in pixels.shape[:2])
+        pixels = resize(pixels, size)
+    white, font = (255, 255, 255), (cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    framed = cv2.copyMakeBorder(pixels, CAPTION, 4, 4, 4, cv2.BORDER_CONSTANT, value=white)
+    cv2.putText(framed, caption, (4, CAPTION - 6), *font)
     return framed
 
 

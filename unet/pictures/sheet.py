@@ -37,14 +37,14 @@ def draw_sheet(arrays, report):
     """The picture, RGB uint8: what is said of the arrays, warnings in red, above the images of
     choose_rows, the marked ones first.
     """
-    marked = dict(report["facts"]["marked"]) if report else {}
+    marked = dict(report["facts"]["marked"])
     rows = [*marked, *choose_rows(arrays, CELLS - min(len(marked), CELLS), marked)]
     cells = [draw_cell(arrays, row, marked.get(row, "")) for row in rows]
     height, width = cells[0].shape[:2]
     num_columns = min(COLUMNS, len(cells))
     grid_width = num_columns * (width + GAP) - GAP
     sheet_width = max(grid_width, 2 * CELL) + 2 * MARGIN
-    header = draw_header(arrays, report.get("lines", []), sheet_width)
+    header = draw_header(arrays, report["lines"], sheet_width)
     num_rows = (len(cells) - 1) // num_columns + 1
     grid = np.full((num_rows * (height + GAP) - GAP + MARGIN, sheet_width, 3), 255, np.uint8)
     for number, cell in enumerate(cells):
@@ -82,21 +82,19 @@ def choose_rows(arrays, count, others=()):
 
 
 def draw_cell(arrays, row, mark=""):
-    """An image of CELL pixels with its mask's outline, under its id and the share of foreground
-    or, in red, what is wrong with it; RGB uint8.
+    """An image with its mask's outline, its longer side CELL pixels, under its id and the share of
+    foreground or, in red, what is wrong with it; RGB uint8.
     """
     image, numbers = as_rgb(arrays.images[row]), arrays.numbers(row)
     counted = numbers[numbers != IGNORED]
     share = np.count_nonzero(counted) / max(len(counted), 1)
-    size = shown_size(numbers.shape)
-    shrinks = max(size) < max(numbers.shape)
-    image = cv2.resize(
-        image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-    )
-    numbers = cv2.resize(numbers, size[::-1], interpolation=cv2.INTER_NEAREST)
-    pixels = lay_mask(image, numbers, arrays.classes or TWO_CLASSES)
-    cell = np.full((CAPTION + size[0], max(size[1], LEAST_WIDTH), 3), 255, np.uint8)
-    cell[CAPTION:, : size[1]] = pixels
+    longer = max(numbers.shape)
+    height, width = (max(LEAST_SIDE, round(n * CELL / longer)) for n in numbers.shape)
+    way = cv2.INTER_AREA if max(height, width) < longer else cv2.INTER_NEAREST
+    image = cv2.resize(image, (width, height), interpolation=way)
+    numbers = cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST)
+    cell = np.full((CAPTION + height, max(width, LEAST_WIDTH), 3), 255, np.uint8)
+    cell[CAPTION:, :width] = lay_mask(image, numbers, arrays.classes or TWO_CLASSES)
     value = {0: "empty", 1: "full"}.get(share, f"{100 * share:.1f} %")
     value = f"{mark} {value}".strip()
     picture = Image.fromarray(cell)
@@ -106,11 +104,6 @@ def draw_cell(arrays, row, mark=""):
     color = ALARM if mark else TEXT if share in (0, 1) else FAINT
     pen.text((cell.shape[1], 3), value, color, CAPTION_FONT, anchor="ra")
     return np.asarray(picture)
-
-
-def shown_size(size):
-    """The size (H, W) at which an image of a size is shown: its longer side CELL pixels."""
-    return tuple(max(LEAST_SIDE, round(length * CELL / max(size))) for length in size)
 
 
 def lay_mask(image, numbers, classes):
@@ -144,43 +137,37 @@ def draw_header(arrays, lines, width):
     """
     number, height, wide, channels = arrays.images.shape
     images = "1 image" if number == 1 else f"{number:,} images"
-    kind = "grey" if channels == 1 else "RGB"
-    title = f"{arrays.name}: {images}, {height} x {wide}, {kind}"
+    title = f"{arrays.name}: {images}, {height} x {wide}, {'grey' if channels == 1 else 'RGB'}"
     characters = int((width - 2 * MARGIN) / FONT.getlength("abcdefghij 123456") * 17)
     wrapped = []
     for line in lines:
         color = ALARM if line.startswith(WARNING) else TEXT
-        parts = textwrap.wrap(visible(line.removeprefix(WARNING)), characters) or [""]
+        parts = textwrap.wrap(drawable(line.removeprefix(WARNING)), characters) or [""]
         wrapped += [(part, color) for part in parts]
-    labels = place_labels(arrays.classes, width)
-    bottom = MARGIN + 28 + LINE * (len(wrapped) + len({place[1] for place, _ in labels}))
-    picture = Image.new("RGB", (width, bottom + GAP), (255, 255, 255))
+    labels, left, row = [], MARGIN, len(wrapped)
+    for label in arrays.classes[1:]:  # the background has no outline
+        name = drawable(label.name)
+        length = 18 + FONT.getlength(name) + 20
+        if left + length > width - MARGIN and left > MARGIN:
+            left, row = MARGIN, row + 1
+        labels.append((left, MARGIN + 24 + LINE * row, name, label.color))
+        left += length
+    num_lines = row + 1 if labels else len(wrapped)
+    size = width, MARGIN + 28 + LINE * num_lines + GAP
+    picture = Image.new("RGB", size, (255, 255, 255))
     pen = ImageDraw.Draw(picture)
     pen.text((MARGIN, MARGIN - 6), title, TEXT, TITLE_FONT)
     for row, (text, color) in enumerate(wrapped):
         pen.text((MARGIN, MARGIN + 24 + LINE * row), text, color, FONT)
-    for (left, row), label in labels:
-        top = MARGIN + 24 + LINE * (len(wrapped) + row)
-        pen.rectangle((left, top + 3, left + 12, top + 14), label.color, (0, 0, 0))
-        pen.text((left + 18, top), visible(label.name), TEXT, FONT)
+    for left, top, name, color in labels:
+        pen.rectangle((left, top + 3, left + 12, top + 14), color, (0, 0, 0))
+        pen.text((left + 18, top), name, TEXT, FONT)
     return np.asarray(picture)
-
-
-def place_labels(classes, width):
-    """((left, row), SegmentClass) of each class in the legend; the background has no outline."""
-    places, left, row = [], MARGIN, 0
-    for label in classes[1:]:
-        length = 18 + FONT.getlength(visible(label.name)) + 20
-        if left + length > width - MARGIN and left > MARGIN:
-            left, row = MARGIN, row + 1
-        places.append(((left, row), label))
-        left += length
-    return places
 
 
 def shorten(text, room):
     """Text, shortened in the middle until it fits in so many pixels."""
-    text = shown = visible(text)
+    text = shown = drawable(text)
     kept = len(text)
     while CAPTION_FONT.getlength(shown) > room and kept > 2:
         kept -= 1
@@ -188,6 +175,6 @@ def shorten(text, room):
     return shown
 
 
-def visible(text):
-    """Text in the characters that the font has, any other as ?."""
+def drawable(text):
+    """Text in the characters that the fonts have, ? for any other."""
     return "".join(c if c.isprintable() and ord(c) < 0x180 else "?" for c in text)

@@ -1,4 +1,4 @@
-"""What test.py --images leaves of each image: its mask, and the objects in it."""
+"""The files that test.py --images writes for each image: its mask, and the objects in it."""
 
 import contextlib
 import csv
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.machine.disk import replace_file
 from unet.reading.classes import colors_of
 from unet.reading.pixels import write_image, write_numbers
@@ -19,7 +19,7 @@ CONNECTIVITY = 8  # pixels that touch at a corner are of one object
 
 
 def mask_path(folder, id):
-    """Where an image's mask lies: below the masks' folder as the image does below its own."""
+    """Path of an image's mask, below the masks' folder as the image's is below its own."""
     return Path(folder) / (re.sub(r"[\\:]", "_", id) + ".png")
 
 
@@ -28,11 +28,9 @@ def check_apart(folder, sources):
 
     sources: what --images and --masks name, None where there is none.
     """
-    folder = Path(folder)
-    for source in filter(None, sources):
-        source = Path(source)
+    own = Path(folder).resolve()
+    for source in map(Path, filter(None, sources)):
         taken = (source if source.is_dir() else source.parent).resolve()
-        own = folder.resolve()
         if own == taken or (source.is_dir() and taken in own.parents):
             raise InputError(
                 f"{folder}: new masks go there, and the images or their true masks lie in "
@@ -45,14 +43,16 @@ def check_output(folder, ids):
     that holds such files and no OBJECTS.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder}: is a file; name a folder")
-    foreign = next((path for id in ids if (path := mask_path(folder, id)).exists()), None)
-    if foreign and not (folder / OBJECTS).exists():
-        raise InputError(
-            f"--output {folder}: holds a {foreign.name} that test.py did not write to its end (no "
-            f"{OBJECTS} beside it); empty the folder, or name another"
-        )
+    paths = [] if (folder / OBJECTS).exists() else [mask_path(folder, id) for id in ids]
+    foreign = [path.name for path in paths if path.exists()]
+    refuse(
+        (folder.exists() and not folder.is_dir(), f"--output {folder}: is a file; name a folder"),
+        (
+            foreign,
+            f"--output {folder}: holds a {''.join(foreign[:1])} that test.py did not write to its "
+            f"end (no {OBJECTS} beside it); empty the folder, or name another",
+        ),
+    )
 
 
 @contextlib.contextmanager
@@ -88,14 +88,13 @@ def find_objects(prediction, classes=()):
     name (only where there are classes), number in this mask, area in pixels, x and y of its
     centre, and left, top, width and height of its box, in pixels from the image's top left one.
     """
-    numbers = range(1, len(classes) or 2)
-    names = [(label.name,) for label in classes] or [(), ()]
     rows = []
-    for number in numbers:
+    for number in range(1, len(classes) or 2):
+        name = [classes[number].name] if classes else []
         mask = cv2.compare(prediction, number, cv2.CMP_EQ)
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=CONNECTIVITY)
         stats, centres = stats[1:].tolist(), centres[1:].tolist()  # 0 is what lies around
         found = sorted(zip(stats, centres), key=lambda pair: (pair[0][cv2.CC_STAT_TOP], pair[0]))
         for (*box, area), (x, y) in found:
-            rows.append((*names[number], len(rows) + 1, area, round(x, 2), round(y, 2), *box))
+            rows.append((*name, len(rows) + 1, area, round(x, 2), round(y, 2), *box))
     return rows

@@ -1,18 +1,25 @@
 """Images of any size to maps of probability."""
 
 import collections
+import itertools
 import math
+import zlib
 from dataclasses import replace
 
 import numpy as np
 
+from unet.errors import InputError
 from unet.jobs.own import zoomed
 from unet.jobs.settings import SYMMETRIES
-from unet.machine.devices import ONE_DEVICE
+from unet.machine.cards import tell_unseen_card
+from unet.machine.devices import ONE_DEVICE, find_devices
 from unet.machine.disk import create_array, replace_file
+from unet.machine.hosts import stop_with_hosts
 from unet.machine.terminal import with_progress
 from unet.prediction.run import check_arrays, validation_rows
+from unet.prediction.submit import open_probabilities
 from unet.reading.pixels import resize
+from unet.runs import Paths
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
 # Pixels at a padded network's tile edge that its zeros may have spoiled; an encoder sees further
@@ -30,65 +37,52 @@ def predict_held_out(run, arrays):
         yield from zip(rows, predict_arrays(alone, arrays.images, rows))
 
 
-def predict_image(model, image, tile=TILE, overlap=None):
+def predict_image(model, config, image, tile=TILE, overlap=None):
     """Probability of the foreground in each pixel of an image of any size, float32 (H, W, 1), or
     that of each of more than two classes, (H, W, K).
 
-    image: (H, W, C), standardized. It is mirrored out to a size that fits and cropped back; an
-    unpadded network gets all the context that it needs by mirroring, as in the paper
-    (overlap-tile, figure 2). Where more than `tile` pixels of height or width are needed, tile by
-    tile: equal to the whole for an unpadded network, nearly so for a padded one, which drops
-    `overlap` pixels (default: OVERLAP, or ENCODER_OVERLAP) at each inner edge of a tile.
+    model: of a UNetConfig, for images of any size; image: (H, W, C), standardized. It is mirrored
+    out to a size that fits and cropped back; an unpadded network gets all the context that it
+    needs by mirroring, as in the paper (overlap-tile, figure 2). Where more than `tile` pixels of
+    height or width are needed, tile by tile: equal to the whole for an unpadded network, nearly so
+    for a padded one, which drops `overlap` pixels (default: OVERLAP, or ENCODER_OVERLAP) at each
+    inner edge of a tile.
     """
-    config = model.unet_config
-    border = config.border
+    border, maps = config.border, config.num_maps
     if overlap is None:
         overlap = ENCODER_OVERLAP if config.encoder else OVERLAP
+    overlap = math.ceil(overlap / config.divisor) * config.divisor  # on the grid of the poolings
     if config.padding == "valid":
         overlap = 0
-    else:  # on the grid of the poolings
-        overlap = math.ceil(overlap / config.divisor) * config.divisor
     height, width = image.shape[:2]
     sizes = [config.fit_length(length + 2 * border) for length in (height, width)]
-    tiles = [_tile_length(config, size, tile, border + overlap) for size in sizes]
     padding = [(border, size - border - length) for size, length in zip(sizes, (height, width))]
     image = np.pad(image, [*padding, (0, 0)], mode="reflect")
 
-    maps = config.num_maps
     result = np.empty((sizes[0] - 2 * border, sizes[1] - 2 * border, maps), np.float32)
-    rows, columns = (
-        _tile_starts(size, length, border + overlap, config.divisor)
-        for size, length in zip(sizes, tiles)
-    )
-    for top in rows:
-        for left in columns:
-            part = image[None, top : top + tiles[0], left : left + tiles[1]]
-            probability = model.predict_on_batch(part)[0, ..., -maps:]
-            y = overlap if top else 0
-            x = overlap if left else 0
-            bottom, right = top + len(probability), left + probability.shape[1]
-            result[top + y : bottom, left + x : right] = probability[y:, x:]
+    (high, rows), (wide, columns) = (_cut(size, tile, border + overlap, config) for size in sizes)
+    for top, left in itertools.product(rows, columns):
+        part = image[None, top : top + high, left : left + wide]
+        probability = model.predict_on_batch(part)[0, ..., -maps:]
+        y = overlap if top else 0
+        x = overlap if left else 0
+        bottom, right = top + len(probability), left + probability.shape[1]
+        result[top + y : bottom, left + x : right] = probability[y:, x:]
     return result[:height, :width]
 
 
-def _tile_length(config, size, tile, border):
-    """The length of the tiles, at most about `tile`, that cover `size` pixels with the least of
-    them predicted twice.
+def _cut(size, tile, border, config):
+    """Length of the tiles, at most about `tile`, that cover `size` pixels with the least of them
+    predicted twice, and where they start: on the grid of the poolings, so that they agree with the
+    whole.
     """
     inner = max(tile - 2 * border, config.divisor)  # of a tile that has neighbours on both sides
-    count = math.ceil((size - 2 * border) / inner)
-    if count <= 1:
-        return size
-    length = math.ceil((size - 2 * border) / count) + 2 * border
-    return min(size, config.fit_length(length))
-
-
-def _tile_starts(size, tile, border, divisor):
-    """Where tiles start that cover `size` pixels: on the grid of the poolings, so that tiles agree
-    with the whole.
-    """
-    step = max((tile - 2 * border) // divisor, 1) * divisor
-    return [*range(0, size - tile, step), size - tile]
+    count, length = math.ceil((size - 2 * border) / inner), size
+    if count > 1:
+        least = math.ceil((size - 2 * border) / count) + 2 * border
+        length = min(size, config.fit_length(least))
+    step = max((length - 2 * border) // config.divisor, 1) * config.divisor
+    return length, [*range(0, size - length, step), size - length]
 
 
 def predict_batch(run, images):
@@ -100,47 +94,39 @@ def predict_batch(run, images):
         batch = network.standardize(images)
         for turns, flip in turnings:
             turned = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
-            result = _predict_sizes(network.model, np.ascontiguousarray(turned))
+            result = _predict_sizes(network, np.ascontiguousarray(turned))
             result = np.rot90(result, -turns, axes=(1, 2))
             total = total + (result[:, :, ::-1] if flip else result)
     return total / np.float32(len(run.networks) * len(turnings))
 
 
-def _predict_sizes(model, batch):
+def _predict_sizes(network, batch):
     """Probabilities (B, H, W, 1) of a standardized batch of any size."""
-    config, size = model.unet_config, batch.shape[1:3]
+    config, size = network.record.network, batch.shape[1:3]
     if config.padding == "same" and all(n <= TILE and config.output_length(n) for n in size):
-        return np.asarray(model.predict_on_batch(batch))[..., -config.num_maps :]
-    return np.stack([predict_image(model, image) for image in batch])
+        return np.asarray(network.model.predict_on_batch(batch))[..., -config.num_maps :]
+    return np.stack([predict_image(network.model, config, image) for image in batch])
 
 
-def predict_arrays(run, images, rows=None):
+def predict_arrays(run, images, rows=None, devices=ONE_DEVICE):
     """Yield the probabilities, float32 (H, W, 1), of uint8 images (N, H, W, C), of some rows or of
-    all.
+    all. Each host of `devices` predicts one batch in turn: the same batches, so the same
+    probabilities, as one host alone.
     """
     rows = range(len(images)) if rows is None else rows
     count = batch_size(images)
-    for start in range(0, len(rows), count):
-        yield from predict_batch(run, images[rows[start : start + count]])
+    for start in range(0, len(rows), count * devices.num_processes):
+        own = start + count * devices.process_id
+        part = rows[own : own + count]
+        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
+        if len(part):
+            batch[: len(part)] = predict_batch(run, images[part])
+        yield from devices.gather(batch)[: len(rows) - start]
 
 
 def batch_size(images):
-    """How many images of an array (N, H, W, C) are predicted at once."""
+    """Number of images of an array (N, H, W, C) that are predicted at once."""
     return min(32, max(1, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
-
-
-def predict_shared(run, images, devices):
-    """predict_arrays of all images, each host of `devices` predicting one batch in turn: the same
-    batches, so the same probabilities, as one host alone.
-    """
-    count = batch_size(images)
-    for start in range(0, len(images), count * devices.num_processes):
-        own = start + count * devices.process_id
-        part = images[own : own + count]
-        batch = np.zeros((count, *images.shape[1:3], run.num_maps), np.float32)
-        if len(part):
-            batch[: len(part)] = predict_batch(run, part)
-        yield from devices.gather(batch)[: len(images) - start]
 
 
 def predict_file(run, image):
@@ -162,7 +148,7 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
     """
     check_arrays(run, arrays)
     images = arrays.test_images
-    probabilities = predict_shared(run.of_set(images), images, devices)
+    probabilities = predict_arrays(run.of_set(images), images, devices=devices)
     if devices.process_id:
         collections.deque(probabilities, maxlen=0)  # take part, keep nothing
         return
@@ -171,3 +157,45 @@ def predict_test(run, arrays, path, devices=ONE_DEVICE):
         write = create_array(temporary, (*images.shape[:3], run.num_maps), np.float32)
         for row, probability in enumerate(probabilities):
             write(row, probability)
+
+
+def predict_with_hosts(load, arrays, name, devices, hosts, process_id):
+    """Probabilities of the test images of a run, predicted together with other hosts where there
+    are any, and saved: Rows of imgs_mask_test.npy, None in all processes but the first.
+
+    load: a function without arguments that loads the Run. Hosts may differ in their instructions,
+    but not in their pixels: with them it has to be in float32.
+    """
+    with stop_with_hosts(hosts, process_id):
+        shared = find_devices(devices, hosts, process_id)
+        tell_unseen_card()
+        with shared.alone.scope():
+            run = load()
+            if hosts:
+                networks, images = run.networks, arrays.test_images
+                weights = b"".join(w.tobytes() for n in networks for w in n.model.get_weights())
+                has_to_be_same = {
+                    str(Paths(run.record.arrays).arrays): (arrays.test_files, images.checksum()),
+                    f"weights/{name}": ([n.record for n in networks], zlib.crc32(weights)),
+                }
+                shared.check_same(has_to_be_same)
+            predict_test(run, arrays, Paths(name).probabilities, shared)
+        shared.leave()
+    return open_probabilities(name) if shared.process_id == 0 else None
+
+
+def held_out_probabilities(load, arrays, hosts):
+    """Rows of files.csv that a run held out, and their probabilities, one after the other; load: a
+    function without arguments that loads the Run.
+    """
+    if hosts:
+        raise InputError(
+            f"{Paths(arrays.name).arrays}: has no test images, which hosts could share; start it "
+            "without --hosts"
+        )
+    run = load()
+    tell_unseen_card()
+    rows = [row for rows in validation_rows(run, arrays) for row in rows]
+    print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
+    probabilities = (probability for _, probability in predict_held_out(run, arrays))
+    return [arrays.files[row] for row in rows], probabilities

@@ -1,4 +1,4 @@
-"""What test.py says of a run: scores, pictures, and the page that shows them."""
+"""Report of test.py on a run: scores, pictures, and the page that shows them."""
 
 import contextlib
 import json
@@ -36,11 +36,6 @@ OF_DATA = "data"  # and data.py's
 def classes_of(run):
     """SegmentClass of each class of a run, two where it has foreground and background."""
     return run.classes or TWO_CLASSES
-
-
-def file_name(id):
-    """The name of an image's files: a table's ids are paths."""
-    return re.sub(r"[\\/:]", "_", id)
 
 
 class Scores:
@@ -107,21 +102,27 @@ class Scores:
         write_text(folder / "scores.json", json.dumps(means, indent=1))
 
     def figures(self):
-        """What the page shows of them: Dice of each image, and its mean at each of THRESHOLDS; of
-        more than two classes, which have no threshold, the Dice of each.
+        """The page's figures: Dice of each image, and its mean at each of THRESHOLDS; of more than
+        two classes, which have no threshold, the Dice of each.
         """
-        measured = HeldOut(*map(np.array, zip(*self.levels))) if self.levels else None
-        figures = summarize([row[1] for row in self.rows], measured, self.run.decision)
-        return {**figures, "classes": self.means().get("classes", {})}
+        dice, decision = [row[1] for row in self.rows], self.run.decision
+        if self.run.classes:
+            return {"dice": dice, "curve": None, "classes": self.means()["classes"]}
+        measured, curve = HeldOut(*map(np.array, zip(*self.levels))), []
+        for threshold in map(float, THRESHOLDS):
+            mean = measured.dice(replace(decision, threshold=threshold)).mean()
+            curve.append((threshold, float(mean)))
+        return {"dice": dice, "curve": curve, "threshold": decision.threshold, "classes": {}}
 
     def describe_seen(self):
-        """How many images the run was trained on, and what others score; "" of none."""
-        if not any(self.is_seen):
-            return ""
+        """Number of images that the run was trained on, and the Dice of the others; "" of none."""
         others = [row[1] for row, is_seen in zip(self.rows, self.is_seen) if not is_seen]
+        number = len(self) - len(others)
+        if not number:
+            return ""
         if others:
-            number = f"{sum(self.is_seen)} of them seen in training"
-            return f"{number}, Dice {np.mean(others):.3f} of the other {len(others)}"
+            mean = f"Dice {np.mean(others):.3f} of the other {len(others)}"
+            return f"{number} of them seen in training, {mean}"
         why = "" if self.run.holds_out else ", which held none out"
         return f"all of them seen in training{why}: expect less of other images"
 
@@ -147,19 +148,6 @@ class Scores:
         return "\n".join([*lines, f"{line}; {seen}" if seen else line])
 
 
-def summarize(dice, measured, decision):
-    """The page's figures: Dice of each scored image, and its mean at each of THRESHOLDS, from
-    their HeldOut; None of more than two classes, which have no threshold.
-    """
-    if measured is None:
-        return {"dice": dice, "curve": None}
-    curve = [
-        (float(threshold), float(measured.dice(replace(decision, threshold=threshold)).mean()))
-        for threshold in THRESHOLDS
-    ]
-    return {"dice": dice, "curve": curve, "threshold": decision.threshold}
-
-
 @dataclass
 class Page:
     """Pictures of images in a folder of vis/, and the page that shows them."""
@@ -175,24 +163,21 @@ class Page:
     def is_full(self):
         return len(self.images) >= self.most
 
-    def add(self, result, predictions, dice, draw_picture, facts=None):
-        """Show an image with its predictions, masks of class numbers; draw_picture(path) writes
-        the picture at its own size and returns where it lies.
+    def add(self, result, predictions, dice, pictures, facts=None):
+        """Show an image with its predictions, masks of class numbers.
+
+        pictures: uint8 (H, W, 3) at its own size by the end of their names, of which the page
+        links to the last.
         """
-        path = self.folder / f"{picture_name(result.id, self.names)}.png"
-        picture = draw_picture(path).name
-        sizes = write_layers(
-            self.layers,
-            len(self.images) + 1,
-            result.image,
-            result.truth,
-            predictions,
-            colors_of(self.classes),
-        )
-        shown = dict(name=result.id, dice=dice, picture=picture, **sizes)
+        name = picture_name(result.id, self.names)
+        for end, picture in pictures.items():
+            write_image(self.folder / f"{name}{end}.png", picture)
+        shown = dict(name=result.id, dice=dice, picture=f"{name}{end}.png")
         if facts:
             shown["facts"] = facts
-        self.images.append(shown)
+        number, colors = len(self.images) + 1, colors_of(self.classes)
+        masks = result.truth, predictions, colors
+        self.images.append(shown | write_layers(self.layers, number, result.image, *masks))
 
     def write(self, about, figures=None, views=VIEWS):
         write_page(self.folder, about, self.images, figures, self.classes, views)
@@ -209,7 +194,7 @@ def picture_name(id, taken):
     """The name of an image's picture, apart from those that are taken, lower case, to which it is
     added: from a/b and a_b, and from what a training draws.
     """
-    name = stem = file_name(id)
+    name = stem = re.sub(r"[\\/:]", "_", id)  # a table's ids are paths
     number = 1
     while name.lower() in {OF_DATA, *taken} or name.lower().startswith(OF_TRAINING):
         number += 1
@@ -218,27 +203,21 @@ def picture_name(id, taken):
     return name
 
 
-def draw_result(result, dice, path, run):
-    """Write the side-by-side picture of a Result and return its path; of noise the document's
-    picture to `path` and the side-by-side one to NAME_panels.png.
-    """
+def draw_result(result, dice, run):
+    """Pictures of a Result, as Page.add takes them: side by side; of noise the document's, too."""
     caption = result.id if dice is None else f"{result.id}  Dice {dice:.3f}"
+    panels = draw(result, caption, run.classes)
     if run.record.job == "noise" and dice is not None:
-        write_image(path, draw_channels(result))
-        path = path.with_name(f"{path.stem}_panels.png")
-    write_image(path, draw(result, caption, run.classes))
-    return path
+        return {"": draw_channels(result), "_panels": panels}
+    return {"": panels}
 
 
-def describe(name, record, num_networks, decision=None):
-    """What the page says of a run: how it was trained, from weights/NAME.json and its network's
-    Record, the command that runs now, and with which Decision.
+def describe_run(name, record, num_networks, decision=None):
+    """The page's text about a run: its training, from weights/NAME.json and its network's Record,
+    the command that runs now, and its Decision.
     """
     trained = time.localtime(Paths(name).record.stat().st_mtime)
-    versions = record.versions or {}
-    networks = "1"
-    if num_networks > 1:
-        networks = f"{num_networks} folds; what follows is of the first"
+    networks = f"{num_networks} folds; what follows is of the first" if num_networks > 1 else "1"
     rows = {
         "tested by": shlex.join(["python", *sys.argv]),
         "masks": None if decision is None or record.classes else decision.describe(),
@@ -247,7 +226,7 @@ def describe(name, record, num_networks, decision=None):
         "networks": networks,
         "seed": record.seed,
         "commit": record.commit,
-        "versions": ", ".join(f"{key} {value}" for key, value in versions.items()),
+        "versions": ", ".join(f"{key} {value}" for key, value in (record.versions or {}).items()),
     }
     return {
         "title": visible(name),

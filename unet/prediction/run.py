@@ -6,12 +6,14 @@ from pathlib import Path
 import keras
 
 from unet.data.scale import mean_and_std, standardize
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.machine.precision import in_precision, usable_precision
 from unet.reading.classes import SegmentClass
 from unet.reading.values import parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record, weights_of_run
 from unet.weights import load_weights
+
+LARGE = 2**28  # bytes of weights; a network of fewer is built before they are looked at
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Run:
 
     @property
     def record(self):
-        """What all the networks have in common: job, network, array_size, is_resized, arrays."""
+        """The Record of the first network; job, network, array_size, is_resized and arrays are the
+        same for all.
+        """
         return self.networks[0].record
 
     @property
     def num_maps(self):
-        return self.networks[0].model.unet_config.num_maps
+        return self.record.network.num_maps
 
     @property
     def classes(self):
@@ -60,7 +64,7 @@ class Run:
 
     @property
     def held_nothing_out(self):
-        """What an InputError says where it has to have held images out."""
+        """The text of an InputError where it has to have held images out."""
         return (
             f"{Paths(self.name).record}: training held no image out; {self.remedy} with "
             "--validation-split 0.2 or --folds 5"
@@ -74,7 +78,7 @@ class Run:
         """This run for a set of uint8 images (N, H, W, C), some rows or all, which has a mean and
         std of its own where the recipe says so.
         """
-        if self.record.recipe.get("standardize") != "set":
+        if self.record.recipe.standardize != "set":
             return self
         mean, std = mean_and_std(images, range(len(images)) if rows is None else rows)
         records = [replace(n.record, mean=mean, std=std) for n in self.networks]
@@ -83,61 +87,60 @@ class Run:
 
     @property
     def remedy(self):
-        """What an InputError about the run says to do."""
+        """The end of an InputError about the run."""
         return f"run {self.record.train_command} again"
 
 
-def load_run(name, build_unet, weights=None, average=True, threshold=None, precision=None):
+def load_run(name, build, weights=None, average=True, threshold=None, precision=None):
     """The Run of some name, for images of any size; raises InputError where it was not trained
     yet.
 
-    build_unet: model.build_unet, for no room imports a script. weights: an HDF5 file in place of
-    the run's own; average: over the turns and flips that were among the training's augmentations;
-    threshold: of the decision, in place of the one that the training chose; precision: a Keras
-    dtype policy of the layers, None for the one that the decision was chosen in, where this
-    hardware has instructions for it, else float32.
+    build: makes the Keras model of a Record, as train.get_unet has it. weights: an HDF5 file in
+    place of the run's own; average: over the turns and flips that were among the training's
+    augmentations; threshold: in place of the one that the training chose; precision: a Keras dtype
+    policy of the layers, None for the one that the threshold was chosen in, where this hardware
+    has instructions for it, else float32.
     """
     record = read_record(name)
-    decision = record.decide(threshold)
-    precision = precision or usable_precision(record.precision)
-    if weights and not Path(weights).exists():
+    decision = record.decision_at(threshold)
+    if weights:
         hint = weights_of_run(weights) or "; pass an HDF5 file of weights"
-        raise InputError(f"--weights {weights}: no such file{hint}")
-    if record.folds and weights:
-        raise InputError(
-            f"--weights {weights}: {Paths(name).record} is of {len(record.folds)} folds with "
-            f"weights of their own; run {record.train_command} without --folds first"
+        refuse(
+            (not Path(weights).exists(), f"--weights {weights}: no such file{hint}"),
+            (
+                record.folds,
+                f"--weights {weights}: {Paths(name).record} is of {len(record.folds or ())} folds "
+                f"with weights of their own; run {record.train_command} without --folds first",
+            ),
         )
-    with in_precision(precision):
+    with in_precision(precision or usable_precision(record.precision)):
         networks = tuple(
-            load_network(network, build_unet, weights or Paths(network).weights)
+            load_network(network, build, weights or Paths(network).weights)
             for network in record.network_names
         )
-    symmetry = networks[0].record.symmetry if average else "none"
+    symmetry = networks[0].record.recipe.augmentation.symmetry if average else "none"
     return Run(networks, decision, symmetry)
 
 
-def load_network(name, build_unet, weights):
+def load_network(name, build, weights):
     """The Network of weights/NAME.json with weights from an HDF5 file."""
     record, paths = read_record(name), Paths(name)
     remedy = f"run {command('train.py', paths.run, record.job)} again, with the options of before"
     is_own = Path(weights) == paths.weights
     mend = remedy if is_own else f"pass a file of the network that {paths.record} names"
-    config = record.network_of_any_size()
-    smallest = config.least_bytes
-    if Path(weights).is_file() and smallest > Path(weights).stat().st_size:
+    smallest = record.network.least_bytes
+    there = Path(weights).stat().st_size if Path(weights).is_file() else smallest
+    if smallest > max(there, LARGE):
         raise InputError(
             f"{weights}: smaller than the {smallest:,} bytes of the network that {paths.record} "
             f"names; {mend}"
         )
     try:
-        model = build_unet(config, name=record.job)
-    except InputError as error:
+        parse_reading(record.reading)
+        model = build(record)
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{paths.record}: {error}; {remedy}") from error
-    try:
-        parse_reading(record.reading or {})
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{paths.record}: reading is damaged ({error}); {remedy}") from error
+    model.compiled = False  # a copy for an export needs no loss, which Keras would look for
     try:
         load_weights(model, weights)
     except InputError as error:
@@ -164,25 +167,29 @@ def validation_rows(run, arrays):
     check_images(run, arrays)
     row_of = {file["id"]: row for row, file in enumerate(arrays.files)}
     held_out = [network.record.validation for network in run.networks]
-    if len({id for ids in held_out for id in ids}) < sum(map(len, held_out)):
-        raise InputError(f"weights/{run.name}.*: folds of two trainings; {run.remedy}")
-    if not any(held_out):
-        raise InputError(
-            f"{run.held_nothing_out}, or give images: test.py --images, data.py --test-images"
-        )
+    have_shared = len({id for ids in held_out for id in ids}) < sum(map(len, held_out))
+    refuse(
+        (have_shared, f"weights/{run.name}.*: folds of two trainings; {run.remedy}"),
+        (
+            not any(held_out),
+            f"{run.held_nothing_out}, or give images: test.py --images, data.py --test-images",
+        ),
+    )
     return [sorted(row_of[id] for id in ids) for ids in held_out]
 
 
 def check_images(run, arrays):
     """Raise InputError for arrays of other images than those that the run was trained on."""
     ids = {file["id"] for file in arrays.files}
-    if not all(id in ids for network in run.networks for id in network.record.validation):
-        raise InputError(
-            f"the arrays are of other images than those of the training; {run.remedy}"
-        )
-    if run.record.pixels and run.record.pixels != arrays.pixels_digest:
-        folder = Paths(arrays.name).arrays
-        raise InputError(
-            f"{folder}: holds other images than those of the training, under the same names; run "
-            f"data.py as before, or {run.remedy}"
-        )
+    held_out = {id for network in run.networks for id in network.record.validation}
+    refuse(
+        (
+            not held_out <= ids,
+            f"the arrays are of other images than those of the training; {run.remedy}",
+        ),
+        (
+            run.record.pixels != arrays.pixels_digest,
+            f"{Paths(arrays.name).arrays}: holds other images than those of the training, under "
+            f"the same names; run data.py as before, or {run.remedy}",
+        ),
+    )

@@ -112,7 +112,7 @@ def sure_gains(totals, squares, count):
 
 
 def sums(gains):
-    """What sure_gains takes, of gains (K, N)."""
+    """The arguments of sure_gains for gains (K, N)."""
     return gains.sum(axis=1), np.square(gains).sum(axis=1), gains.shape[1]
 
 
@@ -137,18 +137,13 @@ def count_pixels(truth, probability):
 
 
 def count_confusion(truth, prediction, num_classes):
-    """How many pixels of each true class, a row, have each predicted one, a column, of two masks
-    of class numbers uint8 (H, W), those left out that do not count: int (K, K).
+    """Pixels of each true class, a row, with each predicted one, a column, of two masks of class
+    numbers uint8 (H, W), those left out that do not count: int (K, K).
     """
     counted = truth != IGNORED
     pairs = truth[counted] * np.uint16(num_classes) + prediction[counted]  # at most 255 * 255
     counts = np.bincount(pairs, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
-
-
-def count_classes(truth, prediction, num_classes):
-    """class_counts of two masks, as count_confusion takes them."""
-    return class_counts(count_confusion(truth, prediction, num_classes))
 
 
 def class_counts(confusion):

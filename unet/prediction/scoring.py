@@ -9,7 +9,7 @@ import numpy as np
 from unet.data.arrays import load_arrays
 from unet.data.form import Form
 from unet.data.split import are_tiled, image_of
-from unet.errors import InputError, error_text
+from unet.errors import InputError, error_text, refuse
 from unet.jobs.settings import IGNORED
 from unet.machine.terminal import quiet, with_progress
 from unet.prediction.predict import predict_arrays, predict_batch, predict_file, predict_held_out
@@ -19,7 +19,6 @@ from unet.prediction.scores import (
     HeldOutClasses,
     class_counts,
     class_dice,
-    count_classes,
     count_confusion,
     count_pixels,
     mean_dice,
@@ -69,22 +68,19 @@ class PreparedImages:
     are_rows = True
 
     def __init__(self, run):
-        self.arrays = load_arrays(run.record.arrays, run.record.job)
-        check_arrays(run, self.arrays)
-        self.are_tested = has_test_masks(self.arrays)
-        check_images(run, self.arrays)
-        self.run = self.adapt(run)
-        self.unit = "tiles" if are_tiled(self.arrays.files) and not self.are_tested else "images"
+        self.arrays = arrays = load_arrays(run.record.arrays, run.record.job)
+        check_arrays(run, arrays)
+        check_images(run, arrays)
+        self.are_tested = any(row["mask"] for row in arrays.test_files)
         self.are_seen = not (self.are_tested or run.holds_out)
-        if self.are_tested:
-            self.count = len(self.arrays.test_files)
-        elif self.are_seen:
-            self.count = len(self.arrays.files)
-        else:
-            self.count = sum(map(len, validation_rows(run, self.arrays)))
+        self.run = self.adapt(run)
+        self.unit = "tiles" if are_tiled(arrays.files) and not self.are_tested else "images"
+        self.count = len(arrays.test_files if self.are_tested else arrays.files)
+        if not (self.are_tested or self.are_seen):
+            self.count = sum(map(len, validation_rows(run, arrays)))
 
     def adapt(self, run):
-        """A run as it predicts these images, one after the other."""
+        """A run as it predicts these images."""
         return run.of_set(self.arrays.test_images) if self.are_tested else run
 
     def __len__(self):
@@ -92,28 +88,27 @@ class PreparedImages:
 
     def __iter__(self):
         run, arrays = self.run, self.arrays
+        files, images, read_truth = arrays.files, arrays.images, arrays.numbers
         if self.are_tested:
-            for row, probability in enumerate(predict_arrays(run, arrays.test_images)):
-                truth = self.read_test_mask(row)
-                id, image = arrays.test_files[row]["id"], arrays.test_images[row]
-                yield make_result(run, id, image, probability, truth)
-            return
-        images = arrays.images
-        seen = enumerate(predict_arrays(run, images)) if self.are_seen else None
+            files, images, read_truth = arrays.test_files, arrays.test_images, self.read_test_mask
+        predictions = enumerate(predict_arrays(run, images))
+        if not (self.are_tested or self.are_seen):
+            predictions = predict_held_out(run, arrays)
         seen_by = (run.name,) if self.are_seen else ()
-        for row, probability in seen or predict_held_out(run, arrays):
-            id, truth = arrays.files[row]["id"], arrays.numbers(row)
-            yield make_result(run, id, images[row], probability, truth, seen_by)
+        for row, probability in predictions:
+            truth = read_truth(row)
+            yield make_result(run, files[row]["id"], images[row], probability, truth, seen_by)
 
     def read_test_mask(self, row):
         """The true mask of a test image, which data.py drew, from its file: uint8 (H, W)."""
         record, path = self.run.record, self.arrays.test_files[row]["mask"]
         folder = Paths(record.arrays).arrays
         remedy = f"run {command('data.py', record.arrays, record.job)} again"
-        if Path(path).parent != folder:  # files.csv names no file from elsewhere
-            raise InputError(f"{path}: not in {folder}; {remedy}")
-        if not Path(path).is_file():
-            raise InputError(f"{path}: missing; {remedy}")
+        refuse(
+            # files.csv names no file from elsewhere.
+            (Path(path).parent != folder, f"{path}: not in {folder}; {remedy}"),
+            (not Path(path).is_file(), f"{path}: missing; {remedy}"),
+        )
         truth = decode_mask(Path(path).read_bytes(), path)
         size = self.arrays.test_images.shape[1:3]
         if truth.shape[:2] != size:
@@ -130,7 +125,7 @@ class FolderImages:
     what cannot be read, and say so; other: a second Run, which may have seen them in training.
     """
 
-    are_rows, are_seen, unit = False, False, "images"  # all of them
+    are_rows, are_seen, unit = False, False, "images"
 
     def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
         record = run.record
@@ -138,28 +133,22 @@ class FolderImages:
         if run.classes and "mask_threshold" in given:
             raise InputError("--mask-threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
-        kept = replace(run.reading, in_alpha=False, foreground=None, **given)
-        self.form = Form(
-            (0, 0), record.network.channels, kept, False, run.classes, record.is_colored
-        )
+        reading = replace(run.reading, in_alpha=False, foreground=None, **given)
         if masks:
             source = Source(images=images, masks=masks, missing_is_empty=True, skip_bad=skip_bad)
             found = read_folders(source, record.job, run.classes)
             self.frames, notes = found.frames, found.notes
             if not all(frame.mask for frame in self.frames):
                 notes.append("images without a mask are predicted, and not scored")
-            reading = find_kind(self.frames, kept, run.classes, skip_bad)
-            self.form = replace(self.form, reading=reading)
+            reading = find_kind(self.frames, reading, run.classes, skip_bad)
         else:
             self.frames, passed = folder_frames(images)
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
+        channels, is_colored = record.network.channels, record.is_colored
+        self.form = Form((0, 0), channels, reading, False, run.classes, is_colored)
         for note in notes:
             print(note)
         self.scored_runs = [r for r in (run, other) if r and masks]
-
-    def adapt(self, run):
-        """A run as it predicts these images."""
-        return run
 
     def __len__(self):
         return len(self.frames)
@@ -184,9 +173,8 @@ class FolderImages:
                 image = self.read_image(frame.image)
                 truth = None
                 if frame.mask:
-                    truth = frame.mask.decode(
-                        self.form.reading, self.form.classes, self.form.is_colored
-                    )
+                    form = self.form
+                    truth = frame.mask.decode(form.reading, form.classes, form.is_colored)
                     check_sizes(frame, image.shape[:2], truth.shape)
             except (InputError, OSError) as error:
                 if not self.skip_bad:
@@ -227,10 +215,6 @@ def unseen_by(run, files):
     return unseen
 
 
-def has_test_masks(arrays):
-    return any(row["mask"] for row in arrays.test_files)
-
-
 def predict_again(run, result, is_row):
     """The Result of another run on the image of a Result; is_row: one of the arrays, of the size
     that networks see.
@@ -267,9 +251,8 @@ def measure_classes(run, arrays):
     """The HeldOutClasses of a run of more than two classes; raises as measure_held_out does."""
 
     def count(truth, probability):
-        prediction = run.decision.mask(probability)
-        of_truth = count_classes(truth, truth, run.num_maps)[0]
-        return of_truth, *count_classes(truth, prediction, run.num_maps)
+        confusion = count_confusion(truth, run.decision.mask(probability), run.num_maps)
+        return confusion.sum(axis=1), *class_counts(confusion)
 
     return HeldOutClasses(*count_images(run, arrays, count))
 
@@ -280,7 +263,8 @@ def count_images(run, arrays, count, predictions=None):
 
     Where tiles overlap, the last ones with their neighbours, pixels are counted once for each.
     """
-    fold_of, sums = networks_of_rows(run, arrays), {}
+    rows_of, sums = validation_rows(run, arrays), {}
+    fold_of = {row: number for number, rows in enumerate(rows_of) for row in rows}
     predictions = predictions or predict_held_out(run, arrays)
     for row, probability in with_progress(predictions, len(fold_of), "held-out images"):
         image = fold_of[row], image_of(arrays.files[row])
@@ -302,9 +286,3 @@ def mean_masks(run, arrays):
             counted = counted + (numbers != IGNORED)
         mean = (foreground / np.maximum(counted, 1))[..., None]
         yield from ((row, mean) for row in held_out)
-
-
-def networks_of_rows(run, arrays):
-    """{held-out row: number of the network that did not see it}."""
-    rows_of = validation_rows(run, arrays)
-    return {row: number for number, rows in enumerate(rows_of) for row in rows}

@@ -1,6 +1,6 @@
-"""Which images a run was trained on, by their pixels."""
+"""The images that a run was trained on, known again by their pixels."""
 
-import hashlib
+import numpy as np
 
 from unet.data.arrays import load_arrays
 from unet.data.form import cut_tiles
@@ -19,21 +19,21 @@ class SeenImages:
     def __init__(self, run):
         self.arrays = own_arrays(run)
         self.is_resized, self.zoom = run.record.is_resized, run.reading.zoom
-        self.rows = {}  # lists of row numbers by hash of lines_of
-        self.digests = {}  # of rows that were read whole
+        self.unread = {}  # row numbers by hash of lines_of
+        self.pixels = set()  # hashes of the rows that were read whole
         self.sizes = set()  # of files that were trained on
         if not self.arrays:
             return
         held_out = [set(network.record.validation) for network in run.networks]
+        rows = np.load(self.arrays.images.file.name, mmap_mode="r")
         for row, file in enumerate(self.arrays.files):
-            if all(file["id"] in ids for ids in held_out):
-                continue
-            self.sizes.add((file["height"], file["width"]))
-            self.rows.setdefault(hash(read_lines(self.arrays.images, row)), []).append(row)
+            if not all(file["id"] in ids for ids in held_out):
+                self.sizes.add((file["height"], file["width"]))
+                self.unread.setdefault(hash(lines_of(rows[row])), []).append(row)
 
     def has(self, image):
-        """Whether an image, uint8 (H, W, C), was trained on, or a tile of it that is not of one
-        value all over: an empty border is that of many.
+        """True for an image, uint8 (H, W, C), that was trained on, or of which a tile was that is
+        not of one value all over: an empty border is that of many.
         """
         rows = self.as_rows(image) if self.arrays else []
         return any(row.min() < row.max() and self.has_row(row) for row in rows)
@@ -48,47 +48,22 @@ class SeenImages:
         return [resize(image, size)] if image.shape[:2] in self.sizes else []
 
     def has_row(self, pixels):
-        rows = self.rows.get(hash(lines_of(pixels)), ())
-        return any(self.digest(row) == digest_of(pixels) for row in rows)
-
-    def digest(self, row):
-        """digest_of a row of the arrays, which is read once."""
-        if row not in self.digests:
-            self.digests[row] = digest_of(self.arrays.images[row])
-        return self.digests[row]
+        rows = self.unread.pop(hash(lines_of(pixels)), ())
+        self.pixels.update(hash(self.arrays.images[row].tobytes()) for row in rows)
+        return hash(pixels.tobytes()) in self.pixels
 
 
 def own_arrays(run):
     """The Arrays that a run was trained on; None where they are not there any more."""
-    record = run.record
     try:
-        arrays = load_arrays(record.arrays, record.job)
-        is_same = record.pixels in (None, arrays.pixels_digest)
+        arrays = load_arrays(run.record.arrays, run.record.job)
     except (InputError, OSError):  # what is scored now needs no arrays
         return None
-    is_same = is_same and arrays.images.shape[3] == record.network.channels
-    return arrays if is_same and arrays.images.map is None else None
-
-
-def line_numbers(height):
-    return [height // 4, height // 2, 3 * height // 4]
+    is_same = run.record.pixels == arrays.pixels_digest
+    return arrays if is_same and arrays.images.shape[3] == run.record.network.channels else None
 
 
 def lines_of(pixels):
     """Three lines of an image, uint8 (H, W, C), as bytes."""
-    return pixels[line_numbers(len(pixels))].tobytes()
-
-
-def read_lines(images, row):
-    """lines_of a row of Rows, of whose file no more is read."""
-    height, width, channels = images.shape[1:]
-    lines = b""
-    with images.lock:
-        for number in line_numbers(height):
-            images.file.seek(images.offset + (row * height + number) * width * channels)
-            lines += images.file.read(width * channels)
-    return lines
-
-
-def digest_of(pixels):
-    return hashlib.blake2b(pixels.tobytes()).digest()
+    height = len(pixels)
+    return pixels[[height // 4, height // 2, 3 * height // 4]].tobytes()

@@ -1,5 +1,5 @@
-"""What a trained run does with raw pixels, from their scale to the mask, as one Keras layer of any
-image size, in operations that ONNX, LiteRT and SavedModel can express.
+"""A trained run as one Keras layer of any image size, from raw pixels to the mask, in operations
+that ONNX, LiteRT and SavedModel can express.
 """
 
 import keras
@@ -12,9 +12,8 @@ BATCH, CLASSES = 0, 3  # axes of images and probabilities
 
 
 class Segment(keras.layers.Layer):
-    """What predict.predict_file and runs.Decision.mask do with an image, as one layer: uint8
-    images (B, H, W, C) to a dict of mask, uint8 (B, H, W, 1), 0 and 255, and probability, float32
-    (B, H, W, 1).
+    """predict.predict_file and runs.Decision.mask as one layer: uint8 images (B, H, W, C) to a
+    dict of mask, uint8 (B, H, W, 1), 0 and 255, and probability, float32 (B, H, W, 1).
 
     With K > 2 classes probability is (B, H, W, K) and mask the number of the most probable one.
     Unlike predict_file it never cuts an image into tiles, and where the training images were
@@ -24,57 +23,46 @@ class Segment(keras.layers.Layer):
 
     def __init__(self, run, **kwargs):
         super().__init__(**kwargs)
-        self.records = [network.record for network in run.networks]
-        self.networks = [with_plain_upsampling(network.model) for network in run.networks]
-        self.decision, self.symmetry = run.decision, run.symmetry
-        self.reading = run.reading if has_levels(run) else None
-        self.zoom = run.reading.zoom
+        self.run = run
+        self.models = [with_plain_upsampling(network.model) for network in run.networks]
 
     def call(self, images):
         height, width = ops.shape(images)[1:3]
-        pixels, record = ops.cast(images, "float32"), self.records[0]
-        if self.reading:
-            black, white = self.reading.black_level, self.reading.white_level
+        pixels, run, total = ops.cast(images, "float32"), self.run, 0
+        if has_levels(run):
+            black, white = run.reading.black_level, run.reading.white_level
             pixels = ops.clip(ops.round((pixels - black) * (255 / (white - black))), 0, 255)
-        seen = self.seen_size(height, width)
+        # The size at which the networks see the images, as predict_file has it; None: their own.
+        seen = run.record.array_size if run.record.is_resized else None
+        if not seen and run.reading.zoom != 1:
+            lengths = [ops.cast(length, "float32") for length in (height, width)]
+            shrunk = [ops.maximum(ops.round(n * run.reading.zoom), 1) for n in lengths]
+            seen = [ops.cast(length, "int32") for length in shrunk]
         if seen:
             pixels = ops.round(resize(pixels, *seen))
-        total = 0
-        for network, record in zip(self.networks, self.records):
+        for network, model in zip(run.networks, self.models):
+            record = network.record
             standardized = standardize(pixels, record.mean, record.std)
-            total = total + predict(network, standardized, SYMMETRIES[self.symmetry])
-        probability = total / len(self.networks)
+            total = total + predict(model, record.network, standardized, SYMMETRIES[run.symmetry])
+        probability = total / len(self.models)
         if seen:
             probability = resize(probability, height, width)
         return {"mask": self.mask(probability, height, width), "probability": probability}
 
-    def seen_size(self, height, width):
-        """(H, W) at which the networks see an image of a size, as predict_file has it; None where
-        they see it as it is.
-        """
-        if self.records[0].is_resized:
-            return self.records[0].array_size
-        if self.zoom == 1:
-            return None
-        return [
-            ops.cast(ops.maximum(ops.round(ops.cast(n, "float32") * self.zoom), 1), "int32")
-            for n in (height, width)
-        ]
-
     def mask(self, probability, height, width):
         if probability.shape[CLASSES] > 1:
             return first_maximum(probability)
-        mask = probability > self.decision.threshold
+        mask = probability > self.run.decision.threshold
         area = ops.sum(ops.cast(mask, "float32"), axis=2, keepdims=True)
         area = ops.sum(area, axis=1, keepdims=True)
-        least = self.decision.min_area * ops.cast(height * width, "float32")
+        least = self.run.decision.min_area * ops.cast(height * width, "float32")
         is_kept = area >= least
         return ops.cast(ops.where(ops.logical_and(mask, is_kept), 255, 0), "uint8")
 
 
 def has_levels(run):
-    """Whether a run takes values of more than 8 bit, whose black and white it knows."""
-    return bool(run.record.reading) and run.record.reading.get("white_level") is not None
+    """True for a run of images of more than 8 bit, whose black and white it knows."""
+    return run.reading.white_level is not None
 
 
 def first_maximum(probability):
@@ -87,9 +75,9 @@ def first_maximum(probability):
     return ops.cast(ops.min(numbers, CLASSES, keepdims=True), "uint8")
 
 
-def predict(network, images, symmetries):
-    """Mean of a network's probabilities over turns and flips, those of equal size as one batch: a
-    graph with eight copies of the network takes converters a minute.
+def predict(model, config, images, symmetries):
+    """Mean of the probabilities of a UNetConfig's model over turns and flips, those of equal size
+    as one batch: a graph with eight copies of the network takes converters a minute.
     """
     total = 0
     for is_upright in (True, False):
@@ -97,7 +85,7 @@ def predict(network, images, symmetries):
         if not group:
             continue
         turned = [turn(reverse(images, 2) if flip else images, turns) for turns, flip in group]
-        whole = predict_any_size(network, ops.concatenate(turned, BATCH))
+        whole = predict_any_size(model, config, ops.concatenate(turned, BATCH))
         for (turns, flip), part in zip(group, ops.split(whole, len(group), BATCH)):
             part = turn(part, -turns)
             total = total + (reverse(part, 2) if flip else part)
@@ -121,23 +109,22 @@ def reverse(images, axis):
     return ops.take(images, length - 1 - ops.arange(length, dtype="int32"), axis)
 
 
-def predict_any_size(network, images):
+def predict_any_size(model, config, images):
     """Probabilities of standardized images that are mirrored out to a size that fits, and cropped
     back, as predict.predict_image does.
     """
-    config = network.unet_config
     smallest, border = config.fit_length(1), config.border
     height, width = ops.shape(images)[1:3]
     for axis, length in ((1, height), (2, width)):
         more = ops.maximum(length + 2 * border - smallest, 0)
         fitting = smallest + (more + config.divisor - 1) // config.divisor * config.divisor
         images = ops.take(images, mirrored(length, border, fitting), axis=axis)
-    probability = network(images, training=False)[:, :height, :width]
+    probability = model(images, training=False)[:, :height, :width]
     return probability[..., -config.num_maps :]
 
 
 def mirrored(length, border, fitting):
-    """Which of `length` rows each of `fitting` rows shows, the first `border` before row 0:
+    """Numbers of the rows, of `length`, that `fitting` rows show, the first `border` before row 0:
     numpy's reflect, also where there are fewer rows than are added.
     """
     period = ops.maximum(2 * (length - 1), 1)  # one row: that one everywhere
@@ -147,7 +134,7 @@ def mirrored(length, border, fitting):
 
 
 def resize(images, height, width):
-    """data.pixels.resize of float32 images (B, H, W, C), each axis by itself: area averaging to
+    """reading.pixels.resize of float32 images (B, H, W, C), each axis by itself: area averaging to
     shrink, linear to enlarge; two products with matrices, which are made for any size.
     """
     for length in (height, width):  # the rows, then the columns that have become rows
@@ -213,5 +200,4 @@ def with_plain_upsampling(model):
 
     copied = keras.models.clone_model(model, clone_function=copy)
     copied.set_weights(model.get_weights())
-    copied.unet_config = model.unet_config
     return copied

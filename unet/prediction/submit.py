@@ -1,21 +1,14 @@
-"""The probabilities that submission.py encodes: of a run's test images, or of those that it held
-out.
+"""The files that submission.py reads: saved probabilities, and true masks for the competition's
+score. No Keras, which what is saved already does not need.
 """
-
-import zlib
 
 import numpy as np
 
 from unet.data.arrays import TEST_IMAGES, Rows
 from unet.errors import InputError
-from unet.lazy import lazy
-from unet.machine.cards import tell_unseen_card
-from unet.machine.devices import find_devices
-from unet.machine.hosts import stop_with_hosts
+from unet.machine.disk import read_csv
+from unet.reading.run_length import run_length_dec
 from unet.runs import Paths
-
-trained = lazy("unet.prediction.run")  # Keras, which what is saved already does not need
-predict = lazy("unet.prediction.predict")
 
 
 def saved_probabilities(record, arrays):
@@ -25,7 +18,10 @@ def saved_probabilities(record, arrays):
     paths = Paths(record.name)
     sources = [Paths(network).weights for network in record.network_names]
     sources += [paths.record, Paths(record.arrays).arrays / TEST_IMAGES]
-    if not is_newer(paths.probabilities, sources):
+    if not all(file.exists() for file in (paths.probabilities, *sources)):
+        return None
+    written = paths.probabilities.stat().st_mtime_ns
+    if any(file.stat().st_mtime_ns > written for file in sources):
         return None
     probabilities = open_probabilities(record.name)
     shape = (*arrays.test_images.shape[:3], 1)
@@ -34,56 +30,58 @@ def saved_probabilities(record, arrays):
 
 
 def open_probabilities(name):
-    path = Paths(name).probabilities
-    return Rows(path, f"delete it and run python submission.py {name}")
+    """The Rows of the probabilities that are saved for a run; raises InputError."""
+    return Rows(Paths(name).probabilities, f"delete it and run python submission.py {name}")
 
 
-def is_newer(path, sources):
-    """Whether a file is there and was written after all of its sources."""
-    if not all(file.exists() for file in (path, *sources)):
-        return False
-    return all(file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in sources)
-
-
-def predict_with_hosts(name, build_unet, arrays, devices, hosts, process_id):
-    """Predict the test images, together with other hosts where there are any, and write them to
-    imgs_mask_test.npy; returns whether this process is the first, which wrote.
+def read_truth(path, rules):
+    """Run-length codes by image name, from a CSV in the submission's columns; with a column
+    subject, as Kaggle's own for nerve, the name is subject_img. Raises InputError.
     """
-    with stop_with_hosts(hosts, process_id):
-        shared = find_devices(devices, hosts, process_id)
-        tell_unseen_card()
-        with shared.alone.scope():
-            # Hosts may differ in their instructions, but not in their pixels.
-            run = trained.load_run(name, build_unet, precision="float32" if hosts else None)
-            if hosts:
-                shared.check_same(what_hosts_share(run, arrays))
-            predict.predict_test(run, arrays, Paths(name).probabilities, shared)
-        shared.leave()
-    return shared.process_id == 0
+    name, code = rules.columns
+    truth = {}
+    for number, row in enumerate(read_csv(path, rules.columns), 2):
+        key = f"{row['subject']}_{row[name]}" if "subject" in row else row[name]
+        if key in truth:
+            raise InputError(f"{path}: line {number}: a second line for image {key}; keep one")
+        truth[key] = row[code]
+    return truth
 
 
-def what_hosts_share(run, arrays):
-    """{name: value} of what has to be the same on all hosts: test images and networks."""
-    networks = run.networks
-    weights = b"".join(w.tobytes() for network in networks for w in network.model.get_weights())
-    records = [network.record for network in networks]
-    images = arrays.test_files, arrays.test_images.checksum()
-    return {
-        f"{Paths(run.record.arrays).arrays}": images,
-        f"weights/{run.name}": (records, zlib.crc32(weights)),
-    }
+def score_file(path, truth_path, truth, sizes, rules):
+    """The competition's score of a submission, the mean Dice of its images, and that of an all
+    empty one.
+
+    truth: run-length codes by image name, from a file at truth_path; sizes: (H, W) by image name.
+    Raises InputError for an image that the truth lacks, or whose code is damaged.
+    """
+    name, code = rules.columns
+    scores = []
+    for row in read_csv(path, rules.columns):
+        image, order = row[name], rules.columns_first
+        try:
+            scores.append(
+                [image_dice(image, c, sizes[image], truth, order) for c in (row[code], "")]
+            )
+        except InputError as error:
+            raise InputError(f"{truth_path}: {error}") from error
+    return np.mean(scores, axis=0)
 
 
-def held_out_probabilities(name, build_unet, arrays, hosts):
-    """Rows of files.csv that the run held out, and their probabilities, one after the other."""
-    if hosts:
-        raise InputError(
-            f"{Paths(arrays.name).arrays}: has no test images, which hosts could share; start it "
-            "without --hosts"
-        )
-    run = trained.load_run(name, build_unet)
-    tell_unseen_card()
-    rows = [row for rows in trained.validation_rows(run, arrays) for row in rows]
-    print(f"no test images (data.py --test-images DIR): taking {len(rows)} validation images")
-    probabilities = (probability for _, probability in predict.predict_held_out(run, arrays))
-    return [arrays.files[row] for row in rows], probabilities
+def image_dice(name, code, size, truth, columns_first):
+    """Dice of a line's mask with the true one, empty against empty 1, in [0, 1]: the competition's
+    score is the mean over the images.
+
+    size: (H, W), None of an image that could not be read, whose code is empty; truth: run-length
+    codes by image name. Raises InputError for an image that it lacks.
+    """
+    if name not in truth:
+        raise InputError(f"no line for image {name}; every image of the submission needs one")
+    if size is None:
+        return float(not truth[name].strip())
+    try:
+        a, b = (run_length_dec(c, *size, columns_first) for c in (code, truth[name]))
+    except InputError as error:
+        raise InputError(f"image {name}: {error}") from error
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else 1.0

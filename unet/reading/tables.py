@@ -96,6 +96,13 @@ def table_rows(table):
     return pair_rows(rows, "table")
 
 
+def read_pairs(table):
+    """Frames of a CSV file's lines, or of a mapping of columns, such as a DataFrame."""
+    if isinstance(table, (str, os.PathLike)):
+        return row_frames(read_table(table), "train", table)
+    return row_frames(table_rows(table), "train", "table")
+
+
 def read_tables(source, job):
     """The Found of a table for training and of one for validation, which share no image."""
     found = Found()

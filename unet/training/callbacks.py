@@ -1,30 +1,31 @@
-"""What happens between a training's steps and epochs: files, checkpoints, its end when it is asked
-to stop or computes no number.
+"""The files of a training between its steps and epochs, and its end when it is asked to stop or
+computes no number.
 """
 
-import json
+import contextlib
 import math
 import shutil
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import h5py
 import keras
 import numpy as np
 
 from unet.errors import InputError
-from unet.jobs.settings import Recipe
 from unet.machine.devices import one_process
 from unet.machine.disk import check_room, csv_text, replace_file, write_text
-from unet.runs import Paths, command, parse_record, read_record
+from unet.pictures.curves import draw_curves
+from unet.reading.pixels import write_image
+from unet.runs import Paths, command, read_record
 from unet.training.checkpoint import (
+    Progress,
     find_checkpoint,
     put_aside,
     read_variables,
-    told,
     write_checkpoint,
 )
-from unet.training.ends import ends_of, stagnates
+from unet.training.ends import loss_of
 from unet.training.lines import steps_done
 from unet.training.signals import StopSignals
 from unet.weights import WEIGHTS_FORMAT, replace_hdf5
@@ -37,46 +38,31 @@ class RunFiles(keras.callbacks.Callback):
     the checkpoint, each whole. Inside an epoch a checkpoint every INTERVAL seconds, and one
     when a signal asks to stop.
 
-    progress: the Progress to go on from; record: what weights/NAME.json is to say. can_pause:
-    whether checkpoints inside an epoch are possible. Raises FloatingPointError where a loss or a
-    weight is no finite number, errors.Stopped, InputError.
+    progress: the Progress to go on from; is_new: another training's checkpoint may be there;
+    can_pause: checkpoints inside an epoch are possible. Raises FloatingPointError where a loss or
+    a weight is no finite number, errors.Stopped, InputError.
     """
 
-    def __init__(self, progress, record, can_pause=True):
+    def __init__(self, progress, is_new=False, can_pause=True):
         super().__init__()
         self.progress = progress  # after the last whole epoch
         self.kept = progress  # in the checkpoint on the disk
-        self.paths, self.can_pause = Paths(progress.name), can_pause
-        self.is_new, self.record = not progress.record, record
-        if progress.record:
-            with told(self.paths.checkpoint):
-                begun = parse_record(progress.record, progress.name)
-            self.record = with_ends(begun, record)
-            check_same_recipe(self.record, record)
+        self.paths, self.is_new, self.can_pause = Paths(progress.name), is_new, can_pause
         self.signals = StopSignals(self.describe_resume)
         self.epoch, self.first_step = progress.epoch, progress.step
         self.start = self.saved = time.monotonic()
         self.unchecked = None  # step and logs that nobody has looked at
         self.metrics = []  # what the metrics had summed up in the steps of an interrupted epoch
 
-    @property
-    def name(self):
-        return self.progress.name
-
-    @property
-    def history(self):
-        """A dict for each whole epoch."""
-        return self.progress.history
-
     def begin(self, model, is_first=True):
         """Give a compiled model's variables the values of the checkpoint, where there are any; the
-        first process notes there where the training is to end now, if not where it was. Raises
+        first process then writes it, with the ends that it has now, and in its place. Raises
         InputError, also where the disk has no room.
         """
         self.set_model(model)
         if is_first:
             self.check_room()
-        if self.is_new:
+        if not self.progress.has_steps:
             return
         if self.progress.step and not self.can_pause:
             raise InputError(
@@ -90,8 +76,8 @@ class RunFiles(keras.callbacks.Callback):
         for variable, value in zip(variables, values):
             variable.assign(value)
         self.metrics = values[len(changing_variables(self.model)) :]
-        if is_first and self.record.recipe != self.progress.record["recipe"]:
-            self.progress = self.save(self.progress, values)
+        if is_first:
+            self.save(self.progress, values)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.first_step = epoch, self.progress.step
@@ -135,13 +121,13 @@ class RunFiles(keras.callbacks.Callback):
         """Raise FloatingPointError: what is no number, where, what is kept, and what to do."""
         rate = float(self.model.optimizer.learning_rate)
         kept, remedy = "nothing was written", "pass a lower --learning-rate"
-        if self.history:
-            kept = f"{self.paths.weights} is of epoch {self.record.best['epoch']}"
+        if self.progress.history:
+            kept = f"{self.paths.weights} is of epoch {self.progress.record.best['epoch']}"
             if not self.paths.fold:
                 remedy += f" (and --weights {self.paths.weights} to start from there)"
         raise FloatingPointError(
-            f"{self.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of {rate:g}; "
-            f"{kept}; {remedy}"
+            f"{self.paths.name}: {what} in epoch {self.epoch + 1}, step {step}, at a rate of "
+            f"{rate:g}; {kept}; {remedy}"
         )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -151,17 +137,16 @@ class RunFiles(keras.callbacks.Callback):
             self.fail(f"the validation loss is {loss}", steps)
         values = self.read_values()  # before anything is written
         row = {"epoch": epoch + 1, "seconds": round(self.seconds(), 2), **logs}
-        history, best = [*self.history, row], self.progress.best
-        keeps_last = self.record.recipe.get("keep") == "last"
-        is_best = best is None or loss < best or keeps_last
+        record, history = self.progress.record, [*self.progress.history, row]
+        is_best = not record.best or record.recipe.keep == "last" or loss < loss_of(record.best)
         if is_best:
-            self.record.best, best = row, loss
-        self.write_files(history, is_best)
-        after = dict(epoch=epoch + 1, step=0, seconds=0.0, history=history, best=best)
-        self.progress = self.save(replace(self.progress, **after), values)
+            record = replace(record, best=row)
+        self.write_files(record, history, is_best)
+        self.progress = Progress(record, epoch + 1, history=history)
+        self.save(self.progress, values)
         self.signals.stop_if_asked()
 
-    def write_files(self, history, is_best):
+    def write_files(self, record, history, is_best):
         """Write weights/NAME.*; before the first epoch's are there, nothing is changed."""
         paths = self.paths
         sizes = [4 * math.prod(weight.shape) for weight in self.model.weights]
@@ -172,8 +157,8 @@ class RunFiles(keras.callbacks.Callback):
         if is_best:
             # Both are whole before one takes its place, and another training's record goes before
             # its weights do: files of two trainings never stand side by side.
-            with replace_file(paths.record) as record, replace_file(paths.weights) as weights:
-                record.write_text(self.record.text(), encoding="utf-8")
+            with replace_file(paths.record) as text, replace_file(paths.weights) as weights:
+                text.write_text(record.text(), encoding="utf-8")
                 shutil.copyfile(paths.last_weights, weights)
                 if len(history) == 1:
                     paths.record.unlink(missing_ok=True)
@@ -193,18 +178,15 @@ class RunFiles(keras.callbacks.Callback):
         return values
 
     def save(self, progress, values):
-        """Write the checkpoint of a Progress, which comes back with the record in it; a new
-        training's first one puts an older training's aside. That of a training that had ended, the
-        same or another, goes.
+        """Write the checkpoint of a Progress; a new training's first one puts an older training's
+        aside. That of a training that had ended, the same or another, goes.
         """
-        progress = replace(progress, record=self.record.fields())
         if self.is_new:
-            put_aside(self.paths.checkpoint, progress)
+            put_aside(self.paths)
         self.is_new = False
         write_checkpoint(self.paths.checkpoint, progress, values)
         self.paths.finished_checkpoint.unlink(missing_ok=True)
         self.saved, self.kept = time.monotonic(), progress
-        return progress
 
     def check_room(self):
         """Raise InputError where the disk has no room for this run's files, beside those that they
@@ -215,69 +197,25 @@ class RunFiles(keras.callbacks.Callback):
         there = sum(path.stat().st_size for path in paths if path.exists())
         check_room(paths[0], max(size, 3 * size - there))
 
-    def describe_best(self):
-        """Losses and scores of the epoch whose weights are kept."""
-        best = self.record.best
+    def finish(self):
+        """Draw the curves, print losses and scores of the epoch whose weights are kept, and write
+        the Record: it may have a new end, though no epoch was better.
+        """
+        write_image(self.paths.picture("curves"), draw_curves(self.progress.history))
+        best = self.progress.record.best
         scores = [f"{key} {best[key]:.4f}" for key in best if key not in ("epoch", "seconds")]
-        kept = self.record.recipe.get("keep", "best")
-        return f"{kept} epoch {best['epoch']}: {', '.join(scores)}"
+        print(f"{self.progress.record.recipe.keep} epoch {best['epoch']}: {', '.join(scores)}")
+        self.progress.record.write()
 
     def describe_resume(self):
-        """How to go on after a stop."""
-        train = command("train.py", self.paths.run, self.record.job)
+        """The command that goes on after a stop, for a reader."""
+        train = command("train.py", self.paths.run, self.progress.record.job)
         return f"{train} --resume goes on after {self.kept.describe()}"
 
 
-class Patience(keras.callbacks.Callback):
-    """Ends a training that stagnates: one of a history of epochs, a dict each; patience: None for
-    none.
-    """
-
-    def __init__(self, history, patience):
-        super().__init__()
-        self.history, self.patience = list(history), patience
-
-    @property
-    def is_over(self):
-        return stagnates(self.history, self.patience)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.history.append(logs)
-        if self.is_over:
-            self.model.stop_training = True
-
-
-def with_ends(begun, record):
-    """The Record of an interrupted training, with the ends that options give it now."""
-    if ends_of(begun.options) == ends_of(record.options):
-        return begun
-    recipe = {**begun.recipe, **ends_of(record.recipe)}
-    options = {**begun.options, **ends_of(record.options)}
-    command = f"{begun.command} && {record.command}"
-    return replace(begun, recipe=recipe, options=options, command=command)
-
-
-def check_same_recipe(begun, record):
-    """Raise InputError where the Record of an interrupted training has another recipe or network
-    than the same options give now: another version of the project began it.
-    """
-    recipe = json.loads(json.dumps(record.recipe))
-    defaults = {field.name: field.default for field in fields(Recipe)}
-    old = {**defaults, **begun.recipe}  # a field that was not there yet
-    differ = [key for key, value in recipe.items() if value != old.get(key)]
-    differ += [key for key, v in vars(record.network).items() if v != getattr(begun.network, key)]
-    if begun.commit != record.commit:
-        print(f"{begun.name}: begun at commit {begun.commit}, goes on at {record.commit}")
-    if differ:
-        raise InputError(
-            f"{Paths(begun.name).checkpoint}: begun by a version (commit {begun.commit}) with "
-            f"another {', '.join(differ)}; go on with that version, or start anew without --resume"
-        )
-
-
 def changing_variables(model, step=0):
-    """All that a step changes: weights, averages, seeds, optimizer, and after some steps of an
-    epoch what its metrics have summed up.
+    """All variables that a step changes: weights, averages, seeds, optimizer, and after some steps
+    of an epoch the sums of its metrics.
     """
     metrics = model.metrics_variables if step else ()
     variables = (*model.variables, *model.optimizer.variables, *metrics)
@@ -286,9 +224,6 @@ def changing_variables(model, step=0):
 
 def forget_folds(run):
     """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
-    try:
-        is_of_folds = bool(read_record(run).folds)
-    except InputError:
-        is_of_folds = False
-    if is_of_folds:
-        Paths(run).record.unlink()
+    with contextlib.suppress(InputError):
+        if read_record(run).folds:
+            Paths(run).record.unlink()

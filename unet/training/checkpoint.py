@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from unet.errors import InputError, check_name, is_of_system
-from unet.jobs import JOBS
-from unet.runs import Paths
+from unet.errors import InputError, is_of_system
+from unet.runs import Paths, Record, check_record, from_json
 from unet.weights import DAMAGES, open_hdf5, replace_hdf5
 
-FORMAT = 1  # of weights/*.checkpoint.h5
+FORMAT = 2  # of weights/*.checkpoint.h5
 LARGEST_STATE = 2**28  # bytes of what Progress is kept in
 
 
@@ -24,20 +23,24 @@ LARGEST_STATE = 2**28  # bytes of what Progress is kept in
 class Progress:
     """How far a training is."""
 
-    options: dict  # of train.py, as they were given to the training that was interrupted
-    data: str  # digest of its images and masks
-    name: str  # of the network in training; with --folds those before it are trained
-    backend: str = "tensorflow"  # of Keras
-    arrays: str | None = None  # folder in output/ that they are in
+    record: Record  # of the network in training; with --folds those before it are trained
     epoch: int = 0  # whole epochs behind it
     step: int = 0  # and steps of the next one
     seconds: float = 0.0  # that those steps took
-    history: list = field(default_factory=list)  # a dict for each whole epoch
-    best: float | None = None  # lowest validation loss
-    record: dict | None = None  # fields of weights/NAME.json; None before the first step
+    history: list[dict] = field(default_factory=list)  # one for each whole epoch
+
+    @property
+    def name(self):
+        """The name of the network in training."""
+        return self.record.name
+
+    @property
+    def has_steps(self):
+        """Whether there is anything to go on from but options."""
+        return self.epoch + self.step > 0
 
     def describe(self):
-        """Where it is, for a reader."""
+        """Epochs and steps, for a reader."""
         inside = f" and {self.step} steps" if self.step else ""
         return f"{self.name}, {self.epoch} epochs{inside}"
 
@@ -56,23 +59,14 @@ def has_steps(path):
         progress = read_progress(path)
     except InputError:
         return True
-    return bool(progress and progress.record)
+    return bool(progress and progress.has_steps)
 
 
-def put_aside(path, progress):
-    """Rename a checkpoint that has steps, before that of another training's Progress takes its
-    place; one of an earlier fold of the same training stays.
-    """
-    if not has_steps(path):
-        return
-    old = Paths(progress.name).old_checkpoint
-    with contextlib.suppress(InputError):
-        kept = read_progress(path)
-        is_same = (kept.options, kept.data) == (progress.options, progress.data)
-        if is_same and kept.name != progress.name:
-            return
-    os.replace(path, old)
-    print(f"\n{path} of an interrupted training is now {old}")
+def put_aside(paths):
+    """Rename a run's checkpoint that has steps, before another training's takes its place."""
+    if has_steps(paths.checkpoint):
+        os.replace(paths.checkpoint, paths.old_checkpoint)
+        print(f"\n{paths.checkpoint} of an interrupted training is now {paths.old_checkpoint}")
 
 
 def write_checkpoint(path, progress, arrays=()):
@@ -89,7 +83,7 @@ def write_checkpoint(path, progress, arrays=()):
 
 def read_progress(path):
     """The Progress of a checkpoint, None where there is no such file; raises InputError for one
-    that is damaged, of another version or of another run, OSError for one that may not be read.
+    that is damaged or of another run, OSError for one that may not be read.
     """
     if not path.exists():
         return None
@@ -98,24 +92,21 @@ def read_progress(path):
         if state.dtype != np.uint8 or not 0 < state.size < LARGEST_STATE:
             raise ValueError("state is damaged")
         fields = json.loads(state[()].tobytes())
-        if fields.pop("format") != FORMAT:
-            raise ValueError(f"expected format {FORMAT}")
-        progress = Progress(**fields)
-        if not all(type(n) is int and n >= 0 for n in (progress.epoch, progress.step)):
+        if (found := fields.pop("format")) != FORMAT:
+            raise ValueError(f"format {found}, expected {FORMAT}")
+        progress = from_json(Progress, fields)
+        check_record(progress.record)
+        if min(progress.epoch, progress.step) < 0:
             raise ValueError("epoch or step is damaged")
-        job, run = progress.options["job"], Paths(progress.name).run
-        check_name(run)
-        if run != (progress.options.get("name") or job) or job not in JOBS:
-            raise ValueError(f"of {progress.name}, job {job}")
-    own = Paths(path.name)
-    if run != own.run and path == own.finished_checkpoint:
+    own, run = Paths(path.name), Paths(progress.name).run
+    if run == own.run:
+        return progress
+    if path == own.finished_checkpoint:
         return None  # a copied run is finished, too
-    if run != own.run:
-        raise InputError(
-            f"{path}: of the run {run}; rename it back to {Paths(run).checkpoint} or, if it is a "
-            "copy, delete it"
-        )
-    return progress
+    raise InputError(
+        f"{path}: of the run {run}; rename it back to {Paths(run).checkpoint} or, if it is a "
+        "copy, delete it"
+    )
 
 
 def read_variables(path, shapes):
@@ -142,13 +133,9 @@ def told(path):
     except DAMAGES as error:
         if is_of_system(error):
             raise
-        raise damaged(path, error) from error
-
-
-def damaged(path, error):
-    if isinstance(error, OSError):  # HDF5's are long
-        error = "not a whole HDF5 file"
-    return InputError(
-        f"{path}: not a training to go on with, by this version ({error}); start anew without "
-        "--resume"
-    )
+        # HDF5's own texts are long.
+        text = "not a whole HDF5 file" if isinstance(error, OSError) else error
+        raise InputError(
+            f"{path}: not a training to go on with, by this version ({text}); start anew without "
+            "--resume"
+        ) from error

@@ -1,4 +1,4 @@
-"""What follows a training: the decision on the images that it held out, and its score."""
+"""After a training: the decision on the images that it held out, and its score."""
 
 import numpy as np
 
@@ -14,15 +14,18 @@ from unet.runs import Decision, Paths, command, read_record
 MOST_CHANGE = 0.0005  # of the held-out Dice, for predictions in half precision
 
 
-def choose_precision(record, run, load_run, arrays):
-    """The Run that predicts, which a Record notes: in the half precision that it was trained in
-    where the held-out Dice at 0.5 changes by less than MOST_CHANGE, else the one given, which is
-    in float32. Prints what it comes to. load_run: model.load_run.
+def half_precision(record):
+    """The half precision that a Record's training had where this hardware has it, else float32."""
+    return usable_precision(record.options["precision"])
+
+
+def take_half_precision(record, run, half, arrays):
+    """The Run that predicts, which a Record notes: the one in the half precision that it was
+    trained in where the held-out Dice at 0.5 changes by less than MOST_CHANGE, else the one in
+    float32. Prints what it comes to.
+
+    run, half: the same Run in float32 and in half precision.
     """
-    precision = usable_precision(record.options["precision"])
-    if precision == "float32":
-        return run
-    half = load_run(run.name, precision=precision)
     num_classes, plain = max(2, run.num_maps), Decision()
 
     def count(truth, probabilities):
@@ -34,7 +37,7 @@ def choose_precision(record, run, load_run, arrays):
     both = ((row, (first, second)) for (row, first), (_, second) in pairs)
     _, *confusions, changed, total = count_images(run, arrays, count, both)
     dice = [mean_dices(*zip(*map(class_counts, of_run))).mean() for of_run in confusions]
-    is_half = abs(dice[0] - dice[1]) < MOST_CHANGE
+    is_half, precision = abs(dice[0] - dice[1]) < MOST_CHANGE, record.options["precision"]
     print(
         f"predictions in {precision if is_half else 'float32, for the two differ'}: at 0.5 the "
         f"held-out images have a Dice of {dice[1]:.4f} in {precision}, {dice[0]:.4f} in float32, "
@@ -44,9 +47,9 @@ def choose_precision(record, run, load_run, arrays):
     return half if is_half else run
 
 
-def decide(record, run, arrays, is_to_choose):
-    """Choose threshold and smallest area where that is wanted, score the held-out images with
-    them, print that beside what a constant mask gets, and note it in weights/NAME.json.
+def score_held_out(record, run, arrays):
+    """Choose threshold and smallest area where the recipe says so, score the held-out images with
+    them, print that and the score of a constant mask, and note both in weights/NAME.json.
 
     record: of the Run, of all its folds where it has some.
     """
@@ -56,7 +59,7 @@ def decide(record, run, arrays, is_to_choose):
         rule = "of the classes in each"
     else:
         measured = measure_held_out(run, arrays)
-        decision = measured.choose() if is_to_choose else Decision()
+        decision = measured.choose() if record.recipe.decide else Decision()
         dice = measured.dice(decision)
         constant = measure_held_out(run, arrays, mean_masks(run, arrays)).constant_dice()
         rule = decision.describe()
@@ -67,8 +70,8 @@ def decide(record, run, arrays, is_to_choose):
     if dice.mean() <= constant and dice.mean() < 1:
         print(
             "warning: the network has not learnt more than one mask for all images: try more "
-            f"steps (--epochs, it had {record.recipe['epochs']}), a lower --learning-rate (it was "
-            f"{record.recipe['learning_rate']:g}), and look at "
+            f"steps (--epochs, it had {record.recipe.epochs}), a lower --learning-rate (it was "
+            f"{record.recipe.learning_rate:g}), and look at "
             f"{Paths(arrays.name).picture('data')} whether the masks fit"
         )
     record.decision, record.constant_dice = decision, constant
@@ -77,26 +80,30 @@ def decide(record, run, arrays, is_to_choose):
     record.write()
 
 
-def decide_now(name, load_run, hosts=None):
-    """The Record of a run whose training was stopped before it chose threshold and smallest area,
-    with those that are chosen now and noted in weights/NAME.json. Says so, or why they cannot be.
-    Raises InputError where hosts, of which none may compute yet, want it.
-
-    load_run: model.load_run.
-    """
-    about = f"{Paths(name).record}: no threshold was chosen yet, as at the end of its training"
+def check_alone(name, hosts):
+    """Raise InputError for a run without a threshold and hosts, of which none may compute yet."""
     if hosts:
-        raise InputError(f"{about}; run {command('test.py', name)} first, or pass --decision")
+        raise InputError(
+            f"{Paths(name).record}: no threshold was chosen yet, as at the end of its training; "
+            f"run {command('test.py', name)} first, or pass --threshold"
+        )
+
+
+def choose_threshold_now(run):
+    """Choose the threshold and the smallest area of a Run whose training was stopped before it
+    chose them, and note them in weights/NAME.json; says so, or why they cannot be chosen.
+    """
+    path = Paths(run.name).record
+    about = f"{path}: no threshold was chosen yet, as at the end of its training"
     try:
-        with lock(Paths(name).weights_lock):
-            record = read_record(name)  # as it is now
+        with lock(Paths(run.name).weights_lock):
+            record = read_record(run.name)  # as it is now
             arrays = load_arrays(record.arrays, record.job)
             print(f"{about}; this is done now", flush=True)
-            decide(record, load_run(name), arrays, True)
+            score_held_out(record, run, arrays)
     except (InputError, OSError) as error:
         reason = error_text(error)
-        print(f"{about}, and none can be now ({reason}): 0.5 counts; --decision P has another")
-    return read_record(name)
+        print(f"{about}, and none can be now ({reason}): 0.5 counts; --threshold P has another")
 
 
 def score_folds(record, folds, dice):

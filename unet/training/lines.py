@@ -1,4 +1,4 @@
-"""What a training says in the terminal."""
+"""Lines of a training in the terminal."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What a training shows of itself: pictures in vis/NAME/, and a warning where it predicts one grey
+"""Views of a training: pictures in vis/NAME/, and a warning where it predicts one grey
 value everywhere.
 """
 
@@ -14,7 +14,6 @@ from unet.jobs.settings import IGNORED
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
 from unet.pictures.panels import draw_truth, show
 from unet.reading.pixels import write_image
-from unet.runs import Paths
 
 CONSTANT = 0.01  # probabilities of an image that differ by less are one grey value
 NUM_SAMPLES = 4  # images whose prediction is shown after each epoch
@@ -37,7 +36,6 @@ def choose_samples(arrays, rows, sizes, scale):
     """The Samples of some rows, evenly spread, but where there is one nearby that shows a
     foreground; sizes: of what the network takes and gives.
     """
-
     draws = draw_middle(arrays.images.shape[1:], sizes[0], 1)
 
     def pair(row):
@@ -69,35 +67,31 @@ class Monitor(keras.callbacks.Callback):
     files: the run's RunFiles, which come before this one in the list of callbacks.
     """
 
-    def __init__(self, files, samples, recipe, network, classes=()):
+    def __init__(self, files, samples, classes=()):
         super().__init__()
         self.files, self.samples, self.classes = files, samples, classes
-        self.recipe, self.num_maps = recipe, network.num_maps
+        self.record, self.paths = files.progress.record, files.paths
         self.is_constant, self.drawn, self.cost = False, time.monotonic(), 0.0
-        self.advice = ""
-        if not network.batch_normalization:
-            self.advice = ", or --set network.batch_normalization=true"
 
     def frames(self):
         """Pictures of the samples' predictions after some epochs, {epoch: path}."""
-        pattern = Paths(self.files.name).picture("epochs/*")
-        numbers = {path: path.name.partition(".")[0] for path in pattern.parent.glob(pattern.name)}
-        found = {
-            int(number): path
-            for path, number in numbers.items()
-            if number.isdecimal() and path.name.count(".") == pattern.name.count(".")
-        }
+        ending = f".{self.paths.fold}.png" if self.paths.fold else ".png"
+        found = {}
+        for path in self.paths.picture("epochs/0").parent.glob(f"*{ending}"):
+            number = path.name.removesuffix(ending)
+            if number.isdecimal():
+                found[int(number)] = path
         return dict(sorted(found.items()))
 
     def on_epoch_end(self, epoch, logs=None):
         probabilities = np.asarray(self.model.predict_on_batch(self.samples.inputs))
-        probabilities = probabilities[..., -self.num_maps :]
+        probabilities = probabilities[..., -self.record.network.num_maps :]
         self.warn(epoch, probabilities)
         start = time.monotonic()
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         if not is_last and self.cost > DRAWING_SHARE * (start - self.drawn):
             return
-        if self.num_maps > 1:
+        if self.record.network.num_maps > 1:
             masks = probabilities.argmax(axis=-1)[..., None]
         else:
             masks = np.round(255 * probabilities).astype(np.uint8)
@@ -106,26 +100,28 @@ class Monitor(keras.callbacks.Callback):
             if number > epoch:  # of an earlier training
                 path.unlink()
         frame = shrink(np.concatenate(predictions), len(predictions))
-        paths = Paths(self.files.name)
-        write_image(paths.picture(f"epochs/{epoch + 1:04}"), frame)
-        picture = draw_progress(self.files.history, self.samples, predictions)
-        write_image(paths.picture("progress"), picture)
+        write_image(self.paths.picture(f"epochs/{epoch + 1:04}"), frame)
+        picture = draw_progress(self.files.progress.history, self.samples, predictions)
+        write_image(self.paths.picture("progress"), picture)
         self.drawn = time.monotonic()
         self.cost = self.drawn - start
 
     def warn(self, epoch, probabilities):
         was_constant = self.is_constant
         self.is_constant = bool(np.ptp(probabilities, axis=(0, 1, 2)).max() < CONSTANT)
-        if self.is_constant and not was_constant:
-            means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
-            print(
-                f"warning: after epoch {epoch + 1} every pixel has the same probability, "
-                f"{means}: lower --learning-rate (it is {self.recipe.learning_rate:g})"
-                f"{self.advice}"
-            )
+        if not self.is_constant or was_constant:
+            return
+        means = ", ".join(f"{mean:.3f}" for mean in probabilities.mean(axis=(0, 1, 2)))
+        more = ""
+        if not self.record.network.batch_normalization:
+            more = ", or --set network.batch_normalization=true"
+        print(
+            f"warning: after epoch {epoch + 1} every pixel has the same probability, {means}: "
+            f"lower --learning-rate (it is {self.record.recipe.learning_rate:g}){more}"
+        )
 
     def on_train_end(self, logs=None):
         """Draw the filmstrip; none where an interrupted training had no epoch left."""
         if frames := self.frames():
             picture = draw_filmstrip(frames, self.samples)
-            write_image(Paths(self.files.name).picture("filmstrip"), picture)
+            write_image(self.paths.picture("filmstrip"), picture)

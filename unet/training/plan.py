@@ -1,8 +1,9 @@
-"""What a training is to be: its job with what the options change, its network for the arrays, and
+"""The plan of a training: its job with what the options change, its network for the arrays, and
 what is noted and said of it.
 """
 
 import dataclasses
+import json
 import platform
 import shlex
 import subprocess
@@ -14,10 +15,10 @@ import keras
 import numpy as np
 
 from unet.data.scale import find_scale
-from unet.data.split import are_tiled
+from unet.data.split import are_tiled, split_networks
 from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.jobs import RECIPES, choose_recipe, own
 from unet.jobs.settings import IGNORED, SYMMETRIES
 from unet.losses import LOSSES, fitting_losses, weighing_losses
@@ -27,27 +28,13 @@ from unet.reading.classes import TWO_CLASSES
 from unet.runs import Paths, Record, command, weights_of_run
 
 SCALES = ("training", "set", "image", "none", "raw")
-PLANNED = ("recipe.epochs", "recipe.steps_per_epoch")  # by --minutes
 
 
 def choose(options, arrays):
     """The Job as train.Options change it, for some Arrays, and the options with the recipe and the
     precision that they come to; raises InputError for what does not go together.
     """
-    for name in ("weights", "validation_split"):
-        if options.folds and getattr(options, name) is not None:
-            raise InputError(
-                f"{flag(name)} does not go with --folds, whose networks start anew and hold out a "
-                "share each; pass one of the two"
-            )
-    if not options.resume:  # which needs them no more, or finds them where they are read
-        check_weights(options)
-    if options.job != "own" and not options.upright:
-        raise InputError(
-            f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}"
-        )
-    if options.minutes:
-        check_minutes(options)
+    check_options(options)
     options = replace(options, recipe=choose_recipe(options.job, options.recipe))
     base, reasons = RECIPES[options.recipe][options.job], {}
     if options.job == "own":
@@ -66,41 +53,55 @@ def choose(options, arrays):
         print(reason)
     if line := describe_size(options, arrays):
         print(line)
-    return job, replace(options, precision=choose_precision(options))
+    return job, replace(options, precision=find_policy(options))
 
 
-def check_weights(options):
-    """Raise InputError for files of weights that there are not, or for two of the encoder's."""
-    if options.weights and options.encoder_weights:
-        raise InputError(
+def check_options(options):
+    """Raise InputError for train.Options that contradict each other, and for files of weights that
+    there are not.
+    """
+    weights, encoder, folds = options.weights, options.encoder_weights, options.folds
+    is_new = not options.resume  # else the weights are not read, and --minutes has its plan
+    apart = "does not go with --folds, whose networks start anew and hold out a share each; pass"
+    sets = {word.partition("=")[0] for word in options.set}
+    planned = [flag(n) for n in ("epochs", "steps_per_epoch") if is_new and getattr(options, n)]
+    planned += ["--hosts"] * bool(options.hosts)
+    planned += [f"--set {n}" for n in ("recipe.epochs", "recipe.steps_per_epoch") if n in sets]
+    hint = weights_of_run(weights) if weights else ""
+    is_file = encoder in (None, IMAGENET, NONE) or Path(encoder).exists()
+    refuse(
+        (folds and weights, f"--weights {apart} one of the two"),
+        (
+            folds and options.validation_split is not None,
+            f"--validation-split {apart} one of the two",
+        ),
+        (
+            is_new and weights and encoder,
             "--encoder-weights does not go with --weights, which has the encoder's, too; pass one "
-            "of the two"
-        )
-    if options.weights and not Path(options.weights).exists():
-        hint = weights_of_run(options.weights)
-        raise InputError(f"--weights {options.weights}: no such HDF5 file of weights{hint}")
-    source = options.encoder_weights
-    if source not in (None, IMAGENET, NONE) and not Path(source).exists():
-        raise InputError(
-            f"--encoder-weights {source}: no such file; expected HDF5 of weights, {IMAGENET} or "
-            f"{NONE}"
-        )
+            "of the two",
+        ),
+        (
+            is_new and weights and not Path(weights).exists(),
+            f"--weights {weights}: no such HDF5 file of weights{hint}",
+        ),
+        (
+            is_new and not is_file,
+            f"--encoder-weights {encoder}: no such file; expected HDF5 of weights, {IMAGENET} or "
+            f"{NONE}",
+        ),
+        (
+            options.job != "own" and not options.upright,
+            f"--no-upright is of own; pass --set augmentation.symmetry=turns to {options.job}",
+        ),
+        (
+            options.minutes and planned,
+            "--minutes plans the epochs of one machine, so "
+            f"{' or '.join(planned)} does not go with it; pass one of the two",
+        ),
+    )
 
 
-def check_minutes(options):
-    """Raise InputError for options that do not go with --minutes, which plans the epochs."""
-    sets = [word.partition("=")[0] for word in options.set]
-    planned = () if options.resume else ("epochs", "steps_per_epoch")  # then they are its plan
-    refused = [flag(name) for name in (*planned, "hosts") if getattr(options, name)]
-    refused += [f"--set {word}" for word in sets if word in PLANNED]
-    if refused:
-        raise InputError(
-            f"--minutes plans the epochs of one machine, so {refused[0]} does not go with it; "
-            "pass one of the two"
-        )
-
-
-def choose_precision(options):
+def find_policy(options):
     """The Keras dtype policy of --precision; auto, the modern recipe's default, says why. Raises
     InputError where hosts, of which none may look at its devices yet, are to choose.
     """
@@ -119,14 +120,15 @@ def choose_precision(options):
 
 def fit_own(arrays, is_upright, by_subject):
     """The Job of one's own images for some Arrays, and its reasons, as own.choose_job has them."""
-    facts = read_report(arrays.name).get("facts", {})  # of an earlier data.py there are none
+    facts = read_report(arrays.name).get("facts", {})
     share = (facts.get("shares") or [0, 0])[1]
     if classes := facts.get("class_shares"):
         share = 1 - next(iter(classes.values()))
     size, channels = arrays.images.shape[1:3], arrays.images.shape[3]
     num_rows = sum(row["split"] != "validation" for row in arrays.files)
-    classes = len(arrays.classes)
-    job, reasons = own.choose_job(size, channels, num_rows, classes, share, is_upright)
+    job, reasons = own.choose_job(size, channels, num_rows, is_upright)
+    loss = LOSSES[job.recipe.loss].of_classes if arrays.classes else job.recipe.loss
+    reasons["loss"] = f"loss: {loss}, whatever the share of the foreground, here {share:.1%}"
     what = "subject" if by_subject else "id"
     if len({(row[what], row["split"]) for row in arrays.files}) == 1:
         job = replace(job, recipe=replace(job.recipe, validation_split=0))
@@ -159,7 +161,7 @@ def change_job(name, job, assignments=(), given=None, classes=()):
     recipe and not None replace its own, and those that --set has.
     """
     if classes:
-        job = job.with_classes(len(classes))
+        job = job.with_classes(len(classes), LOSSES[job.recipe.loss].of_classes)
     fields = {field.name for field in dataclasses.fields(job.recipe)}
     changes = {key: v for key, v in (given or {}).items() if key in fields and v is not None}
     job = job.change(assignments)
@@ -170,55 +172,60 @@ def change_job(name, job, assignments=(), given=None, classes=()):
 
 def check_job(name, job, classes):
     """Raise InputError for a value that there is not, and for a loss that does not fit."""
-    recipe, channels = job.recipe, job.network.classes
-    for field, value, allowed in (
-        ("recipe.loss", recipe.loss, LOSSES),
-        ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
-        ("recipe.standardize", recipe.standardize, SCALES),
-        ("recipe.keep", recipe.keep, ("best", "last")),
-        ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
-    ):
-        if value not in allowed:
-            raise InputError(f"{field} {value!r}: expected one of {', '.join(allowed)}")
-    encoder = job.network.encoder
-    if bool(encoder) != (recipe.standardize == "raw"):
-        what = f"{encoder} takes raw images" if encoder else "raw images are for an encoder"
-        raise InputError(f"recipe.standardize {recipe.standardize}: {what}; leave it out")
-    if channels > 2 and channels != len(classes):
-        raise InputError(
-            f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "
-            "--classes says"
-        )
+    recipe, channels, encoder = job.recipe, job.network.classes, job.network.encoder
     fitting = fitting_losses(channels)
-    if recipe.loss not in fitting:
-        raise InputError(
+    what = f"{encoder} takes raw images" if encoder else "raw images are for an encoder"
+    refuse(
+        *(
+            (value not in allowed, f"{field} {value!r}: expected one of {', '.join(allowed)}")
+            for field, value, allowed in (
+                ("recipe.loss", recipe.loss, LOSSES),
+                ("recipe.optimizer", recipe.optimizer, ("sgd", "adam")),
+                ("recipe.standardize", recipe.standardize, SCALES),
+                ("recipe.keep", recipe.keep, ("best", "last")),
+                ("augmentation.symmetry", recipe.augmentation.symmetry, SYMMETRIES),
+            )
+        ),
+        (
+            bool(encoder) != (recipe.standardize == "raw"),
+            f"recipe.standardize {recipe.standardize}: {what}; leave it out",
+        ),
+        (
+            channels > 2 and channels != len(classes),
+            f"network.classes {channels}: the masks have {len(classes) or 2}, which data.py "
+            "--classes says",
+        ),
+        (
+            recipe.loss not in fitting,
             f"--loss {recipe.loss} does not fit the {channels} output channels of {name}; "
-            f"expected {' or '.join(fitting)}"
-        )
-    check_weighing(recipe, fitting, class_names(classes))
-
-
-def check_weighing(recipe, fitting, names):
-    """Raise InputError where a recipe has class weights that its loss does not take, or not one
-    for each class of these names; fitting: names of the losses that it could have.
-    """
-    if not recipe.class_weights:
-        return
-    weighing = [name for name in fitting if name in weighing_losses()]
-    if recipe.loss not in weighing:
+            f"expected {' or '.join(fitting)}",
+        ),
+    )
+    if recipe.class_weights:
+        names, weighing = class_names(classes), [n for n in fitting if n in weighing_losses()]
         reason = "a map of weights of its own" if recipe.is_weighted else "no cross-entropy"
         other = f", or pass --loss {' or '.join(weighing)}" if weighing else ""
-        raise InputError(f"--class-weights: {recipe.loss} has {reason}; leave them out{other}")
-    if len(recipe.class_weights) != len(names):
         count = len(recipe.class_weights)
-        raise InputError(
-            f"--class-weights: {count} given, expected one for each of {', '.join(names)}"
+        refuse(
+            (
+                recipe.loss not in weighing,
+                f"--class-weights: {recipe.loss} has {reason}; leave them out{other}",
+            ),
+            (
+                count != len(names),
+                f"--class-weights: {count} given, expected one for each of {', '.join(names)}",
+            ),
         )
+
+
+def class_names(classes):
+    """Names of the classes of masks, () for foreground and background."""
+    return [label.name for label in classes or TWO_CLASSES]
 
 
 def size_network(name, job, arrays):
-    """The UNetConfig of the job of some name for its arrays, and the window that it trains on,
-    (H, W). Raises InputError for a size that does not fit.
+    """The UNetConfig of the job of some name for its arrays, or for the windows that it trains on.
+    Raises InputError for a size that does not fit.
     """
     window = job.recipe.window or arrays.images.shape[1:3]
     config = replace(job.network, channels=arrays.images.shape[3], image_size=window)
@@ -231,7 +238,7 @@ def size_network(name, job, arrays):
         if job.image_size and all(map(config.output_length, job.image_size)):
             remedy += ", such as {} {}".format(*job.image_size)
         raise InputError(f"{Paths(arrays.name).arrays}: {error}; {remedy}") from error
-    return config, window
+    return config
 
 
 def describe_size(options, arrays):
@@ -251,18 +258,26 @@ def describe_size(options, arrays):
     )
 
 
+def split(name, options, job, arrays):
+    """{name of a network of the run: its training and its validation rows} of some Arrays; raises
+    InputError where a network would see no foreground.
+    """
+    share, by_subject = job.recipe.validation_split, options.split_by_subject
+    splits = split_networks(name, arrays.files, share, options.folds, by_subject, options.seed)
+    check_masks(arrays, splits)
+    return splits
+
+
 def check_masks(arrays, splits):
     """Say again what data.py warned of; raises InputError where a network of `splits`, {name:
-    training and validation rows}, would see no foreground. Of arrays without a report, which an
-    earlier data.py wrote, nothing is said.
+    training and validation rows}, would see no foreground.
     """
-    report = read_report(arrays.name)
-    for warning in report.get("warnings", ()):
+    for warning in read_report(arrays.name).get("warnings", ()):
         print(warning, flush=True)
-    for rows, _ in splits.values() if report else ():
+    for rows, _ in splits.values():
         if any(has_foreground(arrays, row) for row in rows):  # mostly the first one has
             continue
-        values = "that they are white, or pass data.py another --threshold"
+        values = "that they are white, or pass data.py another --mask-threshold"
         if arrays.classes:
             values = "that their values or colours are those of the classes"
         raise InputError(
@@ -277,31 +292,23 @@ def has_foreground(arrays, row):
     return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
-def is_scored(options, recipe):
-    """Whether a training ends with a score of what it held out: no document's does."""
-    return bool(options.folds or recipe.decide or options.recipe == "modern")
-
-
-def describe_run(session, progress):
-    """The Record of a Session's network that is about to be trained."""
-    options, arrays, recipe = session.options, session.arrays, session.job.recipe
-    training_rows, validation_rows = session.splits[progress.name]
-    mean, std = find_scale(arrays.images, training_rows, recipe.standardize)
-    network, _ = size_network(options.job, session.job, arrays)
+def describe_run(options, job, arrays, split, name):
+    """The Record of the network of some name that is about to be trained on a split of Arrays."""
+    training_rows, validation_rows = split
+    mean, std = find_scale(arrays.images, training_rows, job.recipe.standardize)
     backend = keras.backend.backend()
     return Record(
-        name=progress.name,
+        name=name,
         job=options.job,
         arrays=arrays.name,
-        recipe=dataclasses.asdict(recipe),
-        options=dataclasses.asdict(options),
+        recipe=job.recipe,
+        options=json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False)))),
         command=shlex.join(["python", *sys.argv]),
-        data=progress.data,
         pixels=arrays.pixels_digest,
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,
         reading=dataclasses.asdict(arrays.reading),
-        network=network,
+        network=size_network(options.job, job, arrays),
         mean=mean,
         std=std,
         array_size=arrays.images.shape[1:3],
@@ -334,26 +341,17 @@ def find_commit():
     return done.stdout.strip()
 
 
-def class_names(classes):
-    """Names of the classes of masks, () for foreground and background."""
-    return [label.name for label in classes or TWO_CLASSES]
-
-
-def describe_loss(recipe, names):
-    """The loss of a recipe, with what the classes of these names weigh where that is set."""
-    weights = [f"{name} {weight:g}" for name, weight in zip(names, recipe.class_weights or ())]
-    return f"{recipe.loss} (weights: {', '.join(weights)})" if weights else recipe.loss
-
-
 def describe_plan(session, progress, model, batches):
     """Say what the training of a Session's network, from a Progress on, is about to do."""
-    split, arrays, recipe = session.splits[progress.name], session.arrays, session.job.recipe
-    since = f"; goes on after {progress.describe()}" if progress.record else ""
+    split, arrays, recipe = session.splits[progress.name], session.arrays, progress.record.recipe
+    since = f"; goes on after {progress.describe()}" if progress.has_steps else ""
     classes = f" and {len(arrays.classes)} classes" if arrays.classes else ""
-    folder = Paths(arrays.name).arrays
     unit = "tiles" if are_tiled(arrays.files) else "images"
-    source = "" if arrays.name == Paths(progress.name).run else f" of {folder}"
-    loss = describe_loss(recipe, class_names(arrays.classes))
+    is_own = arrays.name == Paths(progress.name).run
+    source = "" if is_own else f" of {Paths(arrays.name).arrays}"
+    weighed = zip(class_names(arrays.classes), recipe.class_weights or ())
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in weighed)
+    loss = f"{recipe.loss} (weights: {weights})" if weights else recipe.loss
     epochs = f"{recipe.epochs} epochs" if recipe.epochs > 1 else "1 epoch"
     patience = f" (patience {recipe.patience})" if recipe.patience else ""
     print(

@@ -1,63 +1,62 @@
-"""What a training reads, and the options of one that was interrupted; no Keras."""
+"""The arrays that a training reads, and the options of one that was interrupted; no Keras."""
 
 import contextlib
 import json
 import sys
+from dataclasses import replace
 
-from unet.data.arrays import FILES, IMAGES, find_arrays, has_arrays, load_arrays
-from unet.data.prepare import prepare_noise
+from unet.data.arrays import FILES, find_arrays, has_arrays
 from unet.errors import InputError, Stopped
 from unet.options import flag
-from unet.runs import Paths, command, read_record, run_name
-from unet.training.checkpoint import find_checkpoint, read_progress
+from unet.runs import Paths, command, from_json, read_record, run_name
+from unet.training.checkpoint import find_checkpoint, read_progress, told
 from unet.training.ends import ENDS, check_ends, describe_more, has_ended
 
 # Options that may change when a training goes on: they say where it runs, not what it does.
 FREE = ("resume", "devices", "hosts", "process_id", "tensorboard")
+# Those that the recipe of a training has, which goes on with its own.
+OF_RECIPE = (*ENDS, "steps_per_epoch")  # the last one as --minutes planned it
 
 
-def options_to_resume(given, known):
-    """The options, {name: value}, of the training that --resume goes on with, and those of FREE
-    and ENDS that are given; where there is none those given. Exits where that training is
-    finished; raises InputError where other options differ.
+def options_to_resume(given, kind):
+    """The options of the training that --resume goes on with, and those of FREE and ENDS that are
+    given; where there is none, those given. Exits where that training is finished; raises
+    InputError where other options differ.
 
-    given: {name: value} on the command line; known: names of all options.
+    given: {name: value} on the command line; kind: the class of the options.
     """
     name = run_name(given["job"], given.get("name"))
     paths, path = Paths(name), find_checkpoint(name)
     progress = read_progress(path)
-    if progress:
-        if not set(progress.options) <= set(known):
-            raise InputError(f"{path}: its options are damaged; leave --resume out")
-        options = options_that_go_on(given, progress.options, path)
-        if progress.record:
-            check_ends(given, progress.record, progress)
-        if path == paths.checkpoint or not is_at_its_end(progress, options):
-            return options
-    elif not paths.record.exists():
+    if not progress and not paths.record.exists():
         print(f"weights/: no training of {name} was interrupted; a new one starts")
-        return {**given, "resume": False}
-    else:
-        record = read_record(name)
-        options_that_go_on(given, record.options or given, paths.record)
-        check_ends(given, vars(record))
+        return kind(**{**given, "resume": False})
+    record = progress.record if progress else read_record(name)
+    check_given(given, record.options, path if progress else paths.record)
+    if not progress or progress.has_steps:
+        check_ends(given, record, progress)
     more = ""
     if progress:
-        more = f"; {describe_more(name, given['job'], progress)}"
+        with told(path):
+            options = from_json(kind, record.options)
+        ends = {key: getattr(record.recipe, key) for key in OF_RECIPE}
+        new = {key: value for key, value in given.items() if key in (*FREE, *ENDS)}
+        options = replace(options, job=given["job"], name=given.get("name"), **{**ends, **new})
+        if path == paths.checkpoint or not has_ended(progress, options.epochs, options.patience):
+            return options
+        more = f"; {describe_more(progress)}"
     print(f"{paths.record}: this training is finished; next: python test.py {name}{more}")
     sys.exit(0)
 
 
-def is_at_its_end(progress, options):
-    """Whether a finished training has nothing to do with these options, {name: value}."""
-    epochs, patience = (options.get(name) or progress.record["recipe"].get(name) for name in ENDS)
-    return has_ended(progress, epochs, patience)
-
-
-def options_that_go_on(given, stored, path):
-    """The options, a dict, of the training that `path` keeps, with those of FREE and ENDS that are
-    given now; raises InputError naming the others that are given and differ.
+def check_given(given, stored, path):
+    """Raise InputError naming those options, {name: value}, that are given and not FREE nor ENDS
+    and differ from the stored ones of a training, which `path` keeps.
     """
+
+    def words(value):
+        return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
     differ = [
         f"{flag(name)} {words(value)} (it has {words(stored.get(name))})"
         for name, value in given.items()
@@ -70,12 +69,6 @@ def options_that_go_on(given, stored, path):
             f"{path}: a training with other options: {', '.join(differ)}; leave these out, or "
             "start anew without --resume"
         )
-    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    return {**stored, **{name: v for name, v in given.items() if name in (*FREE, *ENDS)}}
-
-
-def words(value):
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def find_source(name, job, given, resume):
@@ -83,30 +76,12 @@ def find_source(name, job, given, resume):
     --arrays, or what find_arrays says now. Raises InputError where --arrays names no arrays.
     """
     progress = read_progress(find_checkpoint(name)) if resume else None
-    if progress and progress.arrays:
-        return progress.arrays
-    if given and not has_arrays(given):
+    if given and not progress and not has_arrays(given):
         folder = Paths(given).arrays
         names = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILES}"))
         there = f"there are those of {', '.join(names)}" if names else "first run data.py"
         raise InputError(f"--arrays {given}: there are none in {folder}; {there}")
-    return given or find_arrays(name, job)
-
-
-def read_arrays(name, job, given, resume):
-    """The Arrays that a training reads; those of noise are drawn first where there are none."""
-    source = find_source(name, job, given, resume)
-    # Arrays without files.csv are those of before an interrupted data.py: load_arrays says so
-    if source == "noise" and not (Paths(source).arrays / IMAGES).exists():
-        prepare_noise(source)
-    arrays = load_arrays(source, job)
-    first = arrays.test_files[0] if arrays.test_files else None
-    if first and first["mask"] and not first["id"].startswith("test_"):  # only noise has masks
-        print(
-            f"{Paths(source).arrays}: drawn by an earlier version, not as the document draws; for "
-            f"its own images run {command('data.py', source, job)} first"
-        )
-    return arrays
+    return progress.record.arrays if progress else given or find_arrays(name, job)
 
 
 @contextlib.contextmanager

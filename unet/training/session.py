@@ -1,9 +1,6 @@
 """A training under way: its networks, what it goes on from, who takes part."""
 
 import contextlib
-import dataclasses
-import hashlib
-import json
 import os
 import time
 import zlib
@@ -31,9 +28,10 @@ from unet.training.checkpoint import (
     read_progress,
     write_checkpoint,
 )
-from unet.training.ends import describe_more, ends_of
+from unet.training.ends import ENDS, describe_more
 from unet.training.lines import ProgressLines
 from unet.training.monitor import Monitor, choose_samples
+from unet.training.plan import describe_run
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Session:
     arrays: Arrays
     splits: dict  # {name of a network: its training and its validation rows}
     devices: Devices
-    progress: Progress  # where it goes on from
+    progress: Progress | None = None  # where it goes on from
 
     @property
     def name(self):
@@ -68,17 +66,22 @@ class Session:
         """Yield the Progress of each network that is still to be trained, one after the other."""
         names = list(self.splits)
         for name in names[names.index(self.progress.name) :]:
-            progress = self.progress
-            if name != progress.name:
-                progress = Progress(
-                    progress.options, progress.data, name, progress.backend, progress.arrays
-                )
-            yield progress
+            is_begun = name == self.progress.name
+            yield self.progress if is_begun else Progress(self.describe(name))
             keras.backend.clear_session()
+            keras.config.set_dtype_policy("float32")
 
-    def make_batches(self, record):
-        """Batches for training and for validation of a network with a Record."""
-        window, recipe = record.network.image_size, self.job.recipe
+    def describe(self, name):
+        """The Record of a network that is about to be trained."""
+        return describe_run(self.options, self.job, self.arrays, self.splits[name], name)
+
+    def prepare(self, record):
+        """Batches for training and for validation of a network with a Record, which is built next:
+        its seed and its precision are set.
+        """
+        keras.utils.set_random_seed(self.options.seed)
+        keras.config.set_dtype_policy(self.options.precision)
+        window, recipe = record.network.image_size, record.recipe
         return make_batches(
             self.arrays,
             self.splits[record.name],
@@ -91,7 +94,7 @@ class Session:
         )
 
     def callbacks(self, files, training, validation):
-        """What happens between a network's steps and epochs: only the first process writes."""
+        """The callbacks of a network's fit: only the first process writes."""
         callbacks = []
         if self.is_first:
             callbacks += [files, ProgressLines(training)]
@@ -99,27 +102,29 @@ class Session:
             shown = validation or training
             sizes = training.window, training.mask_size
             samples = choose_samples(self.arrays, shown.rows, sizes, shown.scale)
-            recipe, classes = self.job.recipe, self.arrays.classes
-            callbacks.append(Monitor(files, samples, recipe, files.record.network, classes))
+            callbacks.append(Monitor(files, samples, self.arrays.classes))
         if self.options.tensorboard and self.is_first:
             logs = Paths(self.name).tensorboard / time.strftime("%Y%m%d-%H%M%S")
-            callbacks.append(keras.callbacks.TensorBoard(logs / files.name, write_graph=False))
+            callbacks.append(
+                keras.callbacks.TensorBoard(logs / files.paths.name, write_graph=False)
+            )
         return callbacks
 
     def finish(self):
-        """Keep the checkpoint of a training that can go on, and say so; remove that of another."""
+        """Keep the checkpoint of a training that can go on, remove that of another, and say what
+        is there.
+        """
         paths, recipe = Paths(self.name), self.job.recipe
         progress = read_progress(paths.checkpoint)
-        if self.options.folds or not progress:
+        is_at_its_end = progress and recipe.cosine and progress.epoch == recipe.epochs
+        if self.options.folds or not progress or is_at_its_end:
             paths.checkpoint.unlink(missing_ok=True)
-            return
-        if recipe.cosine and progress.epoch == recipe.epochs:
-            paths.checkpoint.unlink()
-            return
-        os.replace(paths.checkpoint, paths.finished_checkpoint)
-        size = size_text(paths.finished_checkpoint.stat().st_size)
-        more = describe_more(self.name, self.options.job, progress)
-        print(f"{paths.finished_checkpoint} ({size}) stays until the next training: {more}")
+        else:
+            finished = paths.finished_checkpoint
+            os.replace(paths.checkpoint, finished)
+            size, more = size_text(finished.stat().st_size), describe_more(progress)
+            print(f"{finished} ({size}) stays until the next training: {more}")
+        print(f"{paths.record}, {paths.vis}/; next: {command('test.py', self.name)}")
 
 
 @contextlib.contextmanager
@@ -137,68 +142,89 @@ def start(options, job, arrays, splits, begun=None):
             tell_unseen_card()
             if hosts:
                 devices.check_same(what_hosts_share(options, arrays))
-            is_first = devices.process_id == 0
-            if is_first:
+            session = Session(begun, options, job, arrays, splits, devices)
+            if session.is_first:
                 held.enter_context(lock(paths.weights_lock))
-            progress = begin(options, arrays, list(splits), is_first)
+                make_folders(paths)
+            if options.resume:
+                progress = interrupted_progress(session)
+            else:
+                progress = Progress(session.describe(next(iter(splits))))
+            session = replace(session, progress=progress)
+            if not options.minutes:  # which are planned first
+                note(session)
         try:
-            yield Session(begun, options, job, arrays, splits, devices, progress)
+            yield session
         except InputError:
-            if is_first and not has_steps(paths.checkpoint):  # nothing to go on from
+            if session.is_first and not has_steps(paths.checkpoint):  # nothing to go on from
                 paths.checkpoint.unlink(missing_ok=True)
             raise
 
 
-def begin(options, arrays, names, is_first):
-    """The Progress that a training of networks with these names goes on from; the first process
-    notes it. Raises InputError for a folder that cannot be written, and where the images are not
-    those that the interrupted training had.
-    """
-    paths = Paths(run_name(options.job, options.name))
+def make_folders(paths):
+    """Make a run's folders; raises InputError for one that cannot be written."""
     for folder in (paths.checkpoint.parent, paths.vis, paths.arrays):
         folder.mkdir(parents=True, exist_ok=True)
-        if is_first and not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
+        if not os.access(folder, os.W_OK):  # a failure shows now, not after an epoch
             raise InputError(f"{folder}: cannot be written to")
-    data = hashlib.sha256(repr(what_is_trained_on(arrays)).encode()).hexdigest()
-    if options.resume:
-        return interrupted_progress(options, arrays, names, data)
-    # Lists in place of tuples, as a checkpoint gives them back, for the two are compared.
-    given = json.loads(json.dumps(dataclasses.asdict(replace(options, resume=False))))
-    progress = Progress(given, data, names[0], keras.backend.backend(), arrays.name)
-    if is_first:
-        note(progress)
-    return progress
 
 
-def note(progress):
+def note(session):
     """Write the checkpoint of a training that has no steps yet, but not over that of one that has:
     RunFiles puts it aside once there are steps.
     """
-    path = Paths(progress.name).checkpoint
-    if not has_steps(path):
-        write_checkpoint(path, progress)
+    path = Paths(session.name).checkpoint
+    if session.is_first and not has_steps(path) and not session.progress.has_steps:
+        write_checkpoint(path, session.progress)
 
 
-def interrupted_progress(options, arrays, names, data):
-    """The Progress of the interrupted training, of these networks, images and backend; raises
-    InputError where it is of others.
+def interrupted_progress(session):
+    """The Progress of the interrupted training, with the ends that the options give it now; raises
+    InputError where it is of other networks, images, backend or version.
     """
-    path = find_checkpoint(run_name(options.job, options.name))
-    progress, backend = read_progress(path), keras.backend.backend()
+    path, backend = find_checkpoint(session.name), keras.backend.backend()
+    progress = read_progress(path)
     if progress is None:
         raise InputError(f"{path}: gone since this training was told to go on with it")
-    if progress.backend != backend:
+    begun = progress.record
+    if (other := begun.versions.get("backend")) != backend:
         raise InputError(
-            f"{path}: a training on {progress.backend}, this is {backend}; set KERAS_BACKEND="
-            f"{progress.backend}"
+            f"{path}: a training on {other}, this is {backend}; set KERAS_BACKEND={other}"
         )
-    if progress.data != data or progress.name not in names:
+    now = session.describe(begun.name) if begun.name in session.splits else None
+    if not now or (now.pixels, now.validation) != (begun.pixels, begun.validation):
+        source = session.arrays.name
         raise InputError(
-            f"{Paths(arrays.name).arrays}: other images than the training in {path} had; run "
-            f"{command('data.py', arrays.name, options.job)} as before, or start anew without "
-            "--resume"
+            f"{Paths(source).arrays}: other images than the training in {path} had; run "
+            f"{command('data.py', source, begun.job)} as before, or start anew without --resume"
         )
-    return replace(progress, options={**progress.options, **ends_of(vars(options))})
+    return replace(progress, record=with_ends(begun, now, path))
+
+
+def with_ends(begun, now, path):
+    """The Record of an interrupted training with the ends, and the command, that it has now.
+    Raises InputError where recipe or network are not those that the same options give now: another
+    version of the project began it.
+
+    begun, now: Records, that of the checkpoint at `path` and the one of a training that begins.
+    """
+    differ = [
+        name
+        for old, new in ((begun.recipe, now.recipe), (begun.network, now.network))
+        for name, value in vars(old).items()
+        if name not in ENDS and value != getattr(new, name)
+    ]
+    if begun.commit != now.commit:
+        print(f"{begun.name}: begun at commit {begun.commit}, goes on at {now.commit}")
+    if differ:
+        raise InputError(
+            f"{path}: begun by a version (commit {begun.commit}) with another "
+            f"{', '.join(differ)}; go on with that version, or start anew without --resume"
+        )
+    if begun.recipe == now.recipe:
+        return begun
+    command = f"{begun.command} && {now.command}"
+    return replace(begun, recipe=now.recipe, options=now.options, command=command)
 
 
 def what_hosts_share(options, arrays):
@@ -212,18 +238,15 @@ def what_hosts_share(options, arrays):
     if options.resume:
         path = find_checkpoint(run_name(options.job, options.name))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
-    return {**share, f"{Paths(arrays.name).arrays}": what_is_trained_on(arrays)}
-
-
-def what_is_trained_on(arrays):
-    """The images' shape and names, and checksums of images and masks."""
-    return arrays.images.shape, arrays.files, arrays.images.checksum(), arrays.masks.checksum()
+    return {**share, f"{Paths(arrays.name).arrays}": (arrays.files, arrays.pixels_digest)}
 
 
 def predict_test_images(run, arrays):
-    """Write the probabilities of the test images, imgs_mask_test.npy, unless data.py has replaced
-    the images meanwhile.
+    """Write the probabilities of the test images, where there are any, imgs_mask_test.npy, unless
+    data.py has replaced the images meanwhile.
     """
+    if not len(arrays.test_images):
+        return
     paths = Paths(run.name)
     with lock(paths.arrays_lock, wait=True):
         if arrays.test_images.is_replaced():

@@ -7,7 +7,7 @@ from unet.errors import Stopped
 
 
 class StopSignals:
-    """What SIGINT and SIGTERM ask of a training: the first one lets its step end and its
+    """SIGINT and SIGTERM during a training: the first one lets its step end and its
     checkpoint be written, a second one ends it at once.
 
     describe: returns how to go on, for the line that the user sees.
@@ -17,8 +17,13 @@ class StopSignals:
         self.describe, self.number = describe, None
 
     @contextlib.contextmanager
-    def caught(self):
-        """Context in which the signals are noted instead of ending the script."""
+    def caught(self, is_alone=True):
+        """Context in which the signals are noted instead of ending the script, and obeyed at its
+        end; not is_alone: one of several hosts, which the signals end.
+        """
+        if not is_alone:
+            yield
+            return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:
             signal.signal(number, self.note)
@@ -27,6 +32,7 @@ class StopSignals:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        self.stop_if_asked()
 
     def note(self, number, frame):
         if self.number:

@@ -16,12 +16,11 @@ from unet.data.arrays import (
     UNREADABLE,
     split_test,
 )
-from unet.data.form import Form, decode, tile_places, why_bad
+from unet.data.form import decode, tile_places, why_bad
 from unet.data.measure import measure_files
-from unet.data.shapes import check_shape_size, draw_shapes
 from unet.data.survey import REPORT, write_report
 from unet.errors import InputError
-from unet.jobs import JOBS
+from unet.jobs.noise import NUM_VALIDATION
 from unet.jobs.own import choose_form, zoomed
 from unet.machine.disk import create_array, csv_text, lock, replace_file
 from unet.machine.terminal import map_in_threads, quiet, with_progress
@@ -30,48 +29,34 @@ from unet.reading.files import ImageFile
 from unet.reading.frames import Frame, check_sizes
 from unet.reading.levels import check_levels, find_levels
 from unet.reading.mask_sources import PictureMask, find_kind
-from unet.reading.pixels import NeedsLevels, exif_orientation, read_size, write_image
+from unet.reading.pixels import NeedsLevels, exif_orientation, read_size
 from unet.reading.values import READING, reading_text
 from unet.runs import Paths
 
 ANY_SIZE = (32, 32)  # to see whether a file can become a row, before its size is known
-NOISE_VALIDATION, NOISE_TEST = 100, 100  # images that `noise` is validated and tested on
 
 
-def prepare_noise(name, image_size=None, channels=None, num_images=1, seed=1, **drawn):
-    """Draw the images of the noise job and write its arrays to output/NAME/.
-
-    From the stream of `seed` come image 1 for training, 2 to 101 for validation, and from 102 on
-    the rest of num_images; from that of seed + 1 the test images, test_0 to test_99. drawn: shape,
-    fill and placement, as draw_shapes has them.
+def write_noise(folder, ids, test_ids, form):
+    """Write the arrays of the noise job of the pictures X_ID.png and Y_ID.png in their folder: the
+    first of the ids is for training, as are those beyond the validation images.
     """
-    size, folder = image_size or JOBS["noise"].image_size, Paths(name).arrays
-    check_shape_size(size, drawn.get("shape", "circle"), drawn.get("placement", "document"))
-    with lock(Paths(name).arrays_lock):
-        (folder / FILES).unlink(missing_ok=True)  # from here on the old ones are of other pictures
-        numbers = range(1, NOISE_VALIDATION + num_images + 1)
-        stream = draw_shapes(size, seed=seed, **drawn)
-        frames = [noise_frame(folder, f"X_{n}", pair) for n, pair in zip(numbers, stream)]
-        validation = slice(1, NOISE_VALIDATION + 1)
-        frames[validation] = [replace(f, split="validation") for f in frames[validation]]
-        frames.sort(key=lambda frame: frame.split != "train")  # the training images come first
-        stream = draw_shapes(size, seed=seed + 1, **drawn)
-        test = [noise_frame(folder, f"test_{n}", p) for n, p in zip(range(NOISE_TEST), stream)]
-        frames += [replace(frame, split="test") for frame in test]
-        write_arrays(folder, frames, Form(size, channels or JOBS["noise"].network.channels))
-        drawn_now = {file.path for frame in frames for file in (frame.image, frame.mask)}
-        for path in folder.glob("[XY]_*.png"):  # of an earlier drawing that had more
-            if str(path) not in drawn_now:
-                path.unlink()
+    validation = range(2, NUM_VALIDATION + 2)
+    splits = ["validation" if number in validation else "train" for number in ids]
+    named = [*zip(ids, splits), *((id, "test") for id in test_ids)]
+    frames = [noise_frame(folder, id, split) for id, split in named]
+    frames.sort(key=lambda frame: frame.split == "validation")  # the training images come first
+    write_arrays(folder, frames, form)
+    drawn_now = {file.path for frame in frames for file in (frame.image, frame.mask)}
+    for path in folder.glob("[XY]_*.png"):  # of an earlier drawing that had more
+        if str(path) not in drawn_now:
+            path.unlink()
 
 
-def noise_frame(folder, id, pair):
-    """The Frame of an image and its mask, which are saved as X_1.png, Y_1.png, X_test_0.png."""
-    number = id.removeprefix("X_")
-    image, mask = (ImageFile(str(folder / f"{name}_{number}.png"), "", "") for name in "XY")
-    for file, pixels in zip((image, mask), pair):
-        write_image(file.path, pixels)
-    return Frame(id, image, PictureMask((mask,)), "train", subject=id)
+def noise_frame(folder, id, split):
+    """The Frame of X_ID.png and Y_ID.png; id: a number, or test_0, test_1, ..."""
+    image, mask = (ImageFile(str(folder / f"{letter}_{id}.png"), "", "") for letter in "XY")
+    name = id if split == "test" else f"X_{id}"
+    return Frame(name, image, PictureMask((mask,)), split, subject=name)
 
 
 def prepare_frames(name, frames, form, skip_bad=False):
