@@ -9,6 +9,9 @@ import tifffile
 from PIL import Image
 from scenes import SIZE, check, read, refused, scene, write, write_pairs
 
+from unet.data.arrays import load_arrays
+from unet.errors import InputError
+
 # ---- kinds of files
 
 
@@ -296,3 +299,18 @@ def test_compressions_that_only_pillow_reads(compression, place):
         write(f"masks/{number}.png", mask)
         write(f"images/{number}.tif", Image.fromarray(image), compression=compression)
     check(read(), scenes)
+
+
+# ---- what is kept beside the arrays
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "null", '{"zoom": 2}', '{"threshold": 1}'])
+def test_arrays_without_a_whole_reading_are_refused(text, place):
+    write_pairs(count=1)
+    read()
+    path = Path("output/cadastre/reading.json")
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match="reading.json: missing or damaged .* run data.py again"):
+        load_arrays("cadastre")

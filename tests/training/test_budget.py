@@ -101,8 +101,8 @@ def test_a_training_that_goes_on_keeps_its_plan(small, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("unet.training.fit.fit", stop)  # before its first step
         with pytest.raises(KeyboardInterrupt):
-            small(epochs=None, minutes=0.1)
-    options = train.read_options({"job": "nerve", "resume": True, "minutes": 0.1})
+            small(epochs=None, minutes=1)
+    options = train.read_options({"job": "nerve", "resume": True, "minutes": 1})
     assert (options.epochs, options.steps_per_epoch) == (3, 2)
     train.train_predict(options)
     assert len(calls) == 1

@@ -45,7 +45,7 @@ def read_reading(name):
     path = Paths(name).arrays / READING
     try:
         return parse_reading(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: missing or damaged ({error}); run data.py again") from error
 
 
