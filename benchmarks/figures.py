@@ -82,57 +82,60 @@ def of_noise(rows):
             }
 
 
-def of_whole_runs(rows):
-    """Figures of the document's recipe, in bfloat16: the ten runs of all its steps, how far image
-    and weights move a score, and what float32 changes.
+def of_whole_runs(rows, setting):
+    """Figures of the document's recipe, or of it from today's first weights: the ten runs of all
+    its steps, and how far image and weights move a score.
     """
-    from benchmarks.noise import KINDS, SHORT_STEPS, THREE, decomposed
+    from benchmarks.noise import FEW, FEWEST_STEPS, KINDS, SHORT_STEPS, TODAY, decomposed
 
-    rows = [
-        row
-        for row in rows
-        if row["setting"] == "document"
-        and (row["shape"], row["fill"], row["placement"]) == KINDS[0]
-    ]
-    half = [row for row in rows if row["precision"] == "mixed_bfloat16"]
-    ends, found = {}, {}
-    for row in half:
-        if row["steps"] == "2000":
+    kind = dict(zip(("shape", "fill", "placement"), KINDS[0]), setting=setting)
+    rows = [row for row in rows if kind.items() <= row.items()]
+    whole = [row for row in rows if row["steps"] == "2000"]
+    ends, exact, found = {}, {}, {}
+    for row in whole:
+        pair = row["image"], row["weights"]
+        if row["precision"] == "float32":
+            exact[*pair, row["step"]] = float(row["mean"])
+        if setting == TODAY or row["precision"] == "mixed_bfloat16":
             ends.setdefault(int(row["step"]), []).append(row)
     for step, some in ends.items():
         for column in ("mean", "near", "far", "train"):
             found[f"{step} steps: {column}"] = [float(row[column]) for row in some]
     last = ends[2000]
+    found["2000 steps: worst"] = [float(row["worst"]) for row in last]
     means = [float(row["mean"]) for row in last]
     for column in ("radius", "border"):
         values = [float(row[column]) for row in last]
         found[f"correlation of Dice and {column}"] = [np.corrcoef(values, means)[0, 1]]
-    few = [row for row in ends[SHORT_STEPS] if (int(row["image"]), int(row["weights"])) in THREE]
-    for column in ("mean", "worst", "near", "far", "train"):
-        found[f"as it is, {SHORT_STEPS} steps: {column}"] = [float(row[column]) for row in few]
-    short = [row for row in half if row["steps"] == row["step"] == str(SHORT_STEPS)]
-    scores, between, within = decomposed(short)
-    found[f"author's image, {SHORT_STEPS} steps: mean"] = sorted(scores[0])
-    found[f"{SHORT_STEPS} steps: spread between images"] = [between]
-    found[f"{SHORT_STEPS} steps: spread between weights"] = [within]
-    of_pair = {(row["image"], row["weights"]): float(row["mean"]) for row in last}
+    half = [row for row in rows if row["precision"] == "mixed_bfloat16"]
+    short = [row for row in half if row["steps"] == str(SHORT_STEPS)]
+    compared = last if setting != TODAY else [r for r in short if r["step"] == str(SHORT_STEPS)]
     found["bfloat16 against float32: difference"] = [
-        abs(float(row["mean"]) - of_pair[row["image"], row["weights"]])
-        for row in rows
-        if row["precision"] == "float32" and row["step"] == "2000"
+        abs(float(row["mean"]) - exact[key])
+        for row in compared
+        if (key := (row["image"], row["weights"], row["step"])) in exact
     ]
+    if short:
+        few = [row for row in short if (int(row["image"]), int(row["weights"])) in FEW]
+        few = [row for row in few if row["step"] == str(FEWEST_STEPS)]
+        for column in ("mean", "worst", "near", "far", "train"):
+            found[f"as it is, {FEWEST_STEPS} steps: {column}"] = [float(r[column]) for r in few]
+        scores, between, within = decomposed(compared)
+        found[f"author's image, {SHORT_STEPS} steps: mean"] = sorted(scores[0])
+        found[f"{SHORT_STEPS} steps: spread between images"] = [between]
+        found[f"{SHORT_STEPS} steps: spread between weights"] = [within]
     for name, values in found.items():
         yield {
             "job": "noise",
-            "recipe": "document",
+            "recipe": setting,
             "measure": f"one image, whole runs, {name}",
             "value": f"{np.mean(values):.6f}",
             "spread": "; ".join(f"{value:.4f}" for value in values) if len(values) > 1 else "",
             "seeds": f"{len(values)} pairs",
-            "command": f"{STUDIES[0]} --precision mixed_bfloat16",
+            "command": f"{STUDIES[0]} --precision {last[-1]['precision']}",
             "commit": " ".join(sorted({row["commit"] for row in last})),
             "machine": last[0]["machine"],
-            "precision": "mixed_bfloat16",
+            "precision": " ".join(sorted({row["precision"] for row in last})),
         }
 
 
@@ -180,7 +183,9 @@ def main(options):
     folder = Path(options.folder)
     kept = [row for row in read_figures(folder) if not row["measure"].startswith(DERIVED)]
     runs = read_csv(folder / "noise.csv")
-    derived = [*of_noise(runs), *of_whole_runs(runs)]
+    derived = [*of_noise(runs)]
+    for setting in ("document", "document, start 1.0"):
+        derived += of_whole_runs(runs, setting)
     derived += of_cadastre(read_csv(folder / "cadastre.csv"))
     rows = [[row[name] for name in COLUMNS] for row in (*kept, *derived)]
     write_text(folder / "figures.csv", csv_text(COLUMNS, rows))

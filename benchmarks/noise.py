@@ -44,10 +44,10 @@ class Options:
     part: str = option(
         "all",
         "document: the document's recipe, whole, 10 images with weights of their own; target: the "
-        "modern one likewise; pairs: 5 images with 3 weights each; reasons: one change of the "
-        "document's recipe each, 3 images with weights of their own; shapes: both recipes on "
-        "other kinds of shapes; modern: one part less each; scales: other deviations of the "
-        "first weights, 3 images with weights of their own",
+        "modern one likewise; scales: other deviations of the first weights, 3 images with "
+        "weights of their own; pairs: 5 images with 3 weights each, from today's deviation; "
+        "reasons: one change each more, 3 images with 2 weights; shapes: other kinds of shapes; "
+        "modern: one part less each",
         choices=("all", "document", "target", "pairs", "reasons", "shapes", "modern", "scales"),
     )
     precision: str = option("float32", "of the layers", choices=("float32", "mixed_bfloat16"))
@@ -61,22 +61,27 @@ COLUMNS = (*KEY, "step", "seconds", "radius", "border", "train", "mean", "worst"
 COLUMNS += ("commit", "machine")
 NARROW = "network.filters=4,8,8,8,8 network.bottleneck=8 network.decoder_filters=4,8,8,8,8"
 
-# Setting: recipe, what is changed in it. Each reason changes one thing of the document's recipe,
-# each ablation takes one thing away from the modern one.
+# Setting: recipe, what is changed in it. Each reason changes one thing more in the document's
+# recipe from today's start, each ablation takes one thing away from the modern recipe.
 DOCUMENT = {"document": ("document", "")}
 MODERN = {"modern": ("modern", "")}
-MIRRORED = "document, mirrored border"  # the same training; predicted with MARGIN around an image
-MARGIN = 32  # pixels
-REASONS = {
-    "document, Adam 1e-4": ("document", "recipe.optimizer=adam recipe.learning_rate=1e-4"),
-    "document, cross-entropy": ("document", "recipe.loss=binary_cross_entropy"),
-    "document, not standardized": ("document", "recipe.standardize=none"),
-    MIRRORED: ("document", ""),
-    "document, turns and flips": ("document", "augmentation.symmetry=turns"),
-    "document, shifts": ("document", "augmentation.shift=0.5 augmentation.wrap=true"),
-}
 # Deviations of the first weights, 1 that of today's he_normal, the document's being 0.88.
 SCALES = {f"document, start {scale}": scale for scale in (0.8, 0.94, 1.0, 1.1)}
+TODAY = "document, start 1.0"
+MIRRORED = "start 1.0, mirrored border"  # the same; predicted with MARGIN around an image
+MARGIN = 32  # pixels
+START = "network.initializer=he_normal "
+REASONS = {
+    "start 1.0, Adam 1e-4": (
+        "document",
+        START + "recipe.optimizer=adam recipe.learning_rate=1e-4",
+    ),
+    "start 1.0, cross-entropy": ("document", START + "recipe.loss=binary_cross_entropy"),
+    "start 1.0, not standardized": ("document", START + "recipe.standardize=none"),
+    MIRRORED: ("document", START),
+    "start 1.0, turns and flips": ("document", START + "augmentation.symmetry=turns"),
+    "start 1.0, shifts": ("document", START + "augmentation.shift=0.5 augmentation.wrap=true"),
+}
 ABLATIONS = {
     "modern, document's start": ("modern", "network.initializer=he_truncated"),
     "modern, no turns or flips": ("modern", "augmentation.symmetry=none"),
@@ -106,8 +111,10 @@ KINDS = (  # shape, fill, placement
     ("rectangle", "constant", "document"),
 )
 STEPS = 2000  # the document's own, and the modern recipe's
-START_STEPS, SHORT_STEPS = 1000, 400  # enough to see what a start comes to, and what a change does
+# Enough to see what a start comes to, what a run does, and what a change does.
+START_STEPS, SHORT_STEPS, FEWEST_STEPS = 1000, 400, 200
 LOOKS = (50, 100, 200, 400, 1000, 2000)  # steps after which a run is scored
+FEW = [(image, weights) for image in range(1, 4) for weights in range(1, 3)]
 THREE = [(seed, seed) for seed in range(1, 4)]
 TEN = [(seed, seed) for seed in range(1, 11)]  # seeds of image and weights
 PAIRS = [(image, weights) for image in range(1, 6) for weights in range(1, 4)]
@@ -118,14 +125,13 @@ def settings(options):
     parts = {
         "document": [("document", KINDS[0], STEPS, TEN)],
         "target": [("modern", KINDS[0], STEPS, TEN)],
-        "pairs": [("document", KINDS[0], SHORT_STEPS, PAIRS)],
-        "reasons": [(name, KINDS[0], SHORT_STEPS, THREE) for name in (*DOCUMENT, *REASONS)],
+        "pairs": [(TODAY, KINDS[0], SHORT_STEPS, PAIRS)],
+        "reasons": [(name, KINDS[0], FEWEST_STEPS, FEW) for name in (TODAY, *REASONS)],
         "shapes": [
-            (name, kind, SHORT_STEPS, THREE) for kind in KINDS[1:] for name in (*DOCUMENT, *MODERN)
+            (name, kind, FEWEST_STEPS, FEW) for kind in KINDS[1:] for name in (TODAY, *MODERN)
         ],
         "modern": [(name, KINDS[0], SHORT_STEPS, TEN) for name in (*MODERN, *ABLATIONS)],
-        "scales": [("document", KINDS[0], STEPS, THREE)]
-        + [(name, KINDS[0], START_STEPS, THREE) for name in SCALES],
+        "scales": [(name, KINDS[0], START_STEPS, THREE) for name in SCALES],
     }
     for part, some in parts.items():
         if options.part in ("all", part):
@@ -136,7 +142,7 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     """Train on the image of a seed with the weights of another; yield a row of the table at each
     of LOOKS.
     """
-    changed = {**DOCUMENT, **MODERN, **REASONS, **ABLATIONS}
+    changed = {**DOCUMENT, **MODERN, **REASONS, **ABLATIONS, TODAY: ("document", START)}
     recipe_name, changes = changed.get(name, DOCUMENT["document"])
     changes = changes.split() + (NARROW.split() if options.tiny else [])
     job = RECIPES[recipe_name]["noise"].change(changes)
@@ -152,7 +158,7 @@ def run(name, kind, steps, image_seed, weights_seed, options):
     keras.utils.set_random_seed(weights_seed)
     keras.config.set_dtype_policy(options.precision)
     model = get_unet("noise", replace(network, image_size=(None, None)), recipe, steps)
-    if name in SCALES:
+    if name in SCALES and name != TODAY:
         for variable in model.trainable_variables:  # biases are 0
             variable.assign(variable * (SCALES[name] / TRUNCATED_DEVIATION))
     sizes = network.image_size, network.image_size
@@ -351,7 +357,7 @@ def main(options):
             print(", ".join(f"{key} {value}" for key, value in new[-1].items()), flush=True)
     print("\n".join(table(rows)))
     for (name, *kind, _, steps), some in grouped(rows).items():
-        if (name, *kind, steps) == ("document", *KINDS[0], str(SHORT_STEPS)):
+        if (name, *kind, steps) == (TODAY, *KINDS[0], str(SHORT_STEPS)):
             print("\n".join(decompose([row for row in some if row["step"] == steps])))
     draw(rows, path.with_suffix(".png"))
     draw_starts(rows, path.with_name("start.png"))
