@@ -144,14 +144,15 @@ def main(options):
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    print(f"{path}: {len(written.sizes)} rows, {written.num_masks} with a mask, {written.rule}")
+    lines = [f"{path}: {len(written.sizes)} rows, {written.num_masks} with a mask, {written.rule}"]
     if unread := list(written.sizes.values()).count(None):
-        print(f"{unread} of them empty, of test images that data.py could not read")
+        lines.append(f"{unread} of them empty, of test images that data.py could not read")
     if truth is not None:  # a bad one costs no masks
         score, floor = submit.score_file(path, options.truth, truth, written.sizes, rules)
-        print(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
+        lines.append(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
         if len(truth) > len(written.sizes):
-            print(f"over {len(written.sizes)} of the truth's {len(truth)} images")
+            lines.append(f"over {len(written.sizes)} of the truth's {len(truth)} images")
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.reading.values import PLAIN, reading_text
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
 pytestmark = slow
@@ -657,6 +658,7 @@ def write_predictions(folder, count):
     rows += [f"test,{number},{number},images/{number}.png,,64,80" for number in range(count)]
     header = "split,id,subject,image,mask,height,width"
     (folder / "output/nerve/files.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "output/nerve/reading.json").write_text(reading_text(PLAIN))
     noise = np.random.default_rng(0).random((64, 80, 1), np.float32)
     for name, shape, kind in (
         ("imgs_train", (1, 64, 80, 1), np.uint8),

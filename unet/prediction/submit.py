@@ -2,6 +2,9 @@
 score. No Keras, which what is saved already does not need.
 """
 
+import csv
+import itertools
+
 import numpy as np
 
 from unet.data.arrays import TEST_IMAGES, Rows
@@ -55,16 +58,14 @@ def score_file(path, truth_path, truth, sizes, rules):
     truth: run-length codes by image name, from a file at truth_path; sizes: (H, W) by image name.
     Raises InputError for an image that the truth lacks, or whose code is damaged.
     """
-    name, code = rules.columns
-    scores = []
-    for row in read_csv(path, rules.columns):
-        image, order = row[name], rules.columns_first
-        try:
-            scores.append(
-                [image_dice(image, c, sizes[image], truth, order) for c in (row[code], "")]
-            )
-        except InputError as error:
-            raise InputError(f"{truth_path}: {error}") from error
+    try:
+        with open(path, encoding="utf-8", newline="") as file:  # line by line: codes are long
+            scores = [
+                [image_dice(name, c, sizes[name], truth, rules.columns_first) for c in (code, "")]
+                for name, code in itertools.islice(csv.reader(file), 1, None)
+            ]
+    except InputError as error:
+        raise InputError(f"{truth_path}: {error}") from error
     return np.mean(scores, axis=0)
 
 
