@@ -271,8 +271,12 @@ def grouped(rows):
 
 
 def draw(rows, path):
-    """Mean and range of the Dice of new images against steps, a panel for each kind of shape."""
+    """Mean and range of the Dice of new images against steps, a panel for each kind of shape that
+    a recipe was run on; nothing where none was.
+    """
     kinds = [kind for kind in KINDS if any(longest(rows, name, kind) for name in RECIPES)]
+    if not kinds:
+        return
     figure = Figure(figsize=(2 + 4.2 * len(kinds), 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for colour, name in zip(("tab:blue", "tab:orange"), RECIPES):

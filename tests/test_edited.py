@@ -128,11 +128,11 @@ def test_an_edited_get_unet_is_trained_resumed_scored_encoded_and_exported(prepa
     assert run(prepared, "submission.py", "nerve") == 0
     new = np.load("output/nerve/imgs_test.npy")
     saved = np.load("output/nerve/imgs_mask_test.npy")
-    np.testing.assert_allclose(saved, predict(new), atol=1e-5)
+    np.testing.assert_allclose(saved, predict(new), atol=1e-3)
 
     assert run(prepared, "model.py", "nerve", "--export", "exported") == 0
     exported = keras.layers.TFSMLayer("exported", call_endpoint="serve")(new)
-    np.testing.assert_allclose(exported["probability"], predict(new), atol=1e-4)
+    np.testing.assert_allclose(exported["probability"], predict(new), atol=1e-3)
 
 
 @slow

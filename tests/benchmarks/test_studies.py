@@ -64,7 +64,8 @@ def test_a_table_of_other_runs_is_left_alone(place, step, text):
 def test_the_reasons_of_the_noise_study_run(place):
     run_well("-m benchmarks.noise", "--tiny", "--part", "reasons", "--output", place)
     names = {row["setting"] for row in rows_of("noise.tiny.csv")}
-    assert names == {"document", *importlib.import_module("benchmarks.noise").REASONS}
+    noise = importlib.import_module("benchmarks.noise")
+    assert names == {noise.TODAY, *noise.REASONS}
 
 
 @slow
