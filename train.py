@@ -190,7 +190,8 @@ def train_predict(options=Options(job="nerve"), begun=None):
     # 1. load the arrays; those of noise are drawn where there are none
     name = runs.run_name(options.job, options.name)
     source = resume.find_source(name, options.job, options.arrays, options.resume)
-    if source == "noise" and not (runs.Paths(source).arrays / "imgs_train.npy").exists():
+    is_there = (runs.Paths(source).arrays / "imgs_train.npy").exists()
+    if source == "noise" and not (is_there or options.hosts):  # hosts would draw one each
         data.prepare(data.Options())
     prepared = arrays.load_arrays(source, options.job)
     # 2. plan: the recipe with the options, and the images that are held out

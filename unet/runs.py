@@ -83,10 +83,6 @@ class Paths:
         """vis/nerve/WHAT.png, of a fold vis/nerve/WHAT.fold1.png."""
         return self.vis / (f"{what}.{self.fold}.png" if self.fold else f"{what}.png")
 
-    def versus(self, other):
-        """The folder of test.py --compare, for two runs on the same images."""
-        return Path("vis", f"{self.run}+{other.run}")
-
 
 @dataclass(frozen=True)
 class Decision:

@@ -13,6 +13,7 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.settings import IGNORED
 from unet.machine.disk import read_csv
 from unet.reading.classes import find_classes
 from unet.reading.values import PLAIN, Reading, are_numbers, read_reading
@@ -142,6 +143,11 @@ class Arrays:
         return self.reading.zoom == 1 and any(
             (row["height"], row["width"]) != size for row in self.files
         )
+
+
+def has_foreground(numbers):
+    """True for class numbers of which one is counted and not the background."""
+    return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
 def find_arrays(name, job):

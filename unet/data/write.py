@@ -42,21 +42,17 @@ def write_noise(folder, ids, test_ids, form):
     """
     validation = range(2, NUM_VALIDATION + 2)
     splits = ["validation" if number in validation else "train" for number in ids]
-    named = [*zip(ids, splits), *((id, "test") for id in test_ids)]
-    frames = [noise_frame(folder, id, split) for id, split in named]
+    frames = []
+    for id, split in [*zip(ids, splits), *((id, "test") for id in test_ids)]:
+        image, mask = (ImageFile(str(folder / f"{letter}_{id}.png"), "", "") for letter in "XY")
+        name = id if split == "test" else f"X_{id}"
+        frames.append(Frame(name, image, PictureMask((mask,)), split, subject=name))
     frames.sort(key=lambda frame: frame.split == "validation")  # the training images come first
     write_arrays(folder, frames, form)
     drawn_now = {file.path for frame in frames for file in (frame.image, frame.mask)}
     for path in folder.glob("[XY]_*.png"):  # of an earlier drawing that had more
         if str(path) not in drawn_now:
             path.unlink()
-
-
-def noise_frame(folder, id, split):
-    """The Frame of X_ID.png and Y_ID.png; id: a number, or test_0, test_1, ..."""
-    image, mask = (ImageFile(str(folder / f"{letter}_{id}.png"), "", "") for letter in "XY")
-    name = id if split == "test" else f"X_{id}"
-    return Frame(name, image, PictureMask((mask,)), split, subject=name)
 
 
 def prepare_frames(name, frames, form, skip_bad=False):
@@ -202,7 +198,9 @@ def write_arrays(folder, frames, form, unreadable=(), reasons=()):
         new = {name: stack.enter_context(replace_file(folder / name)) for name in names}
         write = {name: create_array(new[name], shapes[name], np.uint8) for name in shapes}
         sizes, turned = fill_arrays(write, tasks, form)
-        np.save(new[TEST_IDS], ids_as_array([frame.id for frame in test]))
+        ids = [frame.id for frame in test]
+        are_numbers = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
+        np.save(new[TEST_IDS], np.array(ids, np.int32 if are_numbers else str))
         listed = [
             file_row(frame, sizes, form, place)
             for frame, of_frame in zip([*train, *test], [*places, *([None] for _ in test)])
@@ -255,12 +253,6 @@ def find_places(frames, form):
 
     found = map_in_threads(places, ((frame,) for frame in frames))
     return list(quiet(with_progress(found, len(frames), "sizes")))
-
-
-def ids_as_array(ids):
-    """The ids of the test images as an array, of numbers where all of them are."""
-    is_number = all(id.isdecimal() and str(int(id)) == id and len(id) < 10 for id in ids)
-    return np.array(ids, np.int32 if is_number else str)
 
 
 def file_row(frame, sizes, form, place):

@@ -19,7 +19,7 @@ def compare(run, other, results, unseen, most_pictures):
     without one being left out, or None for all of its networks on all images. Raises InputError.
     """
     names, classes = (run.name, other.name), classes_of(run)
-    vis, rows, seen_by = Paths(run.name).versus(Paths(other.name)), [], []
+    vis, rows, seen_by = Paths(f"{run.name}+{other.name}").vis, [], []
     with new_page(vis, most_pictures, classes) as page:
         for first in with_progress(results, len(results), "images"):
             if unseen is not None and first.id not in unseen:

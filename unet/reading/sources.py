@@ -33,7 +33,7 @@ def read_frames(job, source, classes=()):
     if len(subjects) < count:
         found.notes.append(
             f"{count} images show {len(subjects)} subject{'s' if len(subjects) > 1 else ''}, such "
-            f"as {next(iter(subjects))}; each is held out as a whole"
+            f"as {next(iter(subjects))}; validation holds out whole subjects"
         )
     elif not source.subject:
         found.notes += hint_at_subjects(found.frames)

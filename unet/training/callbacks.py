@@ -162,7 +162,10 @@ class RunFiles(keras.callbacks.Callback):
                 shutil.copyfile(paths.last_weights, weights)
                 if len(history) == 1:
                     paths.record.unlink(missing_ok=True)
-                    forget_folds(paths.run)
+                    # A record that names folds goes, for they are replaced one by one.
+                    with contextlib.suppress(InputError):
+                        if read_record(paths.run).folds:
+                            Paths(paths.run).record.unlink()
         write_text(paths.table, csv_text(history[0], [row.values() for row in history]))
 
     def read_values(self, step=0):
@@ -220,10 +223,3 @@ def changing_variables(model, step=0):
     metrics = model.metrics_variables if step else ()
     variables = (*model.variables, *model.optimizer.variables, *metrics)
     return list({id(variable): variable for variable in variables}.values())
-
-
-def forget_folds(run):
-    """Remove weights/JOB.json where it names folds, which are about to be replaced one by one."""
-    with contextlib.suppress(InputError):
-        if read_record(run).folds:
-            Paths(run).record.unlink()

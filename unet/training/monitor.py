@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from unet.data.arrays import has_foreground
 from unet.data.augment import crop_middle, cut_windows, draw_middle
 from unet.data.scale import standardize
-from unet.jobs.settings import IGNORED
 from unet.pictures.curves import draw_filmstrip, draw_progress, shrink
 from unet.pictures.panels import draw_truth, show
 from unet.reading.pixels import write_image
@@ -42,16 +42,11 @@ def choose_samples(arrays, rows, sizes, scale):
         parts = arrays.images[row], arrays.masks[row]
         return [part[0] for part in cut_windows([parts], draws, sizes[0])]
 
-    def shows_foreground(mask):
-        numbers = arrays.as_numbers(mask)
-        return ((numbers > 0) & (numbers != IGNORED)).any()
-
-    def first_shown(part):
-        found = (sample for sample in map(pair, part[:NEARBY]) if shows_foreground(sample[1]))
-        return next(found, None) or pair(part[0])
-
-    parts = np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows)))
-    pairs = [first_shown(part) for part in parts]
+    pairs = []
+    for part in np.array_split(np.asarray(rows), min(NUM_SAMPLES, len(rows))):
+        found = map(pair, part[:NEARBY])
+        found = (sample for sample in found if has_foreground(arrays.as_numbers(sample[1])))
+        pairs.append(next(found, None) or pair(part[0]))
     images, masks = (np.stack(part) for part in zip(*pairs))
     numbers = arrays.as_numbers(crop_middle(masks, sizes[1]))[..., 0]
     truths = [draw_truth(truth, arrays.classes) for truth in numbers]

@@ -14,13 +14,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from unet.data.arrays import has_foreground
 from unet.data.scale import find_scale
 from unet.data.split import are_tiled, split_networks
 from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError, refuse
 from unet.jobs import RECIPES, choose_recipe, own
-from unet.jobs.settings import IGNORED, SYMMETRIES
+from unet.jobs.settings import SYMMETRIES
 from unet.losses import LOSSES, fitting_losses, weighing_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
@@ -275,7 +276,7 @@ def check_masks(arrays, splits):
     for warning in read_report(arrays.name).get("warnings", ()):
         print(warning, flush=True)
     for rows, _ in splits.values():
-        if any(has_foreground(arrays, row) for row in rows):  # mostly the first one has
+        if any(has_foreground(arrays.numbers(row)) for row in rows):  # mostly the first one has
             continue
         values = "that they are white, or pass data.py another --mask-threshold"
         if arrays.classes:
@@ -284,12 +285,6 @@ def check_masks(arrays, splits):
             f"{Paths(arrays.name).arrays}: no foreground in any mask of the {len(rows)} images "
             f"to train on, so there is nothing to learn; look at the files of the masks: {values}"
         )
-
-
-def has_foreground(arrays, row):
-    """Whether a row's mask has a pixel that counts and is no background."""
-    numbers = arrays.numbers(row)
-    return bool(((numbers > 0) & (numbers != IGNORED)).any())
 
 
 def describe_run(options, job, arrays, split, name):
