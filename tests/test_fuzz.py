@@ -13,7 +13,7 @@ def test_a_reader_is_fuzzed(place, target):
     done = run("tests/fuzz.py", "--target", target, "--minutes", 0.05)
     assert done.returncode == 0, done.stderr[-3000:]
     count = int(done.stderr.partition("number_of_executed_units:")[2].split()[0])
-    assert count > 200  # Pillow takes its time for stacks
+    assert count > 50  # Pillow takes its time for stacks
 
 
 def test_an_input_that_is_not_answered_ends_it(place):
