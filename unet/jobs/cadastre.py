@@ -1,5 +1,8 @@
 """Satellite cadastre, "why does mine not converge?".
 
+Command: python train.py cadastre. Document's recipe: 9 minutes on one core, Dice 0.017 on held-out
+tiles. Modern recipe: 1 minute on a graphics card, Dice 0.837. benchmarks/RESULTS.md has the runs.
+
 Not stated in the document: the number of epochs, the share held out. It keeps no weights on the
 way, so those of the end are what it has.
 """

@@ -1,4 +1,8 @@
-"""Kaggle's ultrasound nerve segmentation."""
+"""Kaggle's ultrasound nerve segmentation.
+
+Command: python train.py nerve. Document's recipe: 9 minutes on one core, Dice 0.390 on held-out
+images. Modern recipe: 15 minutes, Dice 0.724. benchmarks/RESULTS.md has the runs.
+"""
 
 from dataclasses import replace
 

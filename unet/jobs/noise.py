@@ -1,4 +1,8 @@
-"""Segment shapes on noise, after training on one image."""
+"""Segment shapes on noise, after training on one image.
+
+Command: python train.py noise. Document's recipe: 8 minutes on one core, Dice 0.969 on new images.
+Modern recipe: 2 minutes, Dice 0.988. benchmarks/RESULTS.md has the runs behind these means.
+"""
 
 from dataclasses import replace
 
