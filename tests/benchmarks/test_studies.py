@@ -88,7 +88,7 @@ def test_the_noise_study_has_each_setting_it_names():
         ("shapes", 8),
         ("reasons", 7),
         ("modern", 10),
-        ("scales", 5),
+        ("scales", 4),
     ):
         assert len(list(noise.settings(noise.Options(part=part)))) == count
     for name, (recipe, changes) in {**noise.REASONS, **noise.ABLATIONS}.items():

@@ -12,7 +12,7 @@ from unet.data.arrays import Arrays, load_arrays
 from unet.data.measure import is_colored, measure_outlines
 from unet.jobs import JOBS, RECIPES, choose_recipe, own
 from unet.jobs.own import Measured, choose_form, choose_job, zoomed
-from unet.reading.values import IGNORED
+from unet.jobs.settings import IGNORED
 from unet.training import plan
 from unet.training.plan import fit_own
 
@@ -151,6 +151,9 @@ def test_images_that_the_files_keep_for_validation_are_none_to_train_on(tmp_path
     rows = [{"id": str(n), "subject": str(n), "split": "validation"} for n in range(9)]
     rows[0]["split"] = "train"
     images = np.zeros((9, 64, 64, 1), np.uint8)
+    report = tmp_path / "output/own/report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"warnings": [], "lines": [], "facts": {"marked": []}}))
     job, _ = fit_own(Arrays(images, images, images[:0], rows, [], name="own"), True, True)
     assert job.recipe.augmentation.shift == 0.5  # as of one image alone
 

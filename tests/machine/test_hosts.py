@@ -141,7 +141,7 @@ def test_two_hosts_go_on_where_one_was_killed(start, folders):
         start(folder, [*together, "--process-id", str(number)], environment)
         for number, folder in enumerate(folders)
     ]
-    assert "going on after nerve, " in finish(both[0])
+    assert "; goes on after " in finish(both[0])
     finish(both[1])
     for folder in folders:
         assert_equal(trained(folder), expected, 1e-4)
