@@ -115,8 +115,11 @@ def test_the_command_line_knows_every_loss():
 
 @pytest.mark.parametrize("job", RECIPES["document"])
 def test_the_compiled_model_has_the_recipes_optimizer_and_rate(job):
-    recipe, network = JOBS[job].recipe, replace(JOBS[job].network, filters=(4,), bottleneck=4)
-    network = replace(network, image_size=(None, None), decoder_filters=(), dropout=())
+    recipe, small = (
+        JOBS[job].recipe,
+        dict(filters=(4,), bottleneck=4, decoder_filters=(), dropout=()),
+    )
+    network = replace(JOBS[job].network, image_size=(None, None), **small)
     optimizer = get_unet(job, network, num_steps=10).optimizer
     assert type(optimizer).__name__.lower() == recipe.optimizer
     assert float(optimizer.learning_rate) == pytest.approx(recipe.learning_rate)
@@ -200,7 +203,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_weights(arrays, pla
         ("recipe.cosine=yes", "expected a value of type bool"),
         ("recipe.batch_size", "expected a value of type int"),
         ("network.upsample=cubic", "upsample 'cubic': expected one of nearest"),
-        ("network.filters=", "filters .*: expected one number above 0 a level"),
+        ("network.filters=", "filters .*: expected one number above 0 for each level"),
         ("recipe.batch_size=0", "recipe.batch_size 0: expected at least 1"),
         ("augmentation.gamma=-1", "augmentation.gamma -1.0: expected 0 to 1000"),
         ("recipe.loss=hinge", "loss 'hinge': expected one of dice, "),
@@ -636,7 +639,7 @@ def prepare_masks(values, **options):
 
 @pytest.mark.parametrize(
     ("classes", "remedy"),
-    [(None, "another --threshold"), (3, "values or colours are those of the classes")],
+    [(None, "another --mask-threshold"), (3, "values or colours are those of the classes")],
 )
 def test_masks_without_any_foreground_are_refused(place, classes, remedy, capsys):
     prepare_masks([0, 0, 0], classes=classes)
