@@ -17,14 +17,13 @@ from benchmarks.measure import read_numbers
 from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError, one_line_errors
-from unet.jobs.settings import THRESHOLD
+from unet.jobs.settings import THRESHOLD, Reading
 from unet.options import option, parse_options, run_option
 from unet.prediction.predict import predict_held_out
 from unet.prediction.scores import THRESHOLDS, HeldOut
 from unet.prediction.scoring import measure_held_out
 from unet.reading.masks import decode_mask
 from unet.reading.pixels import resize
-from unet.reading.values import Reading
 from unet.runs import Decision, read_record
 
 

@@ -41,13 +41,14 @@ from unet.data.on_device import DrawnBatches
 from unet.data.survey import REPORT
 from unet.errors import one_line_errors
 from unet.jobs import JOBS, RECIPES
+from unet.jobs.settings import PLAIN
 from unet.losses import dice_per_image
 from unet.machine.disk import create_array, csv_text
 from unet.machine.precision import find_precision, in_precision
 from unet.options import option, parse_options
 from unet.prediction.predict import TILE, predict_arrays, predict_image
 from unet.prediction.run import Network, Run
-from unet.reading.values import PLAIN, READING, reading_text
+from unet.reading.values import READING, reading_text
 from unet.runs import Decision
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,6 @@ from PIL import Image
 
 from unet.data.augment import cut_windows, draw_middle, draw_windows
 from unet.jobs import JOBS
-from unet.reading.values import PLAIN
 from unet.runs import Record
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +110,7 @@ def make_record(**fields):
     """A Record of a nerve run with some fields."""
     recipe = JOBS["nerve"].recipe
     given = dict(name="nerve", job="nerve", arrays="nerve", recipe=recipe, options={}, command="")
-    return Record(**{**given, "reading": json.loads(json.dumps(asdict(PLAIN))), **fields})
+    return Record(**{**given, **fields})
 
 
 @pytest.fixture

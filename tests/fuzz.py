@@ -49,7 +49,7 @@ with atheris.instrument_imports(
 ):
     from unet import runs
     from unet.reading import files, masks, pixels, run_length, tables
-    from unet.reading.values import PLAIN, Reading
+    from unet.jobs.settings import PLAIN, Reading
     from unet.machine import disk
     from unet.prediction.submit import read_truth
 

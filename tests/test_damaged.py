@@ -28,7 +28,8 @@ from train import load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
-from unet.reading.values import PLAIN, reading_text
+from unet.jobs.settings import PLAIN
+from unet.reading.values import reading_text
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
 pytestmark = slow

@@ -16,7 +16,7 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError, check_name, refuse
 from unet.jobs import JOBS
-from unet.jobs.settings import SYMMETRIES, THRESHOLD, Recipe, UNetConfig
+from unet.jobs.settings import PLAIN, SYMMETRIES, THRESHOLD, Reading, Recipe, UNetConfig
 from unet.machine.disk import write_text
 
 FORMAT = 2  # of weights/*.json
@@ -125,7 +125,7 @@ class Record:
     pixels: str = ""  # Arrays.pixels_digest, of images and masks
     classes: list[dict] = field(default_factory=list)  # name and color of each
     is_colored: bool = False  # masks in the files were in these colours
-    reading: dict = field(default_factory=dict)  # of reading.values.Reading
+    reading: Reading = PLAIN  # of the files that it was trained on
     decision: Decision = Decision()
     precision: str = "float32"  # of the predictions that the decision is for, a Keras dtype policy
     constant_dice: float | None = None  # of one mask for all held-out images; None: not scored

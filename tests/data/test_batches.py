@@ -15,10 +15,9 @@ from unet.data.batches import Batches, BorderWeights, make_batches
 from unet.data.scale import find_scale, mean_and_std, standardize
 from unet.data.split import fold_rows, split_rows
 from unet.jobs import JOBS
-from unet.jobs.settings import IGNORED, Augmentation
+from unet.jobs.settings import IGNORED, Augmentation, Reading
 from unet.machine.devices import Devices
 from unet.reading.classes import number_classes
-from unet.reading.values import Reading
 
 RECIPE = JOBS["nerve"].recipe
 WEIGHTED = JOBS["membrane"].recipe

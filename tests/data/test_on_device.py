@@ -12,10 +12,9 @@ from unet.data.arrays import Arrays
 from unet.data.batches import Batches, make_batches
 from unet.data.on_device import MOST_BYTES, DrawnBatches, choose_batches, room_on_card, standardize
 from unet.jobs import JOBS, RECIPES
-from unet.jobs.settings import IGNORED, Augmentation
+from unet.jobs.settings import IGNORED, Augmentation, Reading
 from unet.machine.devices import ONE_DEVICE, Devices
 from unet.reading.classes import number_classes
-from unet.reading.values import Reading
 from unet.training.fit import build_variables
 from unet.training.lines import steps_done
 

@@ -21,11 +21,11 @@ import data
 from data import Options, create_data, keras_generator, prepare
 from unet.data.arrays import Rows, load_arrays
 from unet.errors import InputError
+from unet.jobs.settings import Reading
 from unet.machine.disk import create_array, replace_file
 from unet.reading.files import list_images, natural_key
 from unet.reading.masks import decode_mask
 from unet.reading.pixels import decode_image, resize
-from unet.reading.values import Reading
 
 
 def prepared(job, **options):

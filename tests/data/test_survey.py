@@ -16,8 +16,8 @@ from unet.data.arrays import Arrays, load_arrays
 from unet.data.copies import Pair, agreement, join_subjects
 from unet.data.survey import WARNING, lines, read_report
 from unet.errors import InputError
+from unet.jobs.settings import Reading
 from unet.reading.classes import number_classes
-from unet.reading.values import Reading
 
 
 def arrays_of(images, masks, subjects=None, splits=None, classes=(), ignore=()):

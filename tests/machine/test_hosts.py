@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_nerve, refusal, run, run_well, slow
 
-from unet.jobs.settings import IGNORED
-from unet.reading.values import Reading, reading_text
+from unet.jobs.settings import IGNORED, Reading
+from unet.reading.values import reading_text
 from unet.training.checkpoint import read_progress
 
 pytestmark = slow

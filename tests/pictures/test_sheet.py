@@ -7,6 +7,7 @@ import pytest
 from data import Options, prepare
 from unet.data.arrays import Arrays, load_arrays
 from unet.data.survey import read_report
+from unet.jobs.settings import Reading
 from unet.pictures.sheet import (
     CAPTION_FONT,
     CELL,
@@ -18,7 +19,6 @@ from unet.pictures.sheet import (
     write_sheet,
 )
 from unet.reading.classes import number_classes
-from unet.reading.values import Reading
 
 YELLOW = (255, 190, 0)
 

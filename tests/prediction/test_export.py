@@ -16,6 +16,7 @@ from model import build_unet
 from train import load_run
 from unet.errors import InputError
 from unet.jobs import JOBS
+from unet.jobs.settings import Reading
 from unet.machine.disk import replace_folder
 from unet.prediction import export, segment
 from unet.prediction.export import SAVED, check_target, export_run, exportable
@@ -23,7 +24,6 @@ from unet.prediction.predict import predict_file
 from unet.prediction.run import Network, Run
 from unet.prediction.scoring import FolderImages
 from unet.reading.pixels import resize, scale_levels
-from unet.reading.values import Reading
 from unet.runs import Decision
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
@@ -415,7 +415,7 @@ def test_a_run_of_more_than_8_bit_takes_the_files_own_values(place):
     run, images = make_run("grey")
     run = of_more_bits(run, 4095)
     values = np.round(images * (4095 / 255)).astype(np.uint16)
-    assert np.array_equal(scale_levels(values, "x", run.reading), images)
+    assert np.array_equal(scale_levels(values, "x", run.record.reading), images)
     (place / "images").mkdir()
     for number, image in enumerate(values):
         assert cv2.imwrite(f"images/{number}.png", image)

@@ -11,12 +11,11 @@ from model import build_unet
 from unet.data.arrays import Arrays
 from unet.errors import InputError
 from unet.jobs import JOBS
-from unet.jobs.settings import IGNORED
+from unet.jobs.settings import IGNORED, Reading
 from unet.prediction.predict import predict_arrays, predict_file, predict_held_out, predict_image
 from unet.prediction.run import Network, Run
 from unet.prediction.scores import THRESHOLDS
 from unet.prediction.scoring import Result, make_result, mean_masks, measure_held_out, score
-from unet.reading.values import Reading
 from unet.runs import Decision
 
 SMALL = dict(image_size=(None, None), filters=(6, 8, 10), bottleneck=12, dropout=())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unet.errors import InputError
+from unet.jobs.settings import Reading
 from unet.reading import annotations
 from unet.reading.annotations import (
     LARGEST_JSON,
@@ -19,7 +20,6 @@ from unet.reading.annotations import (
     read_run_lengths,
 )
 from unet.reading.files import ImageFile
-from unet.reading.values import Reading
 
 SQUARE = [[5, 5], [14, 5], [14, 24], [5, 24]]  # pixels 5..14 by 5..24: 10 x 20
 FLAT = [5, 5, 14, 5, 14, 24, 5, 24]

@@ -14,8 +14,8 @@ from scenes import SIZE, check, labels_of, read, refused, scene, write, write_pa
 from data import Options, prepare
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
+from unet.jobs.settings import Reading
 from unet.prediction.scoring import FolderImages
-from unet.reading.values import Reading
 
 # ---- masks of two classes
 

@@ -14,12 +14,11 @@ import data
 import train
 from unet.data.arrays import Arrays, load_arrays
 from unet.errors import InputError
-from unet.jobs.settings import IGNORED
+from unet.jobs.settings import IGNORED, Reading
 from unet.options import check_tensorboard
 from unet.pictures.curves import draw_filmstrip
 from unet.reading.classes import number_classes
 from unet.reading.pixels import write_image
-from unet.reading.values import Reading
 from unet.runs import Paths
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress

@@ -17,14 +17,14 @@ from train import Options, get_unet, load_run
 from unet.data.arrays import load_arrays
 from unet.errors import InputError
 from unet.jobs import JOBS, RECIPES, choose_recipe
-from unet.jobs.settings import IGNORED, Augmentation
+from unet.jobs.settings import IGNORED, Augmentation, Reading
 from unet.losses import LOSSES, Loss
 from unet.options import parse_options
 from unet.prediction.predict import predict_arrays
 from unet.prediction.run import validation_rows
 from unet.prediction.scoring import PreparedImages, measure_held_out, score
 from unet.reading.classes import classes_text, number_classes
-from unet.reading.values import Reading, reading_text
+from unet.reading.values import reading_text
 from unet.runs import Decision, Paths, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, write_checkpoint

@@ -13,10 +13,10 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.jobs import JOBS
-from unet.jobs.settings import IGNORED
+from unet.jobs.settings import IGNORED, PLAIN, Reading
 from unet.machine.disk import read_csv
 from unet.reading.classes import find_classes
-from unet.reading.values import PLAIN, Reading, are_numbers, read_reading
+from unet.reading.values import are_numbers, read_reading
 from unet.runs import Paths, command
 
 IMAGES, MASKS, TEST_IMAGES = "imgs_train.npy", "imgs_mask_train.npy", "imgs_test.npy"

@@ -8,11 +8,12 @@ import numpy as np
 
 from unet.errors import InputError, error_text
 from unet.jobs.own import zoomed
+from unet.jobs.settings import PLAIN, Reading
 from unet.reading.classes import resize_classes
 from unet.reading.frames import check_sizes
 from unet.reading.mask_sources import find_kind
 from unet.reading.pixels import NeedsLevels, decode_image, resize
-from unet.reading.values import PLAIN, Reading, are_numbers
+from unet.reading.values import are_numbers
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""What a job is made of: its network, its augmentation, its recipe, its submission."""
+"""What a job is made of: its network, augmentation, recipe and submission, and the meaning of the
+values in its files.
+"""
 
 import math
 import types
@@ -259,6 +261,35 @@ class Submission:
     columns_first: bool = False  # pixels numbered down the columns; False: along the rows
     min_pixels: int = 0  # a smaller mask counts as empty
     extension: bool = True  # image names with their .jpg
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Meaning of a file's values.
+
+    mask_threshold: mask values above it are foreground; None: a mask holds 0 and `foreground`,
+    which is None for the largest value of its type. in_alpha: masks are in the files' alpha.
+    invert: foreground and background are swapped. ignore: the mask value, (V,), or the colour,
+    (R, G, B), of pixels that do not count; () where all do. black_level, white_level: the values
+    of images of more than 8 bit that become 0 and 255; white_level None: not known. zoom: factor,
+    0 to 1, by which the arrays, and new images before prediction, are shrunk.
+    """
+
+    mask_threshold: float | None = None
+    foreground: float | None = None
+    in_alpha: bool = False
+    invert: bool = False
+    ignore: tuple[int, ...] = ()
+    black_level: float = 0.0
+    white_level: float | None = None
+    zoom: float = 1.0
+
+    def __post_init__(self):
+        if not 0 < self.zoom <= 1:
+            raise InputError(f"zoom {self.zoom}: expected above 0, at most 1")
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True)

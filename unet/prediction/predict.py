@@ -135,7 +135,7 @@ def predict_file(run, image):
     Where the training images were resized, or shrunk by a zoom, so is this one, and its
     probabilities back.
     """
-    size = zoomed(image.shape[:2], run.reading.zoom)
+    size = zoomed(image.shape[:2], run.record.reading.zoom)
     if run.record.is_resized:
         size = run.record.array_size
     small = resize(image, size)

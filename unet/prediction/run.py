@@ -9,7 +9,6 @@ from unet.data.scale import mean_and_std, standardize
 from unet.errors import InputError, refuse
 from unet.machine.precision import in_precision, usable_precision
 from unet.reading.classes import SegmentClass
-from unet.reading.values import parse_reading
 from unet.runs import Decision, Paths, Record, command, read_record, weights_of_run
 from unet.weights import load_weights
 
@@ -51,11 +50,6 @@ class Run:
     def classes(self):
         """SegmentClass of each class, () for foreground and background."""
         return tuple(SegmentClass(c["name"], tuple(c["color"])) for c in self.record.classes)
-
-    @property
-    def reading(self):
-        """The Reading of the files that it was trained on."""
-        return parse_reading(self.record.reading)
 
     @property
     def holds_out(self):
@@ -135,11 +129,7 @@ def load_network(name, build, weights):
             f"{weights}: smaller than the {smallest:,} bytes of the network that {paths.record} "
             f"names; {mend}"
         )
-    try:
-        parse_reading(record.reading)
-        model = build(record)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{paths.record}: {error}; {remedy}") from error
+    model = build(record)
     model.compiled = False  # a copy for an export needs no loss, which Keras would look for
     try:
         load_weights(model, weights)

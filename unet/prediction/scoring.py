@@ -133,7 +133,7 @@ class FolderImages:
         if run.classes and "mask_threshold" in given:
             raise InputError("--mask-threshold is for masks of two classes; leave it out")
         self.run, self.folder, self.skip_bad = run, images, skip_bad
-        reading = replace(run.reading, in_alpha=False, foreground=None, **given)
+        reading = replace(run.record.reading, in_alpha=False, foreground=None, **given)
         if masks:
             source = Source(images=images, masks=masks, missing_is_empty=True, skip_bad=skip_bad)
             found = read_folders(source, record.job, run.classes)

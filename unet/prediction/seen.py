@@ -18,7 +18,7 @@ class SeenImages:
 
     def __init__(self, run):
         self.arrays = own_arrays(run)
-        self.is_resized, self.zoom = run.record.is_resized, run.reading.zoom
+        self.is_resized, self.zoom = run.record.is_resized, run.record.reading.zoom
         self.unread = {}  # row numbers by hash of lines_of
         self.pixels = set()  # hashes of the rows that were read whole
         self.sizes = set()  # of files that were trained on

@@ -30,13 +30,13 @@ class Segment(keras.layers.Layer):
         height, width = ops.shape(images)[1:3]
         pixels, run, total = ops.cast(images, "float32"), self.run, 0
         if has_levels(run):
-            black, white = run.reading.black_level, run.reading.white_level
+            black, white = run.record.reading.black_level, run.record.reading.white_level
             pixels = ops.clip(ops.round((pixels - black) * (255 / (white - black))), 0, 255)
         # The size at which the networks see the images, as predict_file has it; None: their own.
         seen = run.record.array_size if run.record.is_resized else None
-        if not seen and run.reading.zoom != 1:
+        if not seen and run.record.reading.zoom != 1:
             lengths = [ops.cast(length, "float32") for length in (height, width)]
-            shrunk = [ops.maximum(ops.round(n * run.reading.zoom), 1) for n in lengths]
+            shrunk = [ops.maximum(ops.round(n * run.record.reading.zoom), 1) for n in lengths]
             seen = [ops.cast(length, "int32") for length in shrunk]
         if seen:
             pixels = ops.round(resize(pixels, *seen))
@@ -62,7 +62,7 @@ class Segment(keras.layers.Layer):
 
 def has_levels(run):
     """True for a run of images of more than 8 bit, whose black and white it knows."""
-    return run.reading.white_level is not None
+    return run.record.reading.white_level is not None
 
 
 def first_maximum(probability):

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unet.errors import InputError
-from unet.jobs.settings import IGNORED
+from unet.jobs.settings import IGNORED, PLAIN
 from unet.reading.classes import decode_classes
 from unet.reading.files import list_pages
 from unet.reading.masks import decode_mask, mask_kind
 from unet.reading.pixels import decode_pixels
-from unet.reading.values import PLAIN
 
 MOST_OVERLAP = 0.05  # of the smaller mask: objects touch, annotators agree
 

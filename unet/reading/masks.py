@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from unet.errors import InputError
-from unet.jobs.settings import IGNORED
+from unet.jobs.settings import IGNORED, PLAIN
 from unet.reading.pixels import decode_pixels, palette_numbers
-from unet.reading.values import PLAIN
 
 LEAST_COLOUR = 32  # between the channels of a pixel; less is grey with noise
 MOST_COLOURS = 16  # brightnesses of a mask in colours; more are noise, as of JPEG

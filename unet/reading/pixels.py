@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from unet.errors import InputError
+from unet.jobs.settings import PLAIN
 from unet.machine.disk import replace_file
 from unet.reading import tif
 from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, npy_images
 from unet.reading.tif import TIFF, first_of
-from unet.reading.values import PLAIN
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
 MOST_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # OpenCV's limit, for Pillow, too

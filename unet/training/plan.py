@@ -302,7 +302,7 @@ def describe_run(options, job, arrays, split, name):
         pixels=arrays.pixels_digest,
         classes=[dataclasses.asdict(label) for label in arrays.classes],
         is_colored=arrays.is_colored,
-        reading=dataclasses.asdict(arrays.reading),
+        reading=arrays.reading,
         network=size_network(options.job, job, arrays),
         mean=mean,
         std=std,
