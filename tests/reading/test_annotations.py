@@ -1,12 +1,16 @@
 """Masks out of labelme and COCO files and run-length tables; areas come from arithmetic."""
 
+import base64
 import json
 import os
 import pickle
 from functools import partial
 
+import cv2
+import matplotlib.path
 import numpy as np
 import pytest
+from pycocotools import mask as cocomask
 
 from unet.errors import InputError
 from unet.jobs.settings import Reading
@@ -22,7 +26,7 @@ from unet.reading.annotations import (
 from unet.reading.files import ImageFile
 
 SQUARE = [[5, 5], [14, 5], [14, 24], [5, 24]]  # pixels 5..14 by 5..24: 10 x 20
-FLAT = [5, 5, 14, 5, 14, 24, 5, 24]
+FLAT = [5, 5, 15, 5, 15, 25, 5, 25]  # the same pixels in COCO's continuous coordinates
 HUGE = "9" * 5000  # more digits than Python takes for a number
 
 
@@ -73,7 +77,7 @@ def coco(*annotations, numbers=None, **changes):
 
 
 def labelme_mask(file, numbers=None):
-    return read_labelme([file], lambda labels: numbers or ones(labels))[file.name]
+    return read_labelme([file], lambda labels: numbers or ones(labels), [])[file.name]
 
 
 def one(shape, **changes):
@@ -190,7 +194,7 @@ def test_the_labels_of_all_files_are_sorted():
         labelme_file(shape(label="Baum, groß"), shape(label="road"), name="c.json"),
     ]
     asked = []
-    read_labelme(files, lambda labels: asked.extend(labels) or ones(labels))
+    read_labelme(files, lambda labels: asked.extend(labels) or ones(labels), [])
     assert asked == ["Baum, groß", "car", "road"]
 
 
@@ -199,8 +203,46 @@ def test_a_byte_order_mark_is_no_content():
     assert labelme_mask(written(b"\xef\xbb\xbf" + content), {"cell": 1}).draw().sum() == 200
 
 
-@pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points", "mask", 5, None, ["a"]])
-def test_a_kind_of_shape_that_has_no_area_is_refused_by_name(kind):
+def test_points_and_lines_are_ignored_and_counted():
+    kinds, notes = ["line", "linestrip", "point", "points", "point"], []
+    file = labelme_file(*(shape(SQUARE, kind, "spot") for kind in kinds), shape())
+    assert read_labelme([file], ones, notes)["a.json"].draw().sum() == 200
+    counts = "1 line, 1 linestrip, 2 point, 1 points"
+    assert notes == [f"shapes without an area are ignored: {counts}"]
+
+
+def ai_mask(part, points, **changes):
+    png = base64.b64encode(cv2.imencode(".png", part)[1]).decode()
+    return {**shape(points, "mask"), "mask": png, **changes}
+
+
+@pytest.mark.parametrize("white", [1, 255])
+@pytest.mark.parametrize(("left", "top"), [(7, 3), (-2, 35), (55, -1)])
+def test_a_mask_of_labelmes_ai_tool_lies_between_its_corners(left, top, white):
+    part = np.random.default_rng(top + 9).integers(0, 2, (9, 12), np.uint8)
+    expected = np.zeros((140, 160), np.uint8)
+    expected[50 + top : 59 + top, 50 + left : 62 + left] = part
+    found = one(ai_mask(part * white, [[left, top], [left + 11, top + 8]]))
+    assert np.array_equal(found, expected[50:90, 50:110])
+
+
+@pytest.mark.parametrize("picture", [None, "%%", "AAAA", 5])
+def test_a_mask_of_the_ai_tool_that_is_no_picture_is_refused(picture):
+    line = refusal(one, ai_mask(np.ones((2, 2), np.uint8), [[0, 0], [1, 1]], mask=picture))
+    assert line.startswith("a.json: shapes[0]") and "mask" in line
+
+
+def test_of_a_damaged_labelme_file_the_image_is_left_out_where_that_is_asked_for():
+    files = [labelme_file(shape(kind="ellipse")), labelme_file(shape(), name="b.json")]
+    files.append(written(b"{", "c.json"))
+    masks = read_labelme(files, ones, [], skip_bad=True)
+    assert "has shape_type 'ellipse'" in refusal(masks["a.json"].draw)
+    assert masks["b.json"].draw().sum() == 200
+    assert "cut short" in refusal(masks["c.json"].draw)
+
+
+@pytest.mark.parametrize("kind", ["ellipse", 5, None, ["a"]])
+def test_a_kind_of_shape_that_there_is_not_is_refused_by_name(kind):
     line = refusal(one, shape(kind=kind))
     assert line.startswith(f"a.json: shapes[0]: has shape_type {kind!r}; expected polygon, rect")
 
@@ -295,6 +337,9 @@ VIA = {"a.jpg1234": {"filename": "a.jpg", "size": 1234, "regions": [], "file_att
             "this is a VIA project, export it as COCO",
         ),
         (coco_content(), "has keys ['images', 'annotations', 'categories']; expected"),
+        ([{"id": 1, "data": {}, "annotations": []}], "this is Label Studio's, export it as COCO"),
+        ({"description": "", "tags": [], "size": {}, "objects": []}, "this is Supervisely's"),
+        ({"type": "FeatureCollection", "features": []}, "this is GeoJSON, export label images"),
     ],
 )
 def test_a_file_that_is_none_of_labelmes_is_refused_by_its_name(content, message):
@@ -315,12 +360,12 @@ def test_an_image_without_annotations_has_an_empty_mask():
 
 
 def test_the_polygons_of_an_annotation_are_each_filled():
-    inner, far = [8, 10, 11, 10, 11, 19, 8, 19], [30, 30, 39, 30, 39, 34, 30, 34]
+    inner, far = [8, 10, 12, 10, 12, 20, 8, 20], [30, 30, 40, 30, 40, 35, 30, 35]
     assert coco(annotation(FLAT, inner, far))["a.jpg"].draw().sum() == 200 + 10 * 5
 
 
 def test_later_annotations_lie_over_earlier_ones_in_the_files_order():
-    right = [10, 5, 19, 5, 19, 24, 10, 24]
+    right = [10, 5, 20, 5, 20, 25, 10, 25]
     numbers = {"car": 1, "road": 2}
     mask = coco(annotation(FLAT), annotation(right, category=1), numbers=numbers)["a.jpg"].draw()
     assert np.bincount(mask.ravel()).tolist() == [40 * 60 - 300, 100, 200]
@@ -340,25 +385,79 @@ def test_ids_may_be_texts():
     assert coco(annotation(FLAT, image="x"), images=images)["a.jpg"].draw().sum() == 200
 
 
-RLE = {"counts": [0, 5, 2395], "size": [40, 60]}
+def blob(rng, size, radius):
+    """A polygon around a random point, as COCO has it."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
+    lengths = rng.uniform(0.5, 1, 12) * radius
+    centre = rng.uniform(-radius, np.add(size[::-1], radius))
+    return centre + lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+@pytest.mark.parametrize("radius", [1.5, 4, 15, 100])
+def test_a_pixel_is_of_a_coco_polygon_where_its_centre_lies_inside(radius):
+    rng, size = np.random.default_rng(int(radius)), (40, 60)
+    y, x = np.mgrid[:40, :60] + 0.5
+    centres = np.stack([x.ravel(), y.ravel()], axis=1)
+    for _ in range(40):
+        points = blob(rng, size, radius)
+        expected = matplotlib.path.Path(points).contains_points(centres).reshape(size)
+        found = coco(annotation(points.ravel().tolist()))["a.jpg"].draw()
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("radius", "least"), [(4, 0.97), (15, 0.985)])
+def test_coco_polygons_are_those_of_pycocotools(radius, least):
+    rng, size = np.random.default_rng(radius), (40, 60)
+    common, total = 0, 0
+    for _ in range(40):
+        points = blob(rng, size, radius).ravel().tolist()
+        found = coco(annotation(points))["a.jpg"].draw()
+        expected = cocomask.decode(cocomask.frPyObjects([points], *size))[..., 0]
+        common, total = common + 2 * (found & expected).sum(), total + found.sum() + expected.sum()
+    assert common / total > least
+    assert total > 1000
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 1])
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_run_length_segmentations_are_those_of_pycocotools(share, is_compressed):
+    mask = np.asfortranarray(np.random.default_rng(3).random((40, 60)) < share, np.uint8)
+    code = cocomask.encode(mask)
+    counts = code["counts"].decode()
+    if not is_compressed:
+        flips = np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=0))
+        counts = np.diff(flips, prepend=0, append=mask.size).tolist()
+    entry = annotation(segmentation={"counts": counts, "size": [40, 60]}, iscrowd=1)
+    assert np.array_equal(coco(entry)["a.jpg"].draw(), mask)
+
+
+def test_a_flat_segmentation_and_ids_of_another_type_are_read():
+    assert (
+        coco(annotation(segmentation=FLAT, image="7", category=3.0))["a.jpg"].draw().sum() == 200
+    )
+
+
+def test_of_a_bad_annotation_the_image_is_left_out_where_that_is_asked_for():
+    bad = annotation([1, 2, 3], image=9)
+    written(coco_content(annotation(FLAT), bad), "coco.json")
+    masks = read_coco("coco.json", ones, skip_bad=True)
+    assert masks["a.jpg"].draw().sum() == 200
+    assert "annotations[1]: has points [1, 2, 3]" in refusal(masks["b.jpg"].draw)
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (
-            annotation(segmentation=RLE, iscrowd=1),
-            "annotations[0]: has segmentation {'counts': [0, 5, 2395]",
-        ),
-        (
-            annotation(segmentation={"counts": "PPYo0"}),
-            "expected polygons, no run-length code (iscrowd); convert it",
-        ),
+        (annotation(segmentation={"counts": [0, 5, 2394], "size": [40, 60]}), "as many pixels"),
+        (annotation(segmentation={"counts": [0, -5, 2405], "size": [40, 60]}), "as many pixels"),
+        (annotation(segmentation={"counts": [0, 2400], "size": [40]}), "as many pixels"),
+        (annotation(segmentation={"counts": "PP\u00e90", "size": [40, 60]}), "as many pixels"),
+        (annotation(segmentation={"counts": "~~~", "size": [40, 60]}), "as many pixels"),
+        (annotation(segmentation={"size": [40, 60]}), "as many pixels"),
         (annotation(), "has segmentation []; expected polygons"),
         (annotation(segmentation=None), "has segmentation None; expected polygons"),
         (annotation(segmentation="a"), "has segmentation 'a'; expected polygons"),
-        (annotation(segmentation=FLAT), "has points 5; expected pairs of numbers"),
-        (annotation(FLAT[:4]), "has segmentation [[5, 5, 14, 5]]; expected 3 or more points"),
+        (annotation(FLAT[:4]), "has segmentation [[5, 5, 15, 5]]; expected 3 or more points"),
         (annotation(FLAT, []), "expected 3 or more points of a polygon; take it out"),
         (annotation(FLAT[:7]), "expected pairs of numbers"),
         (annotation(["1"] * 6), "has points ['1', '1', "),

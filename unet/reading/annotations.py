@@ -1,8 +1,11 @@
 """Masks that are no pictures: outlines in labelme and COCO files, run-length code in tables."""
 
+import base64
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from reprlib import repr as short
 from typing import NamedTuple
@@ -15,38 +18,94 @@ from unet.errors import InputError
 from unet.machine.disk import read_csv, size_text
 from unet.reading.files import ImageFile
 from unet.reading.mask_sources import DrawnMask
+from unet.reading.pixels import decode_pixels
 from unet.reading.run_length import run_length_dec
 
 LARGEST_JSON = 2**29  # bytes; the largest of COCO's own has 470 MB
 LONGEST_SIDE = 2**20  # pixels; OpenCV reads no longer ones, and walks outlines row by row
 LABELME_KEYS = ("shapes", "imagePath", "imageHeight", "imageWidth")
 COCO_KEYS = ("images", "annotations", "categories")
-NUM_POINTS = {"polygon": "3 or more", "rectangle": "2 opposite corners", "circle": "2"}
+NUM_POINTS = {  # of the kinds of shapes that labelme draws
+    "polygon": "3 or more", "rectangle": "2 opposite corners", "circle": "2", "mask": "2 corners",
+}  # fmt: skip
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
 NERVE_COLUMNS = ["subject", "img", "pixels"]  # of Kaggle's train_masks.csv
 NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # what no table or file's name can hold
 
 
 class Shape(NamedTuple):
-    """A polygon, or with a radius a circle."""
+    """What carries a label: fill(mask, number) sets its pixels in a mask, uint8 (H, W)."""
 
     label: str
-    points: np.ndarray  # int32 (N, 2), x and y; a circle's centre
-    radius: int | None = None
+    fill: Callable
 
 
 def draw_shapes(size, shapes, numbers):
     """Class numbers, uint8 (H, W), of Shapes, 0 where none lies; later ones lie over earlier ones.
-    What is outside the image is cut off; a polygon's outline belongs to it.
+    What is outside the image is cut off. Raises the InputError that stands in place of a Shape.
 
     numbers: class numbers by label.
     """
     mask = np.zeros(size, np.uint8)
-    for label, points, radius in shapes:
-        if radius is None:
-            cv2.fillPoly(mask, [points], numbers[label])
-        else:
-            cv2.circle(mask, points[0].tolist(), radius, numbers[label], cv2.FILLED)
+    for shape in shapes:
+        if isinstance(shape, InputError):
+            raise shape
+        shape.fill(mask, numbers[shape.label])
     return mask
+
+
+def fill_outline(points, mask, number):
+    """Fill a polygon as labelme does: its vertices, (N, 2) of x and y, are pixels, and its outline
+    belongs to it.
+    """
+    cv2.fillPoly(mask, [np.floor(points + 0.5).astype(np.int32)], number)
+
+
+def fill_circle(points, mask, number):
+    """Fill a circle of its centre and a point on it, (2, 2) of x and y."""
+    centre = np.floor(points[0] + 0.5).astype(np.int32).tolist()
+    cv2.circle(mask, centre, round(math.dist(*points)), number, cv2.FILLED)
+
+
+def fill_part(part, left, top, mask, number):
+    """Fill where a part of the mask, bool (h, w), is true; its first pixel is (top, left)."""
+    rows, columns = np.nonzero(part)
+    rows, columns = rows + top, columns + left
+    height, width = mask.shape
+    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    mask[rows[is_inside], columns[is_inside]] = number
+
+
+def fill_polygon(points, mask, number):
+    """Fill a polygon in continuous coordinates, (N, 2) of x and y, of which pixel i spans i to
+    i + 1: the pixels whose centres lie inside, by the even-odd rule.
+    """
+    height, width = mask.shape
+    (x0, y0), (x1, y1) = points.T, np.roll(points, -1, axis=0).T
+    first, last = (
+        np.ceil(np.clip(y, 0, height + 1) - 0.5).clip(0, height).astype(int)
+        for y in (np.minimum(y0, y1), np.maximum(y0, y1))
+    )
+    counts = last - first  # rows whose centres each edge crosses
+    edge = np.repeat(np.arange(len(counts)), counts)
+    if not edge.size:
+        return
+    row = np.arange(edge.size) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    slope = (x1 - x0)[edge] / (y1 - y0)[edge]
+    x = x0[edge] + (row + 0.5 - y0[edge]) * slope
+    column = np.ceil(np.clip(x - 0.5, 0, width)).astype(int)
+    top, left = row.min(), column.min()
+    shape = row.max() + 1 - top, column.max() + 1 - left
+    place = (row - top) * shape[1] + column - left
+    crossings = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
+    is_inside = np.bitwise_xor.accumulate(crossings & 1, axis=1)[:, :-1].astype(bool)
+    mask[top : top + shape[0], left : left + shape[1] - 1][is_inside] = number
+
+
+def fill_counts(counts, size, mask, number):
+    """Fill COCO's run-length code: lengths of runs of 0 and 1 in turn, down the columns."""
+    is_inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    mask[is_inside.reshape(size, order="F")] = number
 
 
 def draw_runs(codes, columns_first, read_size):
@@ -65,22 +124,41 @@ def draw_runs(codes, columns_first, read_size):
     return mask
 
 
-def read_labelme(files, number_labels):
-    """DrawnMasks of labelme files, ImageFiles, by their names; raises InputError.
+def read_labelme(files, number_labels, notes, skip_bad=False):
+    """DrawnMasks of labelme files, ImageFiles, by their names. Raises InputError; with skip_bad
+    the mask of a file that cannot be read does, when it is drawn.
 
-    number_labels: returns the class numbers, by label, of the sorted labels of all files.
+    number_labels: returns the class numbers, by label, of the sorted labels of all files. notes:
+    list to which a line on points and lines, which have no area, is added.
     """
-    sizes, shapes = {}, {}
+    sizes, shapes, passed = {}, {}, Counter()
     for file in files:
-        content = _read_object(file, LABELME_KEYS)
-        sizes[file] = _size(content["imageHeight"], content["imageWidth"], file.path)
-        shapes[file] = [_labelme_shape(*entry) for entry in _entries(content, "shapes", file.path)]
-    labels = {shape.label for of_file in shapes.values() for shape in of_file}
-    numbers = number_labels(sorted(labels))
+        sizes[file], shapes[file] = (1, 1), []
+        try:
+            content = _read_object(file, LABELME_KEYS)
+            sizes[file] = _size(content["imageHeight"], content["imageWidth"], file.path)
+            for shape, where in _entries(content, "shapes", file.path):
+                if (kind := shape.get("shape_type")) in WITHOUT_AREA:
+                    passed[kind] += 1
+                else:
+                    shapes[file].append(_labelme_shape(shape, where))
+        except InputError as error:
+            if not skip_bad:
+                raise
+            shapes[file].append(error)
+    if passed:
+        counts = ", ".join(f"{count} {kind}" for kind, count in passed.items())
+        notes.append(f"shapes without an area are ignored: {counts}")
+    numbers = number_labels(sorted(_labels_of(shapes)))
     return {
         file.name: DrawnMask(file.path, partial(draw_shapes, sizes[file], shapes[file], numbers))
         for file in files
     }
+
+
+def _labels_of(shapes):
+    """The set of labels of lists of Shapes, by image."""
+    return {s.label for of_image in shapes.values() for s in of_image if isinstance(s, Shape)}
 
 
 def _labelme_shape(shape, where):
@@ -89,21 +167,36 @@ def _labelme_shape(shape, where):
     is_known = isinstance(kind, str) and kind in NUM_POINTS
     kinds = f"{', '.join(NUM_POINTS)}; draw it as one of these, or take it out"
     _check(is_known, where, "shape_type", kind, kinds)
-    if kind == "circle" and len(points) == 2:  # its centre, and a point on it
-        radius = math.dist(*np.reshape(shape["points"], (2, 2)))
-        return Shape(label, points[:1], round(radius))
-    if kind == "rectangle" and len(points) == 2:
+    # Some give a rectangle all of its corners.
+    is_right = len(points) == 2 if kind in ("circle", "mask") else len(points) > 2
+    is_rectangle = kind == "rectangle" and len(points) == 2
+    expected = f"{NUM_POINTS[kind]} of a {kind}; draw it again, or take it out"
+    _check(is_right or is_rectangle, where, "points", shape["points"], expected)
+    if kind == "circle":
+        return Shape(label, partial(fill_circle, points))
+    if kind == "mask":  # of the AI tool
+        left, top = points.min(axis=0).astype(int).tolist()
+        return Shape(label, partial(fill_part, _labelme_part(shape, where), left, top))
+    if is_rectangle:
         (x0, y0), (x1, y1) = points
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    is_polygon = kind != "circle" and len(points) > 2  # some give a rectangle all of its corners
-    expected = f"{NUM_POINTS[kind]} of a {kind}; draw it again, or take it out"
-    _check(is_polygon, where, "points", shape["points"], expected)
-    return Shape(label, points)
+    return Shape(label, partial(fill_outline, points))
 
 
-def read_coco(path, number_labels):
+def _labelme_part(shape, where):
+    """The picture, bool (h, w), of a labelme shape of kind mask: a PNG as base64."""
+    try:
+        data = base64.b64decode(shape.get("mask"), validate=True)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: mask is not base64 of a PNG ({error})") from error
+    part = decode_pixels(data, f"{where}: mask")
+    return (part if part.ndim == 2 else part.max(axis=2)) > 0
+
+
+def read_coco(path, number_labels, skip_bad=False):
     """DrawnMasks of the images of a COCO file, by their file_name; where an image has no
-    annotations it is empty. Raises InputError.
+    annotations it is empty. Raises InputError; with skip_bad the mask of an image with an
+    annotation that cannot be read does, when it is drawn.
 
     number_labels: returns the class numbers, by label, of the categories that annotations are of,
     in the order of the file's list of categories.
@@ -113,12 +206,16 @@ def read_coco(path, number_labels):
     categories = _by_id(content, "categories", path)
     names = {id: _text(*entry, "name") for id, entry in categories.items()}
     for entry, where in _entries(content, "annotations", path):
-        label = _look_up(names, entry, where, "category_id")
-        drawn = [Shape(label, points) for points in _coco_polygons(entry, where)]
-        _look_up(images, entry, where, "image_id")
-        shapes.setdefault(entry["image_id"], []).extend(drawn)
-    used = {shape.label for of_image in shapes.values() for shape in of_image}
-    numbers, masks = number_labels([n for n in dict.fromkeys(names.values()) if n in used]), {}
+        of_image = shapes.setdefault(_look_up(images, entry, where, "image_id"), [])
+        try:
+            label = names[_look_up(names, entry, where, "category_id")]
+            of_image += [Shape(label, fill) for fill in _coco_fills(entry, where)]
+        except InputError as error:
+            if not skip_bad:
+                raise
+            of_image.append(error)
+    used, masks = _labels_of(shapes), {}
+    numbers = number_labels([n for n in dict.fromkeys(names.values()) if n in used])
     for id, (image, where) in images.items():
         name = _text(image, where, "file_name")
         _check(name not in masks, where, "file_name", name, "one image of a name; keep one")
@@ -128,19 +225,55 @@ def read_coco(path, number_labels):
     return masks
 
 
-def _coco_polygons(annotation, where):
+def _coco_fills(annotation, where):
+    """The functions that fill the segmentation of an annotation: polygons, or run-length code."""
     found = annotation.get("segmentation")
+    if isinstance(found, dict):
+        return [_coco_counts(found, where)]
+    advice = "[[x, y, x, y, ...], ...]; draw them (a box is no mask), or take it out"
     is_list = isinstance(found, list) and found != []
-    advice = (
-        "no run-length code (iscrowd); convert it to polygons, or export masks as PNG"
-        if isinstance(found, dict)
-        else "[[x, y, x, y, ...], ...]; draw them (a box is no mask), or take it out"
-    )
     _check(is_list, where, "segmentation", found, f"polygons, {advice}")
-    polygons = [_points(polygon, where) for polygon in found]
+    is_flat = not isinstance(found[0], list)  # one polygon without its list
+    polygons = [_points(polygon, where) for polygon in ([found] if is_flat else found)]
     is_drawn = all(len(polygon) > 2 for polygon in polygons)
     _check(is_drawn, where, "segmentation", found, "3 or more points of a polygon; take it out")
-    return polygons
+    return [partial(fill_polygon, polygon) for polygon in polygons]
+
+
+def _coco_counts(code, where):
+    """The function that fills a COCO run-length code, {"size": [H, W], "counts": numbers or
+    text}.
+    """
+    counts, size = code.get("counts"), code.get("size")
+    try:
+        counts = np.array(decode_counts(counts) if isinstance(counts, str) else counts, np.int64)
+        is_whole = counts.ndim == 1 and counts.min() >= 0 and counts.sum() == math.prod(size)
+        is_right = is_whole and _size(*size, where)
+    except (ValueError, TypeError, OverflowError):
+        is_right = False
+    expected = "run-length code, as many pixels in its counts as in its size"
+    _check(is_right, where, "segmentation", code, expected)
+    return partial(fill_counts, counts, tuple(size))
+
+
+def decode_counts(text):
+    """The counts of COCO's compressed run-length code: numbers in groups of 5 bits, the lowest
+    first, from the third on as differences to the last but one. Raises ValueError.
+    """
+    counts, value, shift = [], 0, 0
+    for byte in text.encode("ascii"):
+        bits = byte - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{chr(byte)!r} in run-length code")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:  # more groups follow
+            continue
+        if bits & 16:  # negative
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value, shift = 0, 0
+    return counts
 
 
 def read_run_lengths(path):
@@ -204,15 +337,27 @@ def _read_object(file, keys):
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON in UTF-8, or cut short ({error})") from error
-    found, expected = ("content", content), f"an object with {', '.join(keys)}"
-    if isinstance(content, dict):
-        parts = [part for part in (content, *content.values()) if isinstance(part, dict)]
-        if "_via_img_metadata" in content or any("regions" in part for part in parts):
-            expected = f"{expected}; this is a VIA project, export it as COCO"
-        found = "keys", list(content)
-    is_right = isinstance(content, dict) and set(keys) <= set(content)
-    _check(is_right, path, *found, expected)
+    is_object = isinstance(content, dict)
+    found = ("keys", list(content)) if is_object else ("content", content)
+    is_right = is_object and set(keys) <= set(content)
+    _check(is_right, path, *found, f"an object with {', '.join(keys)}{_other_tool(content)}")
     return content
+
+
+def _other_tool(content):
+    """The end of a refusal of JSON, from the tool that wrote it, "" where that is not known."""
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict):
+        return ""
+    keys = set(first).union(*(part for part in first.values() if isinstance(part, dict)))
+    tools = (
+        ({"_via_img_metadata"}, "a VIA project, export it as COCO"),
+        ({"regions"}, "a VIA project, export it as COCO"),
+        ({"size", "objects"}, "Supervisely's, export it as COCO, or as masks"),
+        ({"data", "annotations"}, "Label Studio's, export it as COCO, or its brush masks as PNG"),
+        ({"type", "features"}, "GeoJSON, export label images as png or tif, as QuPath can"),
+    )
+    return next((f"; this is {text}" for names, text in tools if names <= keys), "")
 
 
 def _entries(content, key, path):
@@ -229,17 +374,22 @@ def _by_id(content, key, path):
     found = {}
     for entry, where in _entries(content, key, path):
         id = entry.get("id")
-        is_id = isinstance(id, int | float | str) and id not in found
+        is_id = isinstance(id, int | float | str) and _id(id) not in found
         _check(is_id, where, "id", id, "a number of its own, or a text")
-        found[id] = entry, where
+        found[_id(id)] = entry, where
     return found
 
 
 def _look_up(table, entry, where, key):
     id = entry.get(key)
-    is_known = isinstance(id, int | float | str) and id in table
+    is_known = isinstance(id, int | float | str) and _id(id) in table
     _check(is_known, where, key, id, "an id that the file lists")
-    return table[id]
+    return _id(id)
+
+
+def _id(value):
+    """An id, a number or a text, as text: 7, 7.0 and "7" are one."""
+    return str(value).removesuffix(".0")
 
 
 def _text(entry, where, key):
@@ -263,7 +413,7 @@ def _size(height, width, where):
 
 
 def _points(value, where):
-    """Pixels, int32 (N, 2), of [[x, y], ...] or [x, y, ...]; raises InputError."""
+    """float64 (N, 2) of [[x, y], ...] or [x, y, ...]; raises InputError."""
     try:
         points = np.asarray(value)
         is_pairs = points.dtype.kind in "iuf" and points.shape[1:] in ((), (2,))
@@ -273,4 +423,4 @@ def _points(value, where):
         is_pairs = False
     expected = f"pairs of numbers from {-LONGEST_SIDE:,} to {LONGEST_SIDE:,}"
     _check(is_pairs, where, "points", value, expected)
-    return np.floor(points + 0.5).astype(np.int32)
+    return points

@@ -54,7 +54,8 @@ def pair_files(found, images, masks, source, job, split=None):
     if suffix == ".csv":
         masks_of, rule = run_length_masks(masks, image_files, job, found)
     elif suffix == ".json":
-        drawn = read_coco(masks, partial(name_classes, found, what="categories"))
+        number = partial(name_classes, found, what="categories")
+        drawn = read_coco(masks, number, source.skip_bad)
         masks_of, rule = by_image(drawn, image_files, masks, found), f"outlines in {masks}"
     else:
         image_files, mask_files, passed = split_files(images, masks, image_files, passed)
@@ -63,7 +64,8 @@ def pair_files(found, images, masks, source, job, split=None):
         jsons = [file for file in mask_files if ending(file.path) == ".json"]
         if jsons and len(jsons) == len(mask_files):
             pairs = pair_by_name(image_files, jsons, source)
-            drawn = read_labelme(jsons, partial(name_classes, found, what="labels"))
+            number = partial(name_classes, found, what="labels")
+            drawn = read_labelme(jsons, number, found.notes, source.skip_bad)
             masks_of = {name: drawn[of_image[0]] for name, of_image in pairs.masks.items()}
             rule = f"outlines of labelme, {pairs.rule}"
         else:
