@@ -30,7 +30,6 @@ pixels = lazy("unet.reading.pixels")
 raw = lazy("unet.reading.raw")
 sources = lazy("unet.reading.sources")
 tables = lazy("unet.reading.tables")
-values = lazy("unet.reading.values")
 arrays = lazy("unet.data.arrays")
 form = lazy("unet.data.form")
 shapes = lazy("unet.data.shapes")
@@ -136,6 +135,10 @@ class Options:
         "CSV file with columns name, r, g and b, one line per class, background first, for masks "
         "that hold these colours (with --classes: names and colours of the class numbers)",
     )
+    no_background: bool = option(
+        False,
+        "count class 0 in mean scores and objects, for classes of which none is a background",
+    )
     skip_bad: bool = option(
         False, "skip and list images that cannot be read; reads every file twice"
     )
@@ -234,28 +237,23 @@ def read_files(name, options):
     """Write the arrays of image and mask files to output/NAME/."""
     names = [field.name for field in fields(frames.Source)]
     source = frames.Source(**{name: getattr(options, name) for name in names})
-    classes = write.choose_classes(options.classes, options.colors)
+    notes = []
+    classes, reading = write.choose_classes(options, notes)
     found = sources.read_frames(options.job, source, classes)
     job, is_own = JOBS[options.job], options.job == "own"
     size = options.tile_size or options.image_size or job.image_size or (0, 0)
     new_form = form.Form(
         size,
         options.channels or (0 if is_own else job.network.channels),
-        values.Reading(
-            options.mask_threshold,
-            invert=options.invert,
-            ignore=parse_ignore(options.ignore),
-            black_level=options.black_level,
-            white_level=options.white_level,
-        ),
+        write.check_background(found, reading),
         keep_size=not any(size) and (bool(options.image_size) or not is_own),
         classes=found.classes,
         is_colored=bool(options.colors and not options.classes),
         is_tiled=bool(options.tile_size),
         is_open=is_own,
     )
-    notes = write.prepare_frames(name, found.frames, new_form, options.skip_bad)
-    for note in (*found.notes, *notes):
+    notes = notes + found.notes
+    for note in notes + write.prepare_frames(name, found.frames, new_form, options.skip_bad):
         print(note)
 
 

@@ -144,7 +144,7 @@ def new_masks(run, results, options):
     if options.output is not None:
         folder = options.output
         masks.check_output(folder, [frame.id for frame in results.frames])
-    return masks.new_masks(folder, run.classes)
+    return masks.new_masks(folder, run.classes, run.first_class)
 
 
 def show(result, dice, page, run):

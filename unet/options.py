@@ -338,6 +338,10 @@ def check_data(options):
             "--placement applies to circles only; a rectangle lies anywhere inside already",
         ),
         (
+            options.no_background and not has_classes,
+            "--no-background goes with --classes or --colors; pass one of these",
+        ),
+        (
             has_classes and options.mask_threshold is not None,
             "--mask-threshold is for two classes; leave it out, or --classes and --colors",
         ),

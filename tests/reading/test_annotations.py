@@ -67,13 +67,13 @@ def annotation(*polygons, image=7, category=3, **changes):
     return {**dict(image_id=image, category_id=category, segmentation=list(polygons)), **changes}
 
 
-def ones(labels):
+def ones(labels, used=None):
     return dict.fromkeys(labels, 1)
 
 
 def coco(*annotations, numbers=None, **changes):
     written(coco_content(*annotations, **changes), "coco.json")
-    return read_coco("coco.json", lambda labels: numbers or ones(labels))
+    return read_coco("coco.json", lambda labels, used: numbers or ones(labels))
 
 
 def labelme_mask(file, numbers=None):
@@ -376,8 +376,8 @@ def test_later_annotations_lie_over_earlier_ones_in_the_files_order():
 def test_the_labels_are_the_categories_that_annotations_are_of():
     written(coco_content(annotation(FLAT, category=2), annotation(FLAT)), "coco.json")
     asked = []
-    read_coco("coco.json", lambda labels: asked.extend(labels) or ones(labels))
-    assert asked == ["car", "sky"]
+    read_coco("coco.json", lambda *given: asked.extend(given) or ones(given[0]))
+    assert asked == [["car", "road", "sky"], {"car", "sky"}]
 
 
 def test_ids_may_be_texts():

@@ -274,7 +274,7 @@ def test_outlines_of_labelme_lie_beside_the_images(place, capsys):
 
 
 def test_a_coco_file_has_masks_of_classes_by_name(place):
-    square = [10, 10, 29, 10, 29, 19, 10, 19]
+    square = [10, 10, 30, 10, 30, 20, 10, 20]
     content = {
         "images": [
             {"id": n, "file_name": f"{n}.png", "height": 64, "width": 96} for n in range(3)
@@ -296,7 +296,7 @@ def test_a_coco_file_has_masks_of_classes_by_name(place):
 
 
 def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
-    square = [10, 10, 29, 10, 29, 19, 10, 19]
+    square = [10, 10, 30, 10, 30, 20, 10, 20]
     for name in ("0", "a/0"):
         write(f"images/{name}.png", scene()[0])
     content = {
@@ -352,7 +352,7 @@ def test_run_length_code_of_images_in_a_zip_and_beside_pictures_of_masks(place):
 
 
 def test_outlines_go_to_the_image_in_their_own_folder(place):
-    square = [10, 10, 29, 10, 29, 19, 10, 19]
+    square = [10, 10, 30, 10, 30, 20, 10, 20]
     for name in ("a/0", "b/0"):
         write(f"images/{name}.png", scene()[0])
     content = {
@@ -388,9 +388,11 @@ def test_images_without_a_mask_are_predicted_and_not_scored(place, capsys):
     Path("masks/2.png").unlink()
     run = SimpleNamespace(
         record=SimpleNamespace(
-            network=SimpleNamespace(channels=1), is_colored=False, job="cadastre"
+            network=SimpleNamespace(channels=1),
+            is_colored=False,
+            job="cadastre",
+            reading=Reading(),
         ),
-        reading=Reading(),
         classes=(),
     )
     found = [truth for _, _, truth in FolderImages(run, "images", "masks").read_all()]

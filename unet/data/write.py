@@ -19,12 +19,21 @@ from unet.data.arrays import (
 from unet.data.form import decode, tile_places, why_bad
 from unet.data.measure import measure_files
 from unet.data.survey import REPORT, write_report
-from unet.errors import InputError
+from unet.errors import InputError, refuse
 from unet.jobs.noise import NUM_VALIDATION
 from unet.jobs.own import choose_form, zoomed
+from unet.jobs.settings import IGNORED, NO_VALUE, Reading
 from unet.machine.disk import create_array, csv_text, lock, replace_file
 from unet.machine.terminal import map_in_threads, quiet, with_progress
-from unet.reading.classes import CLASSES, classes_text, number_classes, read_classes
+from unet.options import parse_ignore
+from unet.reading.classes import (
+    CLASSES,
+    classes_text,
+    meaning_of,
+    number_classes,
+    read_classes,
+    sort_classes,
+)
 from unet.reading.files import ImageFile
 from unet.reading.frames import Frame, check_sizes
 from unet.reading.levels import check_levels, find_levels
@@ -115,18 +124,61 @@ def of_any_size(form):
     return replace(form, image_size=ANY_SIZE, channels=form.channels or 3, keep_size=False)
 
 
-def choose_classes(count, colors):
-    """The SegmentClass of each class that --classes and --colors speak of, () for foreground and
-    background; raises InputError.
+def choose_classes(options, notes):
+    """The SegmentClass of each class that --classes and --colors of data.Options speak of, () for
+    foreground and background, and the Reading that they and the names of classes come to, which
+    lines in `notes` say. Raises InputError.
     """
+    count, colors = options.classes, options.colors
+    reading = Reading(
+        options.mask_threshold,
+        invert=options.invert,
+        ignore=parse_ignore(options.ignore),
+        has_background=not options.no_background,
+        black_level=options.black_level,
+        white_level=options.white_level,
+    )
     if not colors:
-        return number_classes(count) if count else ()
-    classes = read_classes(colors)
-    if count not in (None, len(classes)):
+        return number_classes(count) if count else (), reading
+    lines = read_classes(colors)
+    if count not in (None, len(lines)):
         raise InputError(
-            f"{colors}: {len(classes)} classes, --classes says {count}; one line for each"
+            f"{colors}: {len(lines)} classes, --classes says {count}; one line for each"
         )
-    return classes
+    classes, numbers = sort_classes(lines, colors)
+    void = [label for label, number in zip(lines, numbers) if number == IGNORED]
+    named = ", ".join(label.name for label in void)
+    refuse(
+        (
+            void and reading.ignore,
+            f"{colors}: {named} is ignored by its name; leave out --ignore, or rename it",
+        ),
+        (len(void) > 1 and not count, f"{colors}: {named} are ignored; keep one such colour"),
+    )
+    if void:
+        notes.append(f"{named}: these pixels are ignored in training and scores")
+    if count and numbers != tuple(range(count)):
+        ignore = (NO_VALUE,) if void else ()
+        return classes, replace(reading, numbers=numbers, ignore=ignore)
+    return classes, replace(reading, ignore=void[0].color) if void else reading
+
+
+def check_background(found, reading):
+    """The Reading of the masks of a Found, whose labels may be void; adds to its notes which class
+    is the background where no name says so. Raises InputError for one that --no-background denies.
+    """
+    is_named = found.classes and meaning_of(found.classes[0].name) == 0
+    if not reading.has_background and is_named:
+        raise InputError(
+            f"--no-background: class 0 is called {found.classes[0].name}; leave it out, or rename "
+            "the class"
+        )
+    if found.classes and reading.has_background and not is_named:
+        found.notes.append(
+            f"{found.classes[0].name} is taken for the background, which means and objects leave "
+            "out; --no-background counts it as the other classes"
+        )
+    return replace(reading, ignore=(NO_VALUE,)) if found.has_void else reading
 
 
 def leave_out_bad(frames, form):

@@ -11,6 +11,7 @@ from unet.errors import InputError, check_range, refuse
 
 NOT_SET = ("image_size", "channels", "head_name", "metrics", "augmentation")  # by --set
 IGNORED = 255  # in place of a class number: a pixel that does not count
+NO_VALUE = -1  # of a mask's pixel in a file
 MOST_CLASSES = IGNORED  # that uint8 masks tell apart, numbers 0 to 254
 THRESHOLD = 0.5  # a probability above it is foreground
 # What turns and flips leave a job's images as likely as they were: the eight quarter turns, with
@@ -270,9 +271,12 @@ class Reading:
     mask_threshold: mask values above it are foreground; None: a mask holds 0 and `foreground`,
     which is None for the largest value of its type. in_alpha: masks are in the files' alpha.
     invert: foreground and background are swapped. ignore: the mask value, (V,), or the colour,
-    (R, G, B), of pixels that do not count; () where all do. black_level, white_level: the values
-    of images of more than 8 bit that become 0 and 255; white_level None: not known. zoom: factor,
-    0 to 1, by which the arrays, and new images before prediction, are shrunk.
+    (R, G, B), of pixels that do not count, NO_VALUE where labels say that; () where all do.
+    numbers: the class number of each value of a mask, IGNORED where it does not count; () where
+    values are class numbers. has_background: False where class 0 counts in means and objects as
+    the others do. black_level, white_level: the values of images of more than 8 bit that become 0
+    and 255; white_level None: not known. zoom: factor, 0 to 1, by which the arrays, and new images
+    before prediction, are shrunk.
     """
 
     mask_threshold: float | None = None
@@ -280,6 +284,8 @@ class Reading:
     in_alpha: bool = False
     invert: bool = False
     ignore: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+    has_background: bool = True
     black_level: float = 0.0
     white_level: float | None = None
     zoom: float = 1.0

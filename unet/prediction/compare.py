@@ -26,7 +26,9 @@ def compare(run, other, results, unseen, most_pictures):
                 continue
             alone = other if unseen is None else unseen[first.id]
             second = predict_again(alone, first, results.are_rows)
-            dice = [score(result, len(classes))[0][0] for result in (first, second)]
+            dice = [
+                score(result, len(classes), run.first_class)[0][0] for result in (first, second)
+            ]
             rows.append((first.id, *dice, dice[1] - dice[0]))
             seen_by.append(first.seen_by)
             if not page.is_full:

@@ -56,7 +56,7 @@ def check_output(folder, ids):
 
 
 @contextlib.contextmanager
-def new_masks(folder, classes):
+def new_masks(folder, classes, first=1):
     """write(result), which writes the mask of a Result to a folder, 0 and 255, or class numbers
     with the classes' colours as their palette, and its objects to objects.csv there, which takes
     its place when the block ends well; prints how many masks there are then.
@@ -74,7 +74,9 @@ def new_masks(folder, classes):
             else:
                 write_image(path, np.uint8(255) * result.prediction)
             written.add(path)
-            table.writerows((result.id, *row) for row in find_objects(result.prediction, classes))
+            table.writerows(
+                (result.id, *row) for row in find_objects(result.prediction, classes, first)
+            )
 
         yield write
     older = sum(path not in written for path in folder.rglob("*.png"))
@@ -82,14 +84,15 @@ def new_masks(folder, classes):
     print(f"{len(written)} masks in {folder}{os.sep}, their objects in {OBJECTS}{more}")
 
 
-def find_objects(prediction, classes=()):
-    """The objects in a mask of class numbers, uint8 (H, W): pixels of one class but the background
-    that touch, at a side or a corner. A tuple for each, those of a class from top to bottom: class
-    name (only where there are classes), number in this mask, area in pixels, x and y of its
-    centre, and left, top, width and height of its box, in pixels from the image's top left one.
+def find_objects(prediction, classes=(), first=1):
+    """The objects in a mask of class numbers, uint8 (H, W): pixels of one class, from the first one
+    on, so not of the background, 0, that touch, at a side or a corner. A tuple for each, those of
+    a class from top to bottom: class name (only where there are classes), number in this mask,
+    area in pixels, x and y of its centre, and left, top, width and height of its box, in pixels
+    from the image's top left one.
     """
     rows = []
-    for number in range(1, len(classes) or 2):
+    for number in range(first, len(classes) or 2):
         name = [classes[number].name] if classes else []
         mask = cv2.compare(prediction, number, cv2.CMP_EQ)
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=CONNECTIVITY)

@@ -57,7 +57,7 @@ class Scores:
         """Score a Result; returns its Dice, None without a truth."""
         if result.truth is None:
             return None
-        scores, confusion = score(result, len(classes_of(self.run)))
+        scores, confusion = score(result, len(classes_of(self.run)), self.run.first_class)
         self.rows.append((result.id, *scores))
         self.is_seen.append(self.run.name in result.seen_by)
         self.confusion = self.confusion + confusion
@@ -72,7 +72,9 @@ class Scores:
         """
         columns = list(zip(*self.rows))[1:]
         means = {name: float(np.mean(values)) for name, values in zip(MEANS, columns)}
-        means |= zip(SCORES[len(MEANS) :], precision_and_recall(self.confusion))
+        means |= zip(
+            SCORES[len(MEANS) :], precision_and_recall(self.confusion, self.run.first_class)
+        )
         means["worst_dice"] = min(row[1] for row in self.rows)
         if not self.run.classes:
             return {**means, **asdict(self.run.decision)}
@@ -82,7 +84,7 @@ class Scores:
         return {
             **means,
             "classes": dict(zip(names, values)),
-            "mean_of_classes": mean_dice(dice),
+            "mean_of_classes": mean_dice(dice, self.run.first_class),
             "confusion": {
                 "rows": "true class",
                 "columns": "predicted class",
@@ -137,7 +139,8 @@ class Scores:
                 for name, value in means["classes"].items()
             )
             mean = means["mean_of_classes"]
-            lines.append(f"Dice of all pixels: {dice}; mean without the background {mean:.3f}")
+            which = "without the background" if self.run.first_class else "of all classes"
+            lines.append(f"Dice of all pixels: {dice}; mean {which} {mean:.3f}")
         precision, recall = (f"{name} {means[name]:.3f}" for name in ("precision", "recall"))
         lines.append(f"{precision}, {recall} of the foreground's pixels in all images")
         worst = f"worst {means['worst_dice']:.3f}"

@@ -52,6 +52,11 @@ class Run:
         return tuple(SegmentClass(c["name"], tuple(c["color"])) for c in self.record.classes)
 
     @property
+    def first_class(self):
+        """The class that means and objects begin with: 1, where 0 is no background 0."""
+        return int(self.record.reading.has_background)
+
+    @property
     def holds_out(self):
         """Whether the training held any image out."""
         return any(network.record.validation for network in self.networks)

@@ -88,17 +88,19 @@ class HeldOutClasses:
     truth: np.ndarray  # (N, K) in the true mask
     right: np.ndarray  # (N, K) in both masks
     total: np.ndarray  # (N, K) in the one plus in the other
+    first: int = 1  # class that means begin with
 
     def dice(self):
         """mean_dice of each image, (N,)."""
-        return mean_dices(self.right, self.total)
+        return mean_dices(self.right, self.total, self.first)
 
     def constant_dice(self):
         """The highest mean Dice that one class, or the background, in every pixel gets."""
         means = []
         for is_class in np.eye(self.truth.shape[1], dtype=int):
             prediction = is_class * self.truth.sum(axis=1, keepdims=True)
-            means.append(mean_dices(is_class * self.truth, self.truth + prediction).mean())
+            counts = is_class * self.truth, self.truth + prediction
+            means.append(mean_dices(*counts, self.first).mean())
         return float(max(means))
 
 
@@ -153,15 +155,16 @@ def class_counts(confusion):
     return np.diagonal(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
 
 
-def precision_and_recall(confusion):
+def precision_and_recall(confusion, first=1):
     """The share of the pixels predicted as foreground that are of the class predicted, 1 where
     none is, and the share of the true foreground that is predicted as its class, 1 where there is
     none; of the counts of count_confusion.
 
-    Foreground is every class but the background, so these are means over the classes by pixels.
+    Foreground is every class but the background, 0, or from the first one on, so these are means
+    over the classes by pixels.
     """
-    right = np.trace(confusion[1:, 1:])
-    totals = confusion[:, 1:].sum(), confusion[1:].sum()
+    right = np.trace(confusion[first:, first:])
+    totals = confusion[:, first:].sum(), confusion[first:].sum()
     return tuple(float(right / total) if total else 1.0 for total in totals)
 
 
@@ -172,14 +175,14 @@ def class_dice(right, total):
     return np.divide(2 * right, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def mean_dice(dice):
-    """Mean Dice of the classes that are in one of the masks, the background left out; 1 where none
-    is. dice: (K,), of class_dice.
+def mean_dice(dice, first=1):
+    """Mean Dice of the classes that are in one of the masks, from the first one on, so without the
+    background, 0; 1 where none is. dice: (K,), of class_dice.
     """
-    of_classes = dice[1:][~np.isnan(dice[1:])]
+    of_classes = dice[first:][~np.isnan(dice[first:])]
     return float(of_classes.mean()) if len(of_classes) else 1.0
 
 
-def mean_dices(right, total):
+def mean_dices(right, total, first=1):
     """mean_dice of each image, (N,), of counts (N, K)."""
-    return np.array([mean_dice(class_dice(*counts)) for counts in zip(right, total)])
+    return np.array([mean_dice(class_dice(*counts), first) for counts in zip(right, total)])

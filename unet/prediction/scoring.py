@@ -224,10 +224,10 @@ def predict_again(run, result, is_row):
     return make_result(run, result.id, image, probability, result.truth)
 
 
-def score(result, num_classes=2):
+def score(result, num_classes=2, first=1):
     """SCORES of one Result with a truth, a tuple of floats, and count_confusion of its pixels.
 
-    Dice and IoU are means over the classes but the background that are in the truth or in the
+    Dice and IoU are means over the classes, from the first one on, that are in the truth or in the
     prediction, 1 where none is; pixel_error is the share of pixels of another class, 0 where no
     pixel counts; precision and recall are precision_and_recall.
     """
@@ -236,8 +236,8 @@ def score(result, num_classes=2):
     dice = class_dice(right, total)
     num_pixels = confusion.sum()
     wrong = 1 - right.sum() / num_pixels if num_pixels else 0
-    scores = mean_dice(dice), mean_dice(dice / (2 - dice)), float(wrong)
-    return (*scores, *precision_and_recall(confusion)), confusion
+    scores = mean_dice(dice, first), mean_dice(dice / (2 - dice), first), float(wrong)
+    return (*scores, *precision_and_recall(confusion, first)), confusion
 
 
 def measure_held_out(run, arrays, predictions=None):
@@ -254,7 +254,7 @@ def measure_classes(run, arrays):
         confusion = count_confusion(truth, run.decision.mask(probability), run.num_maps)
         return confusion.sum(axis=1), *class_counts(confusion)
 
-    return HeldOutClasses(*count_images(run, arrays, count))
+    return HeldOutClasses(*count_images(run, arrays, count), run.first_class)
 
 
 def count_images(run, arrays, count, predictions=None):

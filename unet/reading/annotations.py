@@ -128,8 +128,9 @@ def read_labelme(files, number_labels, notes, skip_bad=False):
     """DrawnMasks of labelme files, ImageFiles, by their names. Raises InputError; with skip_bad
     the mask of a file that cannot be read does, when it is drawn.
 
-    number_labels: returns the class numbers, by label, of the sorted labels of all files. notes:
-    list to which a line on points and lines, which have no area, is added.
+    number_labels: takes the sorted labels of all files, and returns the dict that has their class
+    numbers when masks are drawn. notes: list to which a line on points and lines, which have no
+    area, is added.
     """
     sizes, shapes, passed = {}, {}, Counter()
     for file in files:
@@ -198,8 +199,8 @@ def read_coco(path, number_labels, skip_bad=False):
     annotations it is empty. Raises InputError; with skip_bad the mask of an image with an
     annotation that cannot be read does, when it is drawn.
 
-    number_labels: returns the class numbers, by label, of the categories that annotations are of,
-    in the order of the file's list of categories.
+    number_labels: takes the categories in the order of the file, and the set of those that
+    annotations are of, and returns the dict that has their class numbers when masks are drawn.
     """
     content = _read_object(ImageFile(path, "", ""), COCO_KEYS)
     images, shapes = _by_id(content, "images", path), {}
@@ -215,7 +216,7 @@ def read_coco(path, number_labels, skip_bad=False):
                 raise
             of_image.append(error)
     used, masks = _labels_of(shapes), {}
-    numbers = number_labels([n for n in dict.fromkeys(names.values()) if n in used])
+    numbers = number_labels(list(names.values()), used)
     for id, (image, where) in images.items():
         name = _text(image, where, "file_name")
         _check(name not in masks, where, "file_name", name, "one image of a name; keep one")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from unet.errors import InputError, refuse
-from unet.jobs.settings import IGNORED, MOST_CLASSES
+from unet.jobs.settings import IGNORED, MOST_CLASSES, PLAIN
 from unet.machine.disk import csv_text, read_csv
 from unet.reading.masks import check_one_hot, find_ignored, without_alpha
 from unet.reading.pixels import JPEG, decode_pixels, palette_numbers
@@ -15,6 +15,8 @@ from unet.runs import Paths
 
 CLASSES = "classes.csv"  # in output/NAME, where there are more than two
 HEADER = ("name", "r", "g", "b")
+BACKGROUND = ("background", "bg")
+VOID = ("void", "unlabeled", "unlabelled", "ignore", "ignored")
 MASKS = {False: "numbers", True: "colors"}  # what masks hold: a column more in output/NAME
 
 
@@ -27,6 +29,12 @@ class SegmentClass:
 
 
 TWO_CLASSES = (SegmentClass("background", (0, 0, 0)), SegmentClass("foreground", (255, 190, 0)))
+
+
+def meaning_of(name):
+    """0 for the name of a background, IGNORED for that of what does not count, None for others."""
+    word = name.strip("_ ").casefold()
+    return 0 if word in BACKGROUND else IGNORED if word in VOID else None
 
 
 def colors_of(classes):
@@ -44,8 +52,8 @@ def number_classes(count):
 
 
 def read_classes(path):
-    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each,
-    the background first. Raises InputError.
+    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each, as
+    they stand there. Raises InputError.
     """
     classes = []
     for number, row in enumerate(read_csv(path, HEADER, by_hand=True), 2):
@@ -65,6 +73,29 @@ def read_classes(path):
     return tuple(classes)
 
 
+def sort_classes(lines, path):
+    """The classes of a colour table's lines, the background first, and the number that each line
+    has: IGNORED where it is void. Raises InputError for several backgrounds, and where fewer than
+    three classes are left.
+    """
+    meanings = [meaning_of(label.name) for label in lines]
+    first = [n for n, meaning in enumerate(meanings) if meaning == 0]
+    others = [n for n, meaning in enumerate(meanings) if meaning is None]
+    order = [*first, *others]
+    void = [label.name for label, meaning in zip(lines, meanings) if meaning == IGNORED]
+    refuse(
+        (len(first) > 1, f"{path}: {len(first)} classes are called background; keep one"),
+        (
+            len(order) < 3,
+            f"{path}: {len(order)} classes beside {', '.join(void)}, whose pixels are ignored; "
+            "expected 3 or more: where it is all the rest, call it background",
+        ),
+    )
+    number_of = {line: number for number, line in enumerate(order)}
+    numbers = tuple(number_of.get(line, IGNORED) for line in range(len(lines)))
+    return tuple(lines[line] for line in order), numbers
+
+
 def find_classes(name):
     """The classes of the arrays in output/NAME, () where their masks are foreground or not, and
     True where the files' masks were in their colours.
@@ -81,11 +112,13 @@ def classes_text(classes, is_colored):
     return csv_text((*HEADER, "masks"), rows)
 
 
-def decode_classes(data, path, classes, page=None, is_colored=False, ignore=()):
-    """Class numbers of an encoded mask, uint8 (H, W): its values, of a palette the numbers in it;
-    with is_colored its colours looked up in those of the classes. What is transparent is of class
-    0, what has the value or colour `ignore` IGNORED. Raises InputError.
+def decode_classes(data, path, classes, page=None, is_colored=False, reading=PLAIN):
+    """Class numbers of an encoded mask, uint8 (H, W): its values, of a palette the numbers in it,
+    or the reading's numbers of these; with is_colored its colours looked up in those of the
+    classes. What is transparent is of class 0, what has the reading's value or colour `ignore`
+    IGNORED. Raises InputError.
     """
+    ignore = reading.ignore
     if is_colored:
         pixels = decode_pixels(data, path, page)
         if pixels.dtype != np.uint8:
@@ -93,10 +126,13 @@ def decode_classes(data, path, classes, page=None, is_colored=False, ignore=()):
         ignored = find_ignored(pixels, ignore)
         numbers = _look_up(pixels, colors_of(classes), path, ignored)
     else:
-        numbers = read_numbers(data, path, page, len(classes))
+        count = len(reading.numbers or classes)
+        numbers = read_numbers(data, path, page, count)
         ignored = find_ignored(numbers, ignore)
         numbers = without_alpha(numbers, ignored)
-        check_numbers(numbers, path, len(classes))
+        check_numbers(numbers, path, count)
+        if reading.numbers:
+            numbers = np.array(reading.numbers)[numbers.astype(int)]
     numbers = numbers.astype(np.uint8)
     if ignored is not None:
         numbers[ignored] = IGNORED

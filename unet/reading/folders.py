@@ -1,14 +1,16 @@
 """Folders of images with their masks: pictures, outlines or run-length code."""
 
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from unet.errors import InputError
+from unet.jobs.settings import IGNORED
 from unet.reading.annotations import draw_runs, read_coco, read_labelme, read_run_lengths
-from unet.reading.classes import SegmentClass
+from unet.reading.classes import SegmentClass, meaning_of
 from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
 from unet.reading.frames import Found, add_frames, by_name
 from unet.reading.mask_sources import DrawnMask, PictureMask
@@ -26,9 +28,11 @@ def read_folders(source, job, classes=()):
     split = "train" if validation else None
     pair_files(found, source.images, source.masks, source, job, split)
     if not validation:
+        number_labels(found)
         return found
     training, found.frames = found.frames, []
     pair_files(found, validation, source.validation_masks, source, job, "validation")
+    number_labels(found)
     ids = {frame.id for frame in training}
     paths = {os.path.abspath(frame.image.path) for frame in training}
     both = [f.image.path for f in found.frames if os.path.abspath(f.image.path) in paths]
@@ -54,8 +58,7 @@ def pair_files(found, images, masks, source, job, split=None):
     if suffix == ".csv":
         masks_of, rule = run_length_masks(masks, image_files, job, found)
     elif suffix == ".json":
-        number = partial(name_classes, found, what="categories")
-        drawn = read_coco(masks, number, source.skip_bad)
+        drawn = read_coco(masks, partial(add_labels, found), source.skip_bad)
         masks_of, rule = by_image(drawn, image_files, masks, found), f"outlines in {masks}"
     else:
         image_files, mask_files, passed = split_files(images, masks, image_files, passed)
@@ -64,7 +67,7 @@ def pair_files(found, images, masks, source, job, split=None):
         jsons = [file for file in mask_files if ending(file.path) == ".json"]
         if jsons and len(jsons) == len(mask_files):
             pairs = pair_by_name(image_files, jsons, source)
-            number = partial(name_classes, found, what="labels")
+            number = partial(add_labels, found)
             drawn = read_labelme(jsons, number, found.notes, source.skip_bad)
             masks_of = {name: drawn[of_image[0]] for name, of_image in pairs.masks.items()}
             rule = f"outlines of labelme, {pairs.rule}"
@@ -141,21 +144,38 @@ def picture_masks(image_files, mask_files, found, source):
     masks = by_name(mask_files)
     by_name(image_files)  # no twins among them
     pairs = pair_by_name(image_files, mask_files, source)
-    numbers = {}
+    label_of = labels_in_names(pairs.masks)
     if pairs.rule == IN_FOLDERS:
-        folders = sorted({name.rpartition("/")[0] for name in masks}, key=natural_key)
+        label_of = {name: name.rpartition("/")[0] for name in masks}
+        folders = sorted(set(label_of.values()), key=natural_key)
         if not found.classes:
             raise InputError(
                 f"{mask_files[0].path}: masks lie in folders {', '.join(folders[:5])}, one of "
                 f"each for an image; if a folder is a class, pass --classes {len(folders) + 1}"
             )
-        number_of = name_classes(found, folders, "folders")
-        numbers = {name: number_of[name.rpartition("/")[0]] for name in masks}
+    numbers = add_labels(found, sorted(set(label_of.values()), key=natural_key))
     masks_of = {}
     for name, names in pairs.masks.items():
-        of_parts = tuple(numbers[part] for part in names) if numbers else ()
-        masks_of[name] = PictureMask(tuple(masks[part] for part in names), of_parts)
+        labels = tuple(label_of[part] for part in names) if label_of else ()
+        masks_of[name] = PictureMask(tuple(masks[part] for part in names), labels, numbers)
     return masks_of, pairs.rule
+
+
+def labels_in_names(masks):
+    """{mask name: label} where words after the image's name tell the masks of an image apart, and
+    the same words those of others: chair of 7_chair, table of 7_table; else {}.
+
+    masks: {image name: names of its masks}.
+    """
+    stems = {n: n.rpartition("/")[2] for pair in masks.items() for n in (pair[0], *pair[1])}
+    ends = {n: stems[n].removeprefix(stems[i]) for i, names in masks.items() for n in names}
+    counts = Counter(ends.values())
+    is_several = len(ends) > len(masks) and all(stems[n] != end for n, end in ends.items())
+    are_words = is_several and all(re.search(r"[^\W\d_]", end) for end in counts)
+    if not are_words or (len(masks) > 1 and len(ends) < 2 * len(counts)):
+        return {}
+    common = re.match(r"(.*[-_ .])?", os.path.commonprefix(list(counts)))[0]
+    return {name: end.removeprefix(common).strip("-_ .") for name, end in ends.items()}
 
 
 def pair_by_name(image_files, mask_files, source):
@@ -213,30 +233,50 @@ def by_image(named, image_files, path, found):
     return result
 
 
-def name_classes(found, labels, what):
-    """{label: class number}; with more than two classes a Found's get these names."""
-    if "__ignore__" in labels:
-        raise InputError(
-            "label __ignore__: outlines of what does not count are not read; take it out"
-        )
-    background = {label: 0 for label in labels if label.strip("_").casefold() == "background"}
-    labels = [label for label in labels if label not in background]
-    if not found.classes:
-        if len(labels) > 1:
-            found.notes.append(
-                f"{what} {', '.join(labels[:5])}: all are foreground; --classes "
-                f"{len(labels) + 1} tells them apart"
-            )
-        return {**dict.fromkeys(labels, 1), **background}
+def add_labels(found, labels, used=None):
+    """Note the labels of masks, those in use (default: all), in a Found; returns the class numbers
+    by label, which number_labels fills.
+    """
+    for label in labels:
+        is_used = used is None or label in used
+        found.labels[label] = found.labels.get(label, False) or is_used
+    return found.numbers
+
+
+def number_labels(found):
+    """Number the labels of all masks that a Found has, once all are known: by the names of its
+    classes, else in their order, after which the classes are named. A background is 0, what is
+    void IGNORED; of two classes all others are 1. Raises InputError.
+    """
+    listed = [label for label in found.labels if meaning_of(label) is None]
+    used = [label for label in listed if found.labels[label]]
+    numbers = {label: meaning_of(label) for label in found.labels if label not in listed}
+    void = [
+        label for label, number in numbers.items() if number == IGNORED and found.labels[label]
+    ]
+    if void:
+        found.notes.append(f"{', '.join(void)}: these pixels are ignored in training and scores")
+        found.has_void = True
     names = {label.name.casefold(): number for number, label in enumerate(found.classes)}
-    if all(label.casefold() in names for label in labels):
-        return {**{label: names[label.casefold()] for label in labels}, **background}
-    if len(labels) + 1 != len(found.classes):
-        raise InputError(
-            f"{what} {', '.join(labels[:8])}: {len(labels) + 1} classes with the background, not "
-            f"{len(found.classes)}; pass --classes {len(labels) + 1}, or name them with --colors"
-        )
-    first, *others = found.classes
-    others = (SegmentClass(label, other.color) for label, other in zip(labels, others))
-    found.classes = (first, *others)
-    return {**{label: number for number, label in enumerate(labels, 1)}, **background}
+    if not found.classes:
+        if len(used) > 1:
+            found.notes.append(
+                f"{', '.join(used[:5])}: all are foreground; --classes {len(used) + 1} tells them "
+                "apart"
+            )
+        numbers |= dict.fromkeys(listed, 1)
+    elif all(label.casefold() in names for label in used):
+        numbers |= {label: names.get(label.casefold()) for label in listed}
+    else:
+        fitting = [labels for labels in (used, listed) if len(labels) + 1 == len(found.classes)]
+        if not fitting:
+            raise InputError(
+                f"classes {', '.join(used[:8])}: {len(used) + 1} with the background, not "
+                f"{len(found.classes)}; pass --classes {len(used) + 1}, or name them with --colors"
+            )
+        first, *others = found.classes
+        first = replace(first, name="background")
+        others = (SegmentClass(n, other.color) for n, other in zip(fitting[0], others))
+        found.classes = (first, *others)
+        numbers |= {label: number for number, label in enumerate(fitting[0], 1)}
+    found.numbers.update(numbers)

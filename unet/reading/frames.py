@@ -44,11 +44,17 @@ class Source:
 class Found:
     """Frames that read_frames found, the classes with the names that annotations or folders give
     them, and lines for a reader.
+
+    labels: of all masks that carry any, and whether each is in use; numbers: their class numbers.
+    has_void: whether some of these do not count.
     """
 
     frames: list = field(default_factory=list)
     classes: tuple = ()
     notes: list = field(default_factory=list)
+    labels: dict = field(default_factory=dict)
+    numbers: dict = field(default_factory=dict)
+    has_void: bool = False
 
 
 def with_subjects(frames, pattern=None):

@@ -5,7 +5,7 @@ pages(), one mask for each image in a file, and decode(), which returns class nu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,10 +21,11 @@ MOST_OVERLAP = 0.05  # of the smaller mask: objects touch, annotators agree
 
 @dataclass(frozen=True, slots=True)
 class PictureMask:
-    """A mask in one image file, or in several: one an object, or one of each of these classes."""
+    """A mask in one image file, or in several: one an object, or one of each of some classes."""
 
     parts: tuple  # of ImageFile
-    numbers: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()  # the class of each part
+    numbers: dict = field(default_factory=dict, compare=False)  # class numbers by label
 
     @property
     def path(self):
@@ -43,14 +44,12 @@ class PictureMask:
         """
 
         def decode_part(part, encoded):
-            if classes and not self.numbers:
-                return decode_classes(
-                    encoded, part.path, classes, part.page, is_colored, reading.ignore
-                )
+            if classes and not self.labels:
+                return decode_classes(encoded, part.path, classes, part.page, is_colored, reading)
             return decode_mask(encoded, part.path, part.page, reading)
 
         masks = map(decode_part, self.parts, data or (part.read() for part in self.parts))
-        return next(masks) if len(self.parts) == 1 and not self.numbers else self._unite(masks)
+        return next(masks) if len(self.parts) == 1 and not self.labels else self._unite(masks)
 
     def _unite(self, masks):
         """The masks of the parts as one; raises InputError for parts that overlap: two opinions on
@@ -74,7 +73,8 @@ class PictureMask:
                         "pattern such as --masks 'masks/*_a.png', or with --table FILE"
                     )
             owners[is_part] = number
-            result[is_part] = self.numbers[number - 1] if self.numbers else pixels[is_part]
+            label = self.labels[number - 1] if self.labels else None
+            result[is_part] = self.numbers.get(label, pixels[is_part])
             result[pixels == IGNORED] = IGNORED
         return result
 
@@ -86,7 +86,7 @@ class DrawnMask:
     path: str
     draw: Callable[[], np.ndarray]  # class numbers, uint8 (H, W), 0 where nothing lies
     parts: tuple = ()  # it is in no image file
-    numbers: tuple = ()
+    labels: tuple = ()
 
     def pages(self):
         return [self]
@@ -94,7 +94,10 @@ class DrawnMask:
     def decode(self, reading=PLAIN, classes=(), is_colored=False, data=None):
         """Class numbers, uint8 (H, W), without classes 0 and 1; raises InputError."""
         numbers = self.draw()
-        return numbers if classes else ((numbers > 0) != reading.invert).view(np.uint8)
+        if classes:
+            return numbers
+        is_foreground = ((numbers > 0) != reading.invert).view(np.uint8)
+        return np.where(numbers == IGNORED, numbers, is_foreground)
 
 
 def find_kind(frames, reading, classes=(), skip_bad=False):
@@ -103,7 +106,7 @@ def find_kind(frames, reading, classes=(), skip_bad=False):
 
     skip_bad: pass over what cannot be read.
     """
-    masks = [f.mask for f in frames if f.mask and (f.mask.numbers or not classes)]
+    masks = [f.mask for f in frames if f.mask and (f.mask.labels or not classes)]
     for part in (part for mask in masks for part in mask.parts):
         try:
             pixels = decode_pixels(part.read(), part.path, part.page)

@@ -36,7 +36,10 @@ def take_half_precision(record, run, half, arrays):
     pairs = zip(*(predict_held_out(each, arrays) for each in (run, half)))
     both = ((row, (first, second)) for (row, first), (_, second) in pairs)
     _, *confusions, changed, total = count_images(run, arrays, count, both)
-    dice = [mean_dices(*zip(*map(class_counts, of_run))).mean() for of_run in confusions]
+    dice = [
+        mean_dices(*zip(*map(class_counts, of_run)), run.first_class).mean()
+        for of_run in confusions
+    ]
     is_half, precision = abs(dice[0] - dice[1]) < MOST_CHANGE, record.options["precision"]
     print(
         f"predictions in {precision if is_half else 'float32, for the two differ'}: at 0.5 the "
