@@ -20,6 +20,7 @@ from unet.options import (
     option,
     parse_given,
     parse_ignore,
+    run_length_option,
 )
 
 np = lazy("numpy")
@@ -77,6 +78,7 @@ class Options:
         "'case_(\\d+)'; subjects are held out as a whole (default: the image's folder)",
         metavar="PATTERN",
     )
+    run_length: str | None = run_length_option()
     missing_is_empty: bool = option(False, "treat images without a mask as all background")
     image_size: tuple[int, int] | None = option(
         None,
@@ -245,7 +247,7 @@ def read_files(name, options):
     new_form = form.Form(
         size,
         options.channels or (0 if is_own else job.network.channels),
-        write.check_background(found, reading),
+        write.settle_reading(found, reading),
         keep_size=not any(size) and (bool(options.image_size) or not is_own),
         classes=found.classes,
         is_colored=bool(options.colors and not options.classes),

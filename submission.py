@@ -8,11 +8,9 @@ import csv
 import functools
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 from train import load_run
-from unet.errors import InputError, check_backend, one_line_errors
-from unet.jobs import JOBS
+from unet.errors import check_backend, one_line_errors
 from unet.lazy import lazy
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
@@ -21,11 +19,13 @@ from unet.options import (
     option,
     parse_options,
     process_option,
+    run_length_option,
     run_option,
     threshold_option,
 )
 from unet.reading.run_length import run_length_dec, run_length_enc
 
+np = lazy("numpy")
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
 terminal = lazy("unet.machine.terminal")
@@ -45,6 +45,13 @@ class Options:
         None,
         "CSV file of true masks in the format of the submission; prints the competition's score",
     )
+    header: str | None = option(
+        None,
+        "names of the columns, such as id,rle_mask (default: those of the masks' table, or of the "
+        "job's competition)",
+        metavar="NAMES",
+    )
+    run_length: str | None = run_length_option("the run-length code")
     threshold: float | None = threshold_option()
     devices: str = devices_option()
     hosts: str | None = hosts_option()
@@ -53,11 +60,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Written:
-    """What submission wrote: the rule that makes masks, how many are not empty, and sizes, (H, W)
-    by the name of each image, None for one that could not be read.
+    """What submission wrote: the rule that makes masks, how many lines it has and how many with a
+    mask, and sizes, (H, W), None of an image that could not be read, by the cells before the code.
     """
 
     rule: str
+    num_lines: int
     num_masks: int
     sizes: dict
 
@@ -74,19 +82,15 @@ def submission(name="nerve", options=Options()):
         decide.check_alone(name, options.hosts)
         decide.choose_threshold_now(load_run(name))
         record = runs.read_record(name)
-    if record.classes:
-        raise InputError(
-            f"{paths.record}: a run of {len(record.classes)} classes; run-length code is of one; "
-            f"use the masks of python test.py {name} --images DIR"
-        )
     record.decision = record.decision_at(options.threshold)
+    rules = submit.rules_of(record, options.header, options.run_length)
     prepared = arrays.load_arrays(record.arrays, record.job)
     is_first = options.process_id == 0
     with disk.lock(paths.arrays_lock) if is_first else contextlib.nullcontext():
         found = find_probabilities(record, prepared, options)
         if not found:
             return None
-        return write_masks(record, *found, arrays.read_unreadable(record.arrays))
+        return write_masks(record, rules, *found, arrays.read_unreadable(record.arrays))
 
 
 def find_probabilities(record, prepared, options):
@@ -106,45 +110,51 @@ def find_probabilities(record, prepared, options):
     return None if probabilities is None else (prepared.test_files, probabilities)
 
 
-def write_masks(record, files, probabilities, unreadable):
-    """Write the run-length code of each image's mask, and an empty one of each that is unreadable;
-    returns a Written.
+def write_masks(record, rules, files, probabilities, unreadable):
+    """Write the run-length code of each image's mask, and an empty one of each that is unreadable,
+    as a Submission has them; returns a Written.
     """
-    rules, sizes, num_masks = JOBS[record.job].submission, {}, 0
-
-    def name_of(file):
-        return file["id"] + Path(file["image"]).suffix if rules.extension else file["id"]
+    names, sizes, counts = [label["name"] for label in record.classes], {}, [0, 0]
 
     def encode(file, probability):
         size = file["height"], file["width"]
         mask = record.decision.mask(pixels.resize(probability, size))
-        return name_of(file), run_length_enc(mask, rules.columns_first, rules.min_pixels), size
+        return size, [*submit.encode_image(file, mask, rules, names)]
 
-    lines = terminal.map_in_threads(encode, zip(files, probabilities))
-    lines = itertools.chain(lines, ((name_of(file), "", None) for file in unreadable))
+    empty = (
+        (None, [*submit.encode_image(file, np.zeros((1, 1)), rules, names)]) for file in unreadable
+    )
+    images = itertools.chain(terminal.map_in_threads(encode, zip(files, probabilities)), empty)
     path = runs.Paths(record.name).submission
     with disk.replace_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rules.columns)
-        count = len(files) + len(unreadable)
-        for image, code, size in terminal.with_progress(lines, count, "masks"):
-            writer.writerow((image, code))
-            sizes[image] = size
-            num_masks += bool(code)
-    return Written(record.decision.describe(), num_masks, sizes)
+        num_images = len(files) + len(unreadable)
+        for size, lines in terminal.with_progress(images, num_images, "masks"):
+            for key, codes in lines:
+                sizes[key] = size
+                counts[1] += len(codes)
+                if not codes and rules.empty is not None:
+                    codes = [rules.empty]
+                counts[0] += len(codes)
+                writer.writerows((*key, code) for code in codes)
+    return Written(record.decision.describe(), *counts, sizes)
 
 
 def main(options):
     check_devices(options.devices, options.hosts, options.process_id)
     watch_process(options.hosts, options.process_id)
     path = runs.Paths(options.run).submission
-    rules = JOBS[runs.read_record(options.run).job].submission
+    record = runs.read_record(options.run)
+    rules = submit.rules_of(record, options.header, options.run_length)
     truth = submit.read_truth(options.truth, rules) if options.truth else None
     written = submission(options.run, options)
     if not written:
         print(f"process {options.process_id} is done; process 0 writes {path}")
         return
-    lines = [f"{path}: {len(written.sizes)} rows, {written.num_masks} with a mask, {written.rule}"]
+    count = f"{written.num_lines} rows, {written.num_masks} with a mask"
+    order = "down the columns" if rules.columns_first else "along the rows"
+    lines = [f"{path}: {count}, {written.rule}"]
     if unread := list(written.sizes.values()).count(None):
         lines.append(f"{unread} of them empty, of test images that data.py could not read")
     if truth is not None:  # a bad one costs no masks
@@ -152,6 +162,7 @@ def main(options):
         lines.append(f"score {score:.5f}; an all-empty file scores {floor:.5f}")
         if len(truth) > len(written.sizes):
             lines.append(f"over {len(written.sizes)} of the truth's {len(truth)} images")
+    lines.append(f"pixels are numbered {order}")
     print(*lines, sep="\n")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from train import load_run
 from unet.errors import check_backend, check_name, one_line_errors, refuse
 from unet.lazy import lazy
-from unet.options import option, parse_options, run_option, threshold_option
+from unet.options import option, parse_options, run_length_option, run_option, threshold_option
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
@@ -46,6 +46,7 @@ class Options:
         least=0,
         most=2**32,
     )
+    run_length: str | None = run_length_option()
     white_level: float | None = option(
         None,
         "pixel value that maps to white, in images deeper than 8 bits (default: as in training)",
@@ -104,7 +105,7 @@ def find_results(run, options, other=None):
         return scoring.PreparedImages(run)
     reading = {"mask_threshold": options.mask_threshold, "white_level": options.white_level}
     return scoring.FolderImages(
-        run, options.images, options.masks, reading, options.skip_bad, other
+        run, options.images, options.masks, reading, options.skip_bad, other, options.run_length
     )
 
 

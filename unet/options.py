@@ -77,6 +77,14 @@ def threshold_option():
     )
 
 
+def run_length_option(what="the run-length code of a CSV file of masks"):
+    return option(
+        None,
+        f"how {what} numbers pixels (default: found from the codes of the training masks)",
+        choices=("rows", "columns"),
+    )
+
+
 def name_option(help):
     return option(None, help, metavar="NAME", check=check_name, group="run")
 

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import pickle
-from functools import partial
 
 import cv2
 import matplotlib.path
@@ -15,14 +14,7 @@ from pycocotools import mask as cocomask
 from unet.errors import InputError
 from unet.jobs.settings import Reading
 from unet.reading import annotations
-from unet.reading.annotations import (
-    LARGEST_JSON,
-    draw_runs,
-    is_run_length_table,
-    read_coco,
-    read_labelme,
-    read_run_lengths,
-)
+from unet.reading.annotations import LARGEST_JSON, read_coco, read_labelme
 from unet.reading.files import ImageFile
 
 SQUARE = [[5, 5], [14, 5], [14, 24], [5, 24]]  # pixels 5..14 by 5..24: 10 x 20
@@ -541,121 +533,3 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(monkeypatch):
     assert "a.json: has more than 1.0 kB; split it" in refusal(labelme_mask, file)
     os.truncate("a.json", 2**30 + 1)  # no bytes on the disk
     assert "a.json: has 1073.7 MB" in refusal(labelme_mask, file)
-
-
-# ---- run-length tables
-
-
-def slow_code(mask, columns_first):
-    """Pixel by pixel."""
-    height, width = mask.shape
-    if columns_first:
-        pixels = [(y, x) for x in range(width) for y in range(height)]
-    else:
-        pixels = [(y, x) for y in range(height) for x in range(width)]
-    runs, before = [], False
-    for number, (y, x) in enumerate(pixels, 1):
-        if mask[y, x] and not before:
-            runs.append([number, 0])
-        if mask[y, x]:
-            runs[-1][1] += 1
-        before = bool(mask[y, x])
-    return " ".join(f"{start} {length}" for start, length in runs)
-
-
-def run_length_masks(text, size=(7, 11), columns_first=True):
-    """{name: a function that draws its mask}."""
-    written(text, "table.csv")
-    found = read_run_lengths("table.csv")
-    return {n: partial(draw_runs, found[n], columns_first, lambda: size) for n in found}
-
-
-@pytest.mark.parametrize("columns_first", [True, False])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (7, 11)])
-def test_a_random_mask_comes_back_in_both_orders(size, columns_first):
-    rng = np.random.default_rng(3)
-    drawn = {f"{n}.png": rng.random(size) < density for n, density in enumerate((0, 0.3, 0.9, 1))}
-    codes = {name: slow_code(mask, columns_first) for name, mask in drawn.items()}
-    text = "img,rle_mask\n" + "".join(f"{name},{code}\n" for name, code in codes.items())
-    masks = run_length_masks(text, size, columns_first)
-    assert list(masks) == list(drawn)
-    for name, mask in masks.items():
-        assert mask().dtype == np.uint8
-        np.testing.assert_array_equal(mask(), drawn[name])
-
-
-def test_the_order_is_down_the_columns_or_along_the_rows():
-    text = "image,code\na,1 3\n"
-    expected = np.zeros((7, 11))
-    expected[:3, 0] = 1
-    np.testing.assert_array_equal(run_length_masks(text)["a"](), expected)
-    expected = np.zeros((7, 11))
-    expected[0, :3] = 1
-    mask = run_length_masks(text, columns_first=False)["a"]
-    np.testing.assert_array_equal(mask(), expected)
-
-
-def test_the_lines_of_an_image_are_united():
-    masks = run_length_masks("ImageId,EncodedPixels\na,1 3\nb,\na,3 4 20 1\nc,NaN\na,\nc,nan\n")
-    assert np.flatnonzero(masks["a"]().ravel("F")).tolist() == [0, 1, 2, 3, 4, 5, 19]
-    assert not masks["b"]().any() and not masks["c"]().any()
-
-
-def test_kaggles_nerve_names_an_image_by_subject_and_number():
-    masks = run_length_masks("subject,img,pixels\n1,2,\n12,1,5 2\n")
-    assert {name: int(mask().sum()) for name, mask in masks.items()} == {"1_2": 0, "12_1": 2}
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["5", "1 2 3", "a b", "masks/a.png", "0 4", "1 0", "-2", "1.5 2", "77 2", "1 78", "1 5 3 2"]
-    + ["9 2 1 2", "9" * 30 + " 1", "1_0 2", "١ ٢"],
-)
-def test_a_code_that_is_none_is_refused_with_its_line_and_image(code):
-    mask = run_length_masks(f"image,code\na,1 77\nb.png,{code}\n")["b.png"]
-    assert refusal(mask).startswith("table.csv: line 3: image b.png: run-length code ")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("image\na\n", "has columns image; expected two, image and run-length code, or subject"),
-        ("id,class,code\na,1,1 2\n", "has columns id, class, code; expected two"),
-        ("image,code\na,1 2\nb\n", "line 3: expected 2 cells, as its header, and an image's name"),
-        ("image,code\na,1 2,3 4\n", "line 2: expected 2 cells"),
-        ("image,code\n ,1 2\n", "line 2: expected 2 cells, as its header, and an image's name"),
-        (b"image,code\na\xff,1 2\n", "not a CSV file in UTF-8"),
-        (b'image,code\n"a,1 2\n', "not a CSV file in UTF-8"),
-    ],
-)
-def test_a_table_that_has_other_lines_is_refused(text, message):
-    written(text, "table.csv")
-    line = refusal(read_run_lengths, "table.csv")
-    assert line.startswith("table.csv: ") and message in line
-
-
-def test_a_table_that_is_not_there_is_refused():
-    assert refusal(read_run_lengths, "no.csv") == "no.csv: no such CSV file"
-
-
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        ([], False),
-        ([dict(image="a.png")], False),
-        ([dict(image="a.png", mask="b.png")], False),
-        ([dict(image="a.png", mask="1 3"), dict(image="b.png", mask="b.png")], False),
-        ([dict(image="1", mask="2")], False),  # files may be called so
-        ([dict(image="a.png", mask="")], False),
-        ([dict(image="a.png", mask="-1")], False),
-        ([dict(image="a.png", mask="1 3"), dict(image="b.png", mask="")], True),
-        ([dict(image="a.png", mask="5"), dict(image="b.png", mask=" 1 3 ")], True),
-        ([dict(image="a.png", mask=float("nan")), dict(image="b.png", mask="1 3")], True),
-        ([dict(image="a.png", mask=None), dict(image="b.png", mask="1 3 7 2")], True),
-        ([dict(subject="1", img="2", pixels="1 3")], True),
-        ([dict(id="a", height="4", width="4", code="1 3")], True),
-        ([{"image": "a", "code": "1 3", None: ["more"]}], True),
-    ],
-)
-def test_a_table_of_codes_is_told_from_one_of_paths(rows, expected):
-    assert is_run_length_table(rows) is expected

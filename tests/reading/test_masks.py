@@ -292,7 +292,7 @@ def test_a_coco_file_has_masks_of_classes_by_name(place):
     assert [int((mask > 0).sum()) for mask in two.masks[:]] == [0, 200, 200]
     three = read(masks="coco.json", classes=3)
     assert [int(mask.max()) for mask in three.masks[:]] == [0, 1, 2]
-    assert [label.name for label in three.classes] == ["class 0", "cell", "debris"]
+    assert [label.name for label in three.classes] == ["background", "cell", "debris"]
 
 
 def test_names_of_a_coco_file_are_told_apart_by_their_folders(place):
@@ -322,16 +322,22 @@ def test_run_length_code_is_read_in_the_order_of_its_job(place, capsys):
     for number in range(3):
         write(f"images/{number}.png", scene(number)[0])
     Path("train.csv").write_text("img,rle_mask\n0.png,1 5 200 9\n1.png,-1\n2.png,2 3\n")
-    for job, order in (("nerve", "F"), ("cadastre", "F"), ("car", "C")):
-        prepare(Options(job=job, images="images", masks="train.csv", image_size=SIZE, channels=1))
+    given = dict(images="images", masks="train.csv", image_size=SIZE, channels=1)
+    for job, order, said in (
+        ("nerve", "F", {}),
+        ("cadastre", "F", {"run_length": "columns"}),
+        ("car", "C", {}),
+    ):
+        prepare(Options(job=job, **given, **said))
         first = load_arrays(job).masks[0][..., 0].ravel(order)
         assert np.flatnonzero(first).tolist() == [*range(5), *range(199, 208)]
-    assert "read down the columns" in capsys.readouterr().out
+    assert "numbered down the columns (as nerve's competition does)" in capsys.readouterr().out
     assert not load_arrays("car").masks[1].any()
     Path("empty.csv").write_text("img,rle_mask\n")
     assert "none of its images, such as (it has none), is among" in refused(masks="empty.csv")
     Path("images/more.png").write_bytes(Path("images/0.png").read_bytes())
-    assert "images/more.png: image without a mask" in refused(masks="train.csv")
+    text = refused(masks="train.csv", run_length="columns")
+    assert "images/more.png: image without a mask" in text
 
 
 def test_run_length_code_of_images_in_a_zip_and_beside_pictures_of_masks(place):
@@ -346,7 +352,7 @@ def test_run_length_code_of_images_in_a_zip_and_beside_pictures_of_masks(place):
         for number in range(3):
             archive.write(f"images/{number}.png")
     for images in ("images", "images.zip"):
-        masks = read(images=images, masks="train.csv").masks[:][..., 0]
+        masks = read(images=images, masks="train.csv", run_length="columns").masks[:][..., 0]
         found = [np.flatnonzero(mask.ravel("F")).tolist() for mask in masks]
         assert found == [list(range(10 * n, 10 * n + 4)) for n in range(3)]
 

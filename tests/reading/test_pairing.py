@@ -110,7 +110,7 @@ def test_a_folder_a_class_becomes_numbers_with_the_folders_names(place):
     assert "pass --classes 4" in refused()
     arrays = read(classes=4)
     np.testing.assert_array_equal(arrays.masks[..., 0], [labels_of(n) for n in range(3)])
-    assert [label.name for label in arrays.classes] == ["class 0", "cat", "dog", "emu"]
+    assert [label.name for label in arrays.classes] == ["background", "cat", "dog", "emu"]
 
 
 def test_a_subject_is_what_a_pattern_finds(place):

@@ -163,9 +163,10 @@ def choose_classes(options, notes):
     return classes, replace(reading, ignore=void[0].color) if void else reading
 
 
-def check_background(found, reading):
-    """The Reading of the masks of a Found, whose labels may be void; adds to its notes which class
-    is the background where no name says so. Raises InputError for one that --no-background denies.
+def settle_reading(found, reading):
+    """The Reading with what a Found says of its masks, whose labels may be void; adds to its notes
+    which class is the background where no name says so. Raises InputError for one that
+    --no-background denies.
     """
     is_named = found.classes and meaning_of(found.classes[0].name) == 0
     if not reading.has_background and is_named:
@@ -178,6 +179,7 @@ def check_background(found, reading):
             f"{found.classes[0].name} is taken for the background, which means and objects leave "
             "out; --no-background counts it as the other classes"
         )
+    reading = replace(reading, submission=found.submission)
     return replace(reading, ignore=(NO_VALUE,)) if found.has_void else reading
 
 

@@ -256,12 +256,22 @@ def check_class_weights(weights):
 
 @dataclass(frozen=True)
 class Submission:
-    """How a competition wants its masks."""
+    """How a competition has its masks in run-length code, in the table that it hands out and in
+    the one that it wants.
+    """
 
-    columns: tuple[str, str] = ("img", "rle_mask")
+    columns: tuple[str, ...] = ("img", "rle_mask")
     columns_first: bool = False  # pixels numbered down the columns; False: along the rows
     min_pixels: int = 0  # a smaller mask counts as empty
     extension: bool = True  # image names with their .jpg
+    labels: str = ""  # classes in a "column" of their own, or after the "name" as x.jpg_class
+    empty: str | None = ""  # what stands for an empty mask; None: it has no line
+    per_object: bool = False  # a line for each object
+
+    @property
+    def order(self):
+        """The value of --run-length."""
+        return "columns" if self.columns_first else "rows"
 
 
 @dataclass(frozen=True)
@@ -276,7 +286,8 @@ class Reading:
     values are class numbers. has_background: False where class 0 counts in means and objects as
     the others do. black_level, white_level: the values of images of more than 8 bit that become 0
     and 255; white_level None: not known. zoom: factor, 0 to 1, by which the arrays, and new images
-    before prediction, are shrunk.
+    before prediction, are shrunk. submission: the form of the table of run-length code that had
+    the masks, in which submission.py writes them; None: that of the job.
     """
 
     mask_threshold: float | None = None
@@ -289,6 +300,7 @@ class Reading:
     black_level: float = 0.0
     white_level: float | None = None
     zoom: float = 1.0
+    submission: Submission | None = None
 
     def __post_init__(self):
         if not 0 < self.zoom <= 1:

@@ -163,12 +163,13 @@ def create_array(path, shape, dtype):
     return write
 
 
-def read_csv(path, columns=(), by_hand=False):
+def read_csv(path, columns=(), by_hand=False, keep_case=False):
     """Rows of a CSV file as dicts, cells that a row lacks None, cells beyond the header under the
     key None; raises InputError where the file or one of `columns` is missing.
 
     by_hand: made by a person or another program, so that ; or a tab may stand for the comma,
-    blanks around cells and capitals in the names of columns mean nothing, and lines may be blank.
+    blanks around cells and capitals in the names of columns mean nothing (keep_case: they stay),
+    and lines may be blank.
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such CSV file")
@@ -187,7 +188,7 @@ def read_csv(path, columns=(), by_hand=False):
         lines = [[cell.strip() for cell in line] for line in lines]
         lines = [line for line in lines if any(line)]
     names, *lines = lines or [["none"]]
-    names = [name.lower() for name in names] if by_hand else names
+    names = [name.lower() for name in names] if by_hand and not keep_case else names
     if missing := [name for name in columns if name not in names]:
         raise InputError(
             f"{path}: has columns {', '.join(names)}; expected {', '.join(columns)}, so it lacks "

@@ -85,9 +85,9 @@ def new_masks(folder, classes, first=1):
 
 
 def find_objects(prediction, classes=(), first=1):
-    """The objects in a mask of class numbers, uint8 (H, W): pixels of one class, from the first one
-    on, so not of the background, 0, that touch, at a side or a corner. A tuple for each, those of
-    a class from top to bottom: class name (only where there are classes), number in this mask,
+    """The objects in a mask of class numbers, uint8 (H, W): pixels of one class, from the first
+    one on, so not of the background, 0, that touch, at a side or a corner. A tuple for each, those
+    of a class from top to bottom: class name (only where there are classes), number in this mask,
     area in pixels, x and y of its centre, and left, top, width and height of its box, in pixels
     from the image's top left one.
     """

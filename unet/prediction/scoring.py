@@ -122,12 +122,15 @@ class FolderImages:
     another folder, or what else data.py takes for masks, as truths. Raises InputError.
 
     reading: fields of Reading in place of those that the run was trained with; skip_bad: leave out
-    what cannot be read, and say so; other: a second Run, which may have seen them in training.
+    what cannot be read, and say so; other: a second Run, which may have seen them in training;
+    run_length: of Source, in place of the order of the masks trained on.
     """
 
     are_rows, are_seen, unit = False, False, "images"
 
-    def __init__(self, run, images, masks=None, reading=None, skip_bad=False, other=None):
+    def __init__(
+        self, run, images, masks=None, reading=None, skip_bad=False, other=None, run_length=None
+    ):
         record = run.record
         given = {name: value for name, value in (reading or {}).items() if value is not None}
         if run.classes and "mask_threshold" in given:
@@ -135,7 +138,15 @@ class FolderImages:
         self.run, self.folder, self.skip_bad = run, images, skip_bad
         reading = replace(run.record.reading, in_alpha=False, foreground=None, **given)
         if masks:
-            source = Source(images=images, masks=masks, missing_is_empty=True, skip_bad=skip_bad)
+            if form := record.reading.submission:
+                run_length = run_length or form.order
+            source = Source(
+                images=images,
+                masks=masks,
+                run_length=run_length,
+                missing_is_empty=True,
+                skip_bad=skip_bad,
+            )
             found = read_folders(source, record.job, run.classes)
             self.frames, notes = found.frames, found.notes
             if not all(frame.mask for frame in self.frames):

@@ -1,4 +1,4 @@
-"""Masks that are no pictures: outlines in labelme and COCO files, run-length code in tables."""
+"""Masks that are no pictures: outlines, and what is beside them, in labelme and COCO files."""
 
 import base64
 import json
@@ -15,11 +15,10 @@ import numpy as np
 
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
-from unet.machine.disk import read_csv, size_text
+from unet.machine.disk import size_text
 from unet.reading.files import ImageFile
 from unet.reading.mask_sources import DrawnMask
 from unet.reading.pixels import decode_pixels
-from unet.reading.run_length import run_length_dec
 
 LARGEST_JSON = 2**29  # bytes; the largest of COCO's own has 470 MB
 LONGEST_SIDE = 2**20  # pixels; OpenCV reads no longer ones, and walks outlines row by row
@@ -29,7 +28,6 @@ NUM_POINTS = {  # of the kinds of shapes that labelme draws
     "polygon": "3 or more", "rectangle": "2 opposite corners", "circle": "2", "mask": "2 corners",
 }  # fmt: skip
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
-NERVE_COLUMNS = ["subject", "img", "pixels"]  # of Kaggle's train_masks.csv
 NO_TEXT = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")  # what no table or file's name can hold
 
 
@@ -106,22 +104,6 @@ def fill_counts(counts, size, mask, number):
     """Fill COCO's run-length code: lengths of runs of 0 and 1 in turn, down the columns."""
     is_inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     mask[is_inside.reshape(size, order="F")] = number
-
-
-def draw_runs(codes, columns_first, read_size):
-    """uint8 (H, W), 1 where one of the run-length codes has a run, else 0; raises InputError.
-
-    codes: pairs of a code's name in messages and the code; read_size: returns (H, W) of the image,
-    which no table has.
-    """
-    height, width = read_size()
-    mask = np.zeros((height, width), np.uint8)
-    for where, code in codes:
-        try:
-            mask |= run_length_dec(code, height, width, columns_first)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-    return mask
 
 
 def read_labelme(files, number_labels, notes, skip_bad=False):
@@ -275,53 +257,6 @@ def decode_counts(text):
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value, shift = 0, 0
     return counts
-
-
-def read_run_lengths(path):
-    """Run-length codes by image name, each with its name in messages before it, from a CSV table
-    of images and codes, two columns of any names or Kaggle's subject, img, pixels, where the name
-    is subject_img.
-
-    Several lines of an image are its objects; an empty code or NaN is an empty mask. Raises
-    InputError; codes are looked at when masks are drawn.
-    """
-    rows, codes = read_csv(path, by_hand=True), {}
-    columns = [name for name in rows[0] if name is not None] if rows else []
-    if rows and len(columns) != 2 and columns != NERVE_COLUMNS:
-        raise InputError(
-            f"{path}: has columns {', '.join(columns)}; expected two, image and run-length code, "
-            f"or {', '.join(NERVE_COLUMNS)}"
-        )
-    for line, row in enumerate(rows, 2):
-        *names, code = row.values()
-        if None in row or None in row.values() or not all(name.strip() for name in names):
-            raise InputError(
-                f"{path}: line {line}: expected {len(columns)} cells, as its header, and an "
-                "image's name"
-            )
-        image = "_".join(names)
-        where = f"{path}: line {line}: image {image}"
-        codes.setdefault(image, []).append((where, _code(code)))
-    return codes
-
-
-def is_run_length_table(rows):
-    """True where the second or the last column of a table's rows, dicts, holds run-length codes,
-    not paths: nothing but digits and blanks, and somewhere two numbers or more.
-    """
-    columns = [name for name in rows[0] if name is not None] if rows else []
-    for column in {*columns[1:2], *columns[1:][-1:]}:
-        codes = [_code(row[column]) for row in rows]
-        is_code = all(re.fullmatch("[0-9 ]*", code) for code in codes)
-        if is_code and any(" " in code for code in codes):
-            return True
-    return False
-
-
-def _code(cell):
-    """The text of a table's cell, "" for what stands for an empty one."""
-    text = "" if cell is None else str(cell).strip()
-    return "" if text.lower() in ("nan", "-1") else text
 
 
 def _check(is_right, where, key, value, expected):

@@ -8,16 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from unet.errors import InputError
+from unet.jobs import JOBS
 from unet.jobs.settings import IGNORED
-from unet.reading.annotations import draw_runs, read_coco, read_labelme, read_run_lengths
+from unet.reading.annotations import read_coco, read_labelme
 from unet.reading.classes import SegmentClass, meaning_of
+from unet.reading.codes import draw_runs, find_order, read_codes
 from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
 from unet.reading.frames import Found, add_frames, by_name
 from unet.reading.mask_sources import DrawnMask, PictureMask
 from unet.reading.pairing import IN_FOLDERS, beginning_of, is_mask_name, pair_names, unpadded
 from unet.reading.pixels import read_size
 
-ALONG_ROWS = ("car",)  # jobs whose run-length code numbers pixels row by row, as Carvana's does
+OF_KAGGLE = ("nerve", "car")  # jobs whose run-length code is of their document's competition
 
 
 def read_folders(source, job, classes=()):
@@ -56,7 +58,7 @@ def pair_files(found, images, masks, source, job, split=None):
         if len(pictures) < len(image_files):
             image_files, passed = without(image_files, pictures), [*passed, *pictures]
     if suffix == ".csv":
-        masks_of, rule = run_length_masks(masks, image_files, job, found)
+        masks_of, rule = run_length_masks(masks, image_files, source, job, found)
     elif suffix == ".json":
         drawn = read_coco(masks, partial(add_labels, found), source.skip_bad)
         masks_of, rule = by_image(drawn, image_files, masks, found), f"outlines in {masks}"
@@ -190,18 +192,31 @@ def pair_by_name(image_files, mask_files, source):
     return pairs
 
 
-def run_length_masks(path, image_files, job, found):
-    """{image name: DrawnMask} of a table of run-length code, and how it is read."""
-    codes = by_image(read_run_lengths(path), image_files, path, found)
-    masks, columns_first = {}, job not in ALONG_ROWS
-    for file in image_files:
-        if file.name in codes:
-            draw = partial(draw_runs, codes[file.name], columns_first, partial(read_size, file))
-            masks[file.name] = DrawnMask(path, draw)
-    order = "down the columns, as Kaggle's mostly is (along the rows with the job car)"
-    if not columns_first:
-        order = "along the rows, as that of cars is"
-    return masks, f"run-length code in {path}, read {order}"
+def run_length_masks(path, image_files, source, job, found):
+    """{image name: DrawnMask} of a table of run-length code, and how it is read, which a Found
+    keeps, too.
+    """
+    codes, form, passed = read_codes(path)
+    codes = by_image(codes, image_files, path, found)
+    sizes = {file.name: partial(read_size, file) for file in image_files if file.name in codes}
+    reason = "as --run-length says"
+    if source.run_length:
+        columns_first = source.run_length == "columns"
+    elif job in OF_KAGGLE:
+        columns_first, reason = JOBS[job].submission.columns_first, f"as {job}'s competition does"
+    else:
+        columns_first, reason = find_order(path, [(codes[n], sizes[n]) for n in codes])
+    if job not in OF_KAGGLE:
+        found.submission = replace(form, columns_first=columns_first)
+    labels = {code.label for of_image in codes.values() for code in of_image} - {""}
+    numbers, masks = add_labels(found, sorted(labels, key=natural_key)), {}
+    for name, size in sizes.items():
+        draw = partial(draw_runs, codes[name], columns_first, size, numbers)
+        masks[name] = DrawnMask(path, draw)
+    if passed:
+        found.notes.append(f"{path}: columns {', '.join(passed)} are ignored")
+    order = "down the columns" if columns_first else "along the rows"
+    return masks, f"run-length code in {path}, pixels numbered {order} ({reason})"
 
 
 def by_image(named, image_files, path, found):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from unet.errors import InputError
+from unet.jobs.settings import Submission
 from unet.reading.files import ImageFile, list_files, list_pages
 from unet.reading.pairing import SPLITS, folder_of, split_of
 
@@ -36,6 +37,7 @@ class Source:
     table: str | None = None
     validation_table: str | None = None
     subject: str | None = None
+    run_length: str | None = None  # "rows" or "columns"
     missing_is_empty: bool = False
     skip_bad: bool = False
 
@@ -46,7 +48,8 @@ class Found:
     them, and lines for a reader.
 
     labels: of all masks that carry any, and whether each is in use; numbers: their class numbers.
-    has_void: whether some of these do not count.
+    has_void: whether some of these do not count. submission: the form of a table of run-length
+    code that had the masks.
     """
 
     frames: list = field(default_factory=list)
@@ -55,6 +58,7 @@ class Found:
     labels: dict = field(default_factory=dict)
     numbers: dict = field(default_factory=dict)
     has_void: bool = False
+    submission: Submission | None = None
 
 
 def with_subjects(frames, pattern=None):

@@ -15,7 +15,7 @@ def read_frames(job, source, classes=()):
     """The Found of a job, from where a Source says; raises InputError."""
     check_source(source)
     if source.table:
-        found = read_tables(source, job)
+        found = read_tables(source, job, classes)
     elif source.images:
         found = read_folders(source, job, classes)
     else:

@@ -6,9 +6,9 @@ from pathlib import Path, PureWindowsPath
 
 from unet.errors import InputError, refuse
 from unet.machine.disk import read_csv
-from unet.reading.annotations import is_run_length_table
+from unet.reading.codes import code_columns
 from unet.reading.files import ImageFile, list_images
-from unet.reading.folders import run_length_masks
+from unet.reading.folders import number_labels, run_length_masks
 from unet.reading.frames import Found, Source, add_frames, page_frames, with_subjects
 from unet.reading.mask_sources import PictureMask
 from unet.reading.pairing import SPLITS
@@ -103,9 +103,9 @@ def read_pairs(table):
     return row_frames(table_rows(table), "train", "table")
 
 
-def read_tables(source, job):
+def read_tables(source, job, classes=()):
     """The Found of a table for training and of one for validation, which share no image."""
-    found = Found()
+    found = Found(classes=classes)
     add_table(found, source.table, source, job, "train")
     if source.validation_table:
         add_table(found, source.validation_table, source, job, "validation")
@@ -114,12 +114,13 @@ def read_tables(source, job):
                 f"{source.validation_table}: has images that {source.table} has too, by their "
                 "names; keep them apart"
             )
+    number_labels(found)
     return found
 
 
 def add_table(found, path, source, job, split):
     """Add the frames of a CSV table of images and masks, or of run-length code, to a Found."""
-    if is_run_length_table(read_csv(path, by_hand=True)):
+    if code_columns(read_csv(path, by_hand=True)):
         try:
             files = list_images(Path(path).parent, zips=False)
         except InputError as error:
@@ -127,7 +128,7 @@ def add_table(found, path, source, job, split):
                 f"{path}: run-length code, but {error}; pass the images' folder as --images, and "
                 "the table as --masks"
             ) from error
-        masks, rule = run_length_masks(path, files, job, found)
+        masks, rule = run_length_masks(path, files, source, job, found)
         files = [file for file in files if file.name in masks]
         add_frames(found, files, masks, rule, source, split)
         return
