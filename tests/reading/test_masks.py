@@ -388,9 +388,11 @@ def test_images_without_a_mask_are_predicted_and_not_scored(place, capsys):
     Path("masks/2.png").unlink()
     run = SimpleNamespace(
         record=SimpleNamespace(
-            network=SimpleNamespace(channels=1), is_colored=False, job="cadastre"
+            network=SimpleNamespace(channels=1),
+            is_colored=False,
+            job="cadastre",
+            reading=Reading(),
         ),
-        reading=Reading(),
         classes=(),
     )
     found = [truth for _, _, truth in FolderImages(run, "images", "masks").read_all()]
