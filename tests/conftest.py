@@ -241,6 +241,14 @@ def what_a_run_left(folder, name):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Trainings of this process draw no curves and no filmstrip, which takes as long again."""
+    blank = np.zeros((1, 1, 3), np.uint8)
+    for name in ("draw_progress", "draw_filmstrip"):
+        monkeypatch.setattr(f"unet.training.monitor.{name}", lambda *arguments: blank)
+
+
+@pytest.fixture
 def small(place):
     """Train a small nerve network on four images, in this process."""
     import data

@@ -21,6 +21,8 @@ from unet.runs import command, read_record
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import read_progress
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.dropout=")
 
 

@@ -15,7 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, make_record, refusal
+from conftest import ROOT, make_record, refusal, slow
 
 import train
 from model import build_unet, get_model, get_unet
@@ -66,7 +66,10 @@ def rgb(place):
     return model
 
 
-@pytest.mark.parametrize(("recipe", "job"), NETWORKS)
+@pytest.mark.parametrize(
+    ("recipe", "job"),
+    [n if n[0] == "document" else pytest.param(*n, marks=slow) for n in NETWORKS],
+)
 def test_each_networks_files_are_read_as_keras_reads_them(recipe, job, place):
     model = build(job, recipe)
     model.compile("adam", "mse")

@@ -147,34 +147,27 @@ def test_two_hosts_go_on_where_one_was_killed(start, folders):
         assert_equal(trained(folder), expected, 1e-4)
 
 
-DEVICES = pytest.mark.parametrize(
-    ("environment", "virtual", "sizes"),
-    [
-        # 4 of 6 images, then 2
-        pytest.param(
-            {"KERAS_BACKEND": "tensorflow"},
-            {"TWO_PROCESSORS": "1"},
-            ["--batch-size", "4", "--split-by-subject", "--loss", "bce_dice"],
-            id="tensorflow",
-        ),
-        # 4 of 7 images, then 3, which two devices cannot share
-        pytest.param(
-            {"KERAS_BACKEND": "jax"},
-            {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
-            ["--batch-size", "4", "--validation-split", "0.2"],
-            id="jax",
-            marks=jax_only,
-        ),
-    ],
+ON_TENSORFLOW = pytest.param(  # 4 of 6 images, then 2
+    {"KERAS_BACKEND": "tensorflow"},
+    {"TWO_PROCESSORS": "1"},
+    ["--batch-size", "4", "--split-by-subject", "--loss", "bce_dice"],
+    id="tensorflow",
+)
+ON_JAX = pytest.param(  # 4 of 7 images, then 3, which two devices cannot share
+    {"KERAS_BACKEND": "jax"},
+    {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    ["--batch-size", "4", "--validation-split", "0.2"],
+    id="jax",
+    marks=jax_only,
 )
 
 
-@DEVICES
+@pytest.mark.parametrize(("environment", "virtual", "sizes"), [ON_JAX])
 def test_two_devices_train_the_weights_of_one(start, folders, environment, virtual, sizes):
     compare_devices(start, folders, environment, virtual, sizes)
 
 
-@DEVICES
+@pytest.mark.parametrize(("environment", "virtual", "sizes"), [ON_TENSORFLOW, ON_JAX])
 def test_two_devices_train_the_weights_of_one_where_pixels_do_not_count(
     start, folders, tmp_path, environment, virtual, sizes
 ):

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def run_elsewhere(path, program, images):
 @pytest.mark.parametrize("format", ["litert", pytest.param("onnx", marks=needs_onnx)])
 def test_a_run_of_shrunk_images_shrinks_new_ones_as_much_in_other_programs(place, format):
     run, images = make_run("grey")
-    reading = asdict(Reading(zoom=0.4))  # 37x51 become 15x20
+    reading = Reading(zoom=0.4)  # 37x51 become 15x20
     networks = tuple(replace(n, record=replace(n.record, reading=reading)) for n in run.networks)
     run = replace(run, networks=networks)
     export_run(run, PATHS[format], format)
@@ -405,7 +405,7 @@ def test_a_savedmodel_stays_where_the_new_one_cannot_take_its_place(tmp_path, mo
 
 def of_more_bits(run, white):
     """A run whose training images had more than 8 bit, its white being this value."""
-    reading = asdict(Reading(white_level=white and float(white)))
+    reading = Reading(white_level=white and float(white))
     networks = [replace(n, record=replace(n.record, reading=reading)) for n in run.networks]
     return replace(run, networks=tuple(networks))
 

@@ -49,7 +49,7 @@ def test_minutes_plan_what_is_not_given(option):
 
 
 @slow
-@pytest.mark.parametrize(("delay", "folds", "minutes"), [(0.5, None, 0.2), (0.5, 2, 0.4)])
+@pytest.mark.parametrize(("delay", "folds", "minutes"), [(1, None, 0.3), (2, 2, 0.6)])
 def test_a_training_with_slow_steps_ends_in_its_minutes(
     small, place, monkeypatch, capsys, delay, folds, minutes
 ):

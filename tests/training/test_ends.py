@@ -18,6 +18,7 @@ from unet.runs import Decision, Paths, from_json, read_record
 from unet.training import ends
 from unet.training.decide import choose_threshold_now
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 STILL = {"learning_rate": 1e-12}  # a loss that has no new low after its first
 
 
@@ -205,16 +206,25 @@ def test_stagnation_is_counted_from_the_lowest_loss(losses, patience, stagnates)
 class TestThresholdOfAStoppedTraining:
     """Of a recipe that chooses one at its end."""
 
+    trained = {}  # files of the first test's trainings, by path
+
     @pytest.fixture
-    def expected(self, small, monkeypatch):
-        small("recipe.decide=true")
-        whole = read_record("nerve")
-        with monkeypatch.context() as patch:
-            patch.setattr("train.predict_after", stop)
-            with pytest.raises(KeyboardInterrupt):
-                small("recipe.decide=true")
-        assert read_record("nerve").constant_dice is None
-        return whole
+    def expected(self, place, request, monkeypatch):
+        if not self.trained:
+            small = request.getfixturevalue("small")
+            small("recipe.decide=true")
+            self.trained["whole"] = read_record("nerve")
+            with monkeypatch.context() as patch:
+                patch.setattr("train.predict_after", stop)
+                with pytest.raises(KeyboardInterrupt):
+                    small("recipe.decide=true")
+            assert read_record("nerve").constant_dice is None
+            files = [path for path in Path().rglob("*") if path.is_file()]
+            self.trained["files"] = {path: path.read_bytes() for path in files}
+        for path, content in self.trained["files"].items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return self.trained["whole"]
 
     def test_is_chosen_once_and_noted(self, expected, capsys):
         choose_threshold_now(train.load_run("nerve"))

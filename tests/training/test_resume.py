@@ -28,6 +28,8 @@ from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 DEATHS = 2  # of each of two trainings
 NETWORK = "--set network.filters=4,8 network.bottleneck=8 network.dropout=0,0.1,0.2 "
 NOISE = f"noise --recipe modern --epochs 3 --steps-per-epoch 12 {NETWORK}".split() + [

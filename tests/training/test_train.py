@@ -32,6 +32,8 @@ from unet.training.fit import build_variables, make_optimizer
 from unet.training.monitor import Monitor, Samples
 from unet.training.plan import change_job, check_masks, describe_size
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def arrays(place):

@@ -1,6 +1,6 @@
 """Satellite cadastre, "why does mine not converge?".
 
-Command: python train.py cadastre. Document's recipe: 9 minutes on one core, Dice 0.017 on held-out
+Command: python train.py cadastre. Document's recipe: 9 minutes on one core, Dice 0.612 on held-out
 tiles. Modern recipe: 1 minute on a graphics card, Dice 0.837. benchmarks/RESULTS.md has the runs.
 
 Not stated in the document: the number of epochs, the share held out. It keeps no weights on the
@@ -29,7 +29,7 @@ DOCUMENT = Job(  # 1,947,277 parameters
         learning_rate=1e-3,
         loss="binary_cross_entropy",
         batch_size=8,
-        epochs=50,
+        epochs=80,
         metrics=("accuracy", "iou_loss", "dice_per_image"),
         standardize="none",
         keep="last",
