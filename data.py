@@ -13,6 +13,7 @@ from unet.jobs import JOBS
 from unet.jobs.noise import FILLS, NUM_TEST, NUM_VALIDATION, PLACEMENTS, SHAPES
 from unet.lazy import lazy
 from unet.options import (
+    Checked,
     check_classes,
     check_data,
     job_option,
@@ -41,7 +42,7 @@ sheet = lazy("unet.pictures.sheet")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     job: str = job_option()
     name: str | None = name_option(
         "name of the folder for the arrays in output/ (default: the job)"

@@ -13,7 +13,15 @@ from unet.errors import InputError, check_backend, check_name, one_line_errors, 
 from unet.jobs import JOBS
 from unet.lazy import lazy
 from unet.losses import iou_loss
-from unet.options import EXPORTS, check_export, option, parse_options, set_option, threshold_option
+from unet.options import (
+    EXPORTS,
+    Checked,
+    check_export,
+    option,
+    parse_options,
+    set_option,
+    threshold_option,
+)
 
 keras = lazy("keras")
 layers = lazy("unet.layers")
@@ -31,7 +39,7 @@ NETWORKS = {name: job.network for name, job in JOBS.items()}
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     run: str = option("noise", "name of the job; with --export, name of the run", check=check_name)
     draw: str | None = option(
         None,

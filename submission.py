@@ -14,6 +14,7 @@ from unet.errors import check_backend, one_line_errors
 from unet.lazy import lazy
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
+    Checked,
     devices_option,
     hosts_option,
     option,
@@ -39,7 +40,7 @@ __all__ = ["run_length_dec", "run_length_enc", "submission"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     run: str = run_option()
     truth: str | None = option(
         None,

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from train import load_run
 from unet.errors import check_backend, check_name, one_line_errors, refuse
 from unet.lazy import lazy
-from unet.options import option, parse_options, run_length_option, run_option, threshold_option
+from unet.options import (
+    Checked,
+    option,
+    parse_options,
+    run_length_option,
+    run_option,
+    threshold_option,
+)
 
 runs = lazy("unet.runs")
 disk = lazy("unet.machine.disk")
@@ -23,7 +30,7 @@ decide = lazy("unet.training.decide")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     run: str = run_option()
     images: str | None = option(
         None,

@@ -15,6 +15,7 @@ from unet.lazy import lazy
 from unet.losses import LOSSES, dice_coef, dice_coef_loss, fitting_losses, weighing_losses
 from unet.machine.hosts import check_devices, watch_process
 from unet.options import (
+    Checked,
     check_tensorboard,
     comma_numbers,
     devices_option,
@@ -44,7 +45,7 @@ __all__ = ["dice_coef", "dice_coef_loss", "get_unet", "load_run", "train_predict
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     job: str = job_option()
     name: str | None = name_option(
         "name of the run in weights/, vis/ and output/; trains on the arrays of that name, if "

@@ -2,10 +2,13 @@
 
 import ast
 import csv
+import importlib
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -28,6 +31,7 @@ from conftest import (
 import submission
 from submission import run_length_enc
 from unet.data.arrays import load_arrays
+from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.options import make_parser, parse_options
 from unet.reading.run_length import run_length_dec
@@ -428,6 +432,47 @@ def test_fields_are_set_by_one_option_or_by_several():
     assert parse_options(Options, "train.py", "x", []).set == ()
     with pytest.raises(ValueError, match="expected at least one argument"):
         parse_options(Options, "train.py", "x", ["--set"])
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("train", {"job": "ovn"}, "job 'ovn': expected one of noise, "),
+        ("train", {"epochs": "3"}, "--epochs '3': expected int | None"),
+        ("train", {"epochs": 0}, "--epochs"),
+        ("train", {"set": "recipe.epochs=3"}, "--set 'recipe.epochs=3': expected tuple"),
+        ("data", {"image_size": (96,)}, r"--image-size \(96,\): expected tuple"),
+        ("data", {"classes": 2}, "--classes 2: expected 3 to 255"),
+        ("test", {"threshold": 3}, "--threshold"),
+        ("submission", {"run": None}, "run None: expected str"),
+    ],
+)
+def test_values_from_python_are_checked_as_those_of_the_command_line(script, options, message):
+    with pytest.raises(InputError, match=message):
+        importlib.import_module(script).Options(**options)
+
+
+def test_values_from_python_may_be_paths_and_numbers_of_numpy():
+    import data
+    import train
+
+    data.Options(images=Path("images"), image_size=(np.int64(32), 32))
+    assert train.Options(learning_rate=1, epochs=np.int32(3)).epochs == 3
+
+
+def test_a_backend_of_kerass_settings_that_is_not_there_is_named(place):
+    Path("keras.json").write_text('{"backend": "theano"}')
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "model.py", "noise"],
+        capture_output=True,
+        text=True,
+        env={**environment, "KERAS_HOME": str(place)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"error: {place}/keras.json: backend theano: expected " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bool_option_can_be_turned_off():

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import logging
 import math
 import numbers
@@ -93,19 +94,27 @@ def check_name(name):
 
 
 def check_backend():
-    """Raise InputError where KERAS_BACKEND names none that the project runs on, or one that is not
-    installed.
+    """Raise InputError where KERAS_BACKEND, or else keras.json, names a backend that the project
+    does not run on, or one that is not installed.
     """
     backend, known = os.environ.get("KERAS_BACKEND"), ", ".join(BACKENDS)
+    named = f"KERAS_BACKEND={backend}"
+    if not backend:
+        home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+        path = os.path.join(home, "keras.json")
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # which Keras ignores, too
+            with open(path, encoding="utf-8") as file:
+                backend = json.load(file).get("backend")
+            named = f"{path}: backend {backend}"
     if not backend:
         return
     is_missing = backend in BACKENDS and not importlib.util.find_spec(backend)
     refuse(
-        (backend not in BACKENDS, f"KERAS_BACKEND={backend}: expected {known}"),
+        (backend not in BACKENDS, f"{named}: expected {known}"),
         (
             is_missing,
-            f"KERAS_BACKEND={backend}: the package {backend} is not installed; pip install "
-            f"{backend}, or take another of {known}",
+            f"{named}: the package {backend} is not installed; pip install {backend}, or set "
+            f"KERAS_BACKEND to another of {known}",
         ),
     )
 

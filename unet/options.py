@@ -7,6 +7,8 @@ import argparse
 import dataclasses
 import importlib.util
 import math
+import numbers
+import os
 import re
 import types
 import typing
@@ -25,6 +27,36 @@ EXPORTS = {  # format by ending
     "": "tf_saved_model",
     ".savedmodel": "tf_saved_model",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Base of a script's options: raises InputError for values that the command line refuses."""
+
+    def __post_init__(self):
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if value == field.default:
+                continue
+            if not is_of(hints[field.name], value) or (choices and value not in choices):
+                kind = getattr(hints[field.name], "__name__", hints[field.name])
+                expected = f"one of {', '.join(map(str, choices))}" if choices else kind
+                raise InputError(f"{flag(field.name)} {value!r}: expected {expected}")
+            checked(field, list(value) if isinstance(value, tuple) else value)
+
+
+def is_of(kind, value):
+    """True for a value of the type of an option."""
+    kinds = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return any(is_of(k, value) for k in kinds)
+    if typing.get_origin(kind) is tuple:
+        is_right = isinstance(value, tuple | list)
+        is_right = is_right and (kinds[-1] is ... or len(kinds) == len(value))
+        return is_right and all(is_of(kinds[0], item) for item in value)
+    numeric = {int: numbers.Integral, float: numbers.Real, str: str | os.PathLike}
+    return isinstance(value, numeric.get(kind, kind))
 
 
 def option(

@@ -1,5 +1,6 @@
 """Which rows a network is trained on, and the batches that it sees."""
 
+from collections import Counter
 from dataclasses import replace
 
 import keras
@@ -333,3 +334,49 @@ def test_pixels_that_do_not_count_are_no_cell_weigh_nothing_and_tip_no_balance(a
         expected[mask == IGNORED] = 0
         np.testing.assert_allclose(of_mask, expected, rtol=1e-5)
     assert (weights == 0).sum() == 4 * 30 * 30
+
+
+def of_split(rows, labels):
+    return Counter(label for row in rows for label in labels[row] or {"none"})
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_images_with_and_without_foreground_are_spread_over_both_sides_and_folds(seed):
+    """4 of 20 images show an object: each of 5 folds has at most one, and one fold has none."""
+    files = rows_of([str(n) for n in range(20)])
+    labels = [{1} if n in (2, 3, 11, 17) else set() for n in range(20)]
+    train_rows, held_out = split_rows(files, 0.2, True, seed, labels)
+    assert sorted([*train_rows, *held_out]) == list(range(20))
+    assert of_split(held_out, labels) == {1: 1, "none": 3}
+    folds = fold_rows(files, 5, True, seed, labels)
+    assert sorted(row for _, fold in folds for row in fold) == list(range(20))
+    assert sorted(of_split(fold, labels)[1] for _, fold in folds) == [0, 1, 1, 1, 1]
+    assert [len(fold) for _, fold in folds] == [4] * 5
+
+
+def test_classes_are_spread_and_subjects_stay_whole():
+    rng = np.random.default_rng(3)
+    files = rows_of([str(n // 3) for n in range(90)])
+    labels = [{label for label in range(1, 5) if rng.random() < 0.15 * label} for _ in range(90)]
+    labels[30:33] = [{9}] * 3
+    train_rows, held_out = split_rows(files, 0.2, True, 1, labels)
+    sides = [{files[row]["subject"] for row in side} for side in (train_rows, held_out)]
+    assert not sides[0] & sides[1] and 15 <= len(held_out) <= 21
+    found, of_all = of_split(held_out, labels), of_split(range(90), labels)
+    for label in range(1, 5):
+        assert 0.1 < found[label] / of_all[label] < 0.35
+    assert not found[9]  # one subject alone shows it: the training has to see it
+    for _, fold in fold_rows(files, 5, True, 1, labels):
+        assert set(range(1, 5)) <= set(of_split(fold, labels))
+
+
+def test_where_all_subjects_show_the_same_they_are_drawn_as_without_labels():
+    files = rows_of([str(n // 4) for n in range(80)])
+    labels = [{1} if n % 2 else set() for n in range(80)]
+    for seed in range(3):
+        for a, b in zip(
+            split_rows(files, 0.2, True, seed), split_rows(files, 0.2, True, seed, labels)
+        ):
+            assert np.array_equal(a, b)
+        for a, b in zip(fold_rows(files, 4, True, seed), fold_rows(files, 4, True, seed, labels)):
+            assert np.array_equal(a[1], b[1])

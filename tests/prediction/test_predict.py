@@ -297,3 +297,27 @@ def test_held_out_images_are_counted_without_what_does_not_count(two_folds):
     for min_area in (0.0, 0.5):
         assert measured.dice(Decision(0.5, min_area))[number] == 1
     assert 0 <= measured.choose().min_area <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((32, 40), np.uint8), r"shape \(32, 40\): expected \(H, W, 1\), grey"),
+        (np.zeros((32, 40, 3), np.uint8), r"shape \(32, 40, 3\): expected \(H, W, 1\), grey"),
+        (np.zeros((1, 32, 40, 1), np.uint8), r"shape \(1, 32, 40, 1\): expected"),
+        (np.zeros((0, 40, 1), np.uint8), r"shape \(0, 40, 1\): expected"),
+        (np.zeros((32, 40, 1), np.float32), "image of float32: expected uint8, 0 to 255"),
+        (np.zeros((32, 40, 1), np.uint16), "image of uint16: expected uint8, 0 to 255"),
+    ],
+)
+def test_an_array_that_is_no_image_of_the_run_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        predict_file(alone(padded(), RECORD), image)
+
+
+def test_an_array_of_more_than_8_bit_has_the_levels_of_the_training():
+    deep = replace(RECORD, reading=Reading(white_level=4095.0))
+    run, image = alone(padded(), deep), np.random.default_rng(0).integers(0, 256, (32, 40, 1))
+    deeper = np.rint(image * 4095 / 255).astype(np.uint16)
+    expected = predict_file(run, image.astype(np.uint8))
+    assert np.array_equal(predict_file(run, deeper), expected)

@@ -193,7 +193,8 @@ def leave_out_bad(frames, form):
         print(f"left out: {reason}")
     good = [frame for frame, reason in zip(frames, reasons) if not reason]
     bad = [frame for frame, reason in zip(frames, reasons) if reason]
-    print(f"{len(bad)} of {len(frames)} images left out")
+    if bad:
+        print(f"{len(bad)} of {len(frames)} images left out")
     if num_test := sum(frame.split == "test" for frame in bad):
         print(f"{num_test} of them test images, of which submission.py writes empty masks")
     for split, name in (("train", "training"), ("test", "test")):

@@ -18,7 +18,7 @@ from unet.machine.hosts import stop_with_hosts
 from unet.machine.terminal import with_progress
 from unet.prediction.run import check_arrays, validation_rows
 from unet.prediction.submit import open_probabilities
-from unet.reading.pixels import resize
+from unet.reading.pixels import resize, scale_levels
 from unet.runs import Paths
 
 TILE = 1536  # pixels; a larger image is predicted tile by tile
@@ -130,11 +130,23 @@ def batch_size(images):
 
 
 def predict_file(run, image):
-    """Probabilities float32 (H, W, 1) of a uint8 image (H, W, C) at its own size.
+    """Probabilities float32 (H, W, 1), of classes (H, W, K), of an image (H, W, C) at its own
+    size: uint8 in 0..255, grey or RGB (OpenCV reads BGR), or, where files of more than 8 bit were
+    trained on, values as theirs. Raises InputError for an image of another kind.
 
     Where the training images were resized, or shrunk by a zoom, so is this one, and its
     probabilities back.
     """
+    channels, reading = run.record.network.channels, run.record.reading
+    if image.ndim != 3 or image.shape[2] != channels or not image.size:
+        kind = "grey" if channels == 1 else "RGB"
+        raise InputError(f"image of shape {image.shape}: expected (H, W, {channels}), {kind}")
+    if image.dtype != np.uint8 and reading.white_level is None:
+        raise InputError(
+            f"image of {image.dtype}: expected uint8, 0 to 255, as the images trained on"
+        )
+    if image.dtype != np.uint8:
+        image = scale_levels(image, "image", reading).reshape(image.shape)
     size = zoomed(image.shape[:2], run.record.reading.zoom)
     if run.record.is_resized:
         size = run.record.array_size

@@ -28,7 +28,7 @@ from unet.prediction.seen import SeenImages
 from unet.reading.files import describe_passed
 from unet.reading.folders import read_folders
 from unet.reading.frames import Source, check_sizes, folder_frames
-from unet.reading.levels import find_levels
+from unet.reading.levels import check_levels, find_levels
 from unet.reading.mask_sources import find_kind
 from unet.reading.masks import decode_mask
 from unet.reading.pixels import NeedsLevels, decode_image
@@ -155,6 +155,8 @@ class FolderImages:
         else:
             self.frames, passed = folder_frames(images)
             notes = [f"passed over: {describe_passed(passed)}"] if passed else []
+        if given.get("white_level"):
+            check_levels([frame.image for frame in self.frames], reading, skip_bad)
         channels, is_colored = record.network.channels, record.is_colored
         self.form = Form((0, 0), channels, reading, False, run.classes, is_colored)
         for note in notes:
@@ -194,7 +196,7 @@ class FolderImages:
                 left_out += 1
             else:
                 yield frame, image, truth
-        if self.skip_bad:
+        if left_out:
             print(f"{left_out} of {len(self.frames)} images left out")
         if left_out == len(self.frames):
             raise InputError(f"{self.folder}: no image is left; see above why")

@@ -10,6 +10,9 @@ from unet.reading.frames import Found, folder_frames, with_subjects
 from unet.reading.raw import read_raw
 from unet.reading.tables import read_tables
 
+# What is before the place of a tile, its row and column, in a name; what is before a number.
+SUBJECTS = (r"(.+)[-_ ]\d+[-_ ]\d+$", r"(.+)[-_ ][^\W\d]*\d+$")
+
 
 def read_frames(job, source, classes=()):
     """The Found of a job, from where a Source says; raises InputError."""
@@ -41,17 +44,19 @@ def read_frames(job, source, classes=()):
 
 
 def hint_at_subjects(frames):
-    """A line where names without their last number are those of a few groups; [] else."""
-    groups = Counter(
-        re.sub(r"\d+(?=\D*$)", "*", frame.id) for frame in frames if frame.split != "test"
-    )
-    if not 2 <= len(groups) <= sum(groups.values()) / 2:
-        return []
-    return [
-        f"each image is a subject of its own; if the {len(groups)} groups such as "
-        f"{next(iter(groups))} show one patient or thing each, say so with "
-        "--subject '(.*?)\\d+\\D*$'"
-    ]
+    """A line where one of SUBJECTS makes a few groups of all names; [] else."""
+    ids = [frame.id for frame in frames if frame.split != "test"]
+    for pattern in SUBJECTS:
+        found = [re.search(pattern, id) for id in ids]
+        groups = {match and match[1] for match in found}
+        if all(found) and 2 <= len(groups) <= len(ids) / 2:
+            return [
+                f"each image is a subject of its own; if the {len(groups)} groups such as "
+                f"{found[0][1]} show one patient or thing each, say so with --subject '{pattern}'"
+            ]
+        if all(found) and len(groups) == 1:  # tiles of one photo
+            return []
+    return []
 
 
 def check_source(source):

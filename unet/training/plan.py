@@ -21,7 +21,7 @@ from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError, refuse
 from unet.jobs import RECIPES, choose_recipe, own
-from unet.jobs.settings import SYMMETRIES
+from unet.jobs.settings import IGNORED, SYMMETRIES
 from unet.losses import LOSSES, fitting_losses, weighing_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
@@ -264,7 +264,13 @@ def split(name, options, job, arrays):
     InputError where a network would see no foreground.
     """
     share, by_subject = job.recipe.validation_split, options.split_by_subject
-    splits = split_networks(name, arrays.files, share, options.folds, by_subject, options.seed)
+    labels = None
+    if options.job == "own" and by_subject:  # the documents' splits stay as they are
+        labels = [
+            set(np.unique(arrays.numbers(n))) - {0, IGNORED} for n in range(len(arrays.files))
+        ]
+    folds, seed = options.folds, options.seed
+    splits = split_networks(name, arrays.files, share, folds, by_subject, seed, labels)
     check_masks(arrays, splits)
     return splits
 
@@ -275,8 +281,23 @@ def check_masks(arrays, splits):
     """
     for warning in read_report(arrays.name).get("warnings", ()):
         print(warning, flush=True)
-    for rows, _ in splits.values():
-        if any(has_foreground(arrays.numbers(row)) for row in rows):  # mostly the first one has
+    for name, (rows, held_out) in splits.items():
+        is_shown = [
+            any(has_foreground(arrays.numbers(row)) for row in side)  # mostly the first one has
+            for side in (rows, held_out)
+        ]
+        subjects = {arrays.files[row]["subject"] for row in held_out}
+        if 0 < len(subjects) < len(held_out):
+            some = ", ".join(sorted(subjects)[:3])
+            print(f"{name}: held out {len(subjects)} whole subjects, such as {some}")
+        if len(held_out) and not is_shown[1]:
+            print(
+                f"warning: {name}: none of the {len(held_out)} held-out images shows any "
+                "foreground, so weights and threshold are chosen on nothing; pass another --seed, "
+                "fewer --folds, or --table with a column split",
+                flush=True,
+            )
+        if is_shown[0]:
             continue
         values = "that they are white, or pass data.py another --mask-threshold"
         if arrays.classes:

@@ -238,7 +238,8 @@ def what_hosts_share(options, arrays):
     if options.resume:
         path = find_checkpoint(run_name(options.job, options.name))
         share[str(path)] = zlib.crc32(path.read_bytes()) if path.exists() else None
-    return {**share, f"{Paths(arrays.name).arrays}": (arrays.files, arrays.pixels_digest)}
+    files = [(row["id"], row["subject"], row["split"]) for row in arrays.files]  # from anywhere
+    return {**share, f"{Paths(arrays.name).arrays}": (files, arrays.pixels_digest)}
 
 
 def predict_test_images(run, arrays):
