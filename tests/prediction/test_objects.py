@@ -12,8 +12,13 @@ from PIL import Image
 from unet.errors import InputError
 from unet.jobs.settings import IGNORED
 from unet.prediction.masks import check_apart, check_output, find_objects, mask_path, new_masks
-from unet.prediction.scores import count_confusion, precision_and_recall
-from unet.prediction.scoring import Result
+from unet.prediction.scores import (
+    HeldOutClasses,
+    class_counts,
+    count_confusion,
+    precision_and_recall,
+)
+from unet.prediction.scoring import Result, score
 from unet.reading.classes import SegmentClass, colors_of, decode_classes, number_classes
 from unet.reading.pixels import write_numbers
 
@@ -164,3 +169,19 @@ def test_precision_without_a_prediction_and_recall_without_a_truth_are_1(
 ):
     masks = (np.full((2, 2), number, np.uint8) for number in (truth, prediction))
     assert precision_and_recall(count_confusion(*masks, 2)) == expected
+
+
+def test_where_no_class_is_a_background_class_0_counts_as_the_others():
+    truth = np.array([[0, 0, 1, 2], [0, 0, 1, 2]], np.uint8)
+    prediction = np.array([[0, 0, 0, 2], [0, 0, 0, 2]], np.uint8)
+    assert [row[0] for row in find_objects(truth, LAND[:3], 0)] == [c.name for c in LAND[:3]]
+    dice = np.array([8 / 10, 0, 1])  # of each class
+    result = Result("x", truth, truth, prediction, truth)
+    for first in (0, 1):
+        (mean, _, _, precision, recall), confusion = score(result, 3, first)
+        assert mean == pytest.approx(dice[first:].mean())
+        counts = map(np.atleast_2d, class_counts(confusion))
+        measured = HeldOutClasses(np.zeros(1), truth, *counts, first)
+        assert measured.dice() == pytest.approx([dice[first:].mean()])
+    assert (precision, recall) == (1, 2 / 4)
+    assert precision_and_recall(confusion, 0) == (6 / 8, 6 / 8)

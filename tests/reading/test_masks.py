@@ -122,12 +122,40 @@ def test_colours_with_noise_are_not_taken_for_foreground(place):
     check(read(mask_threshold=127.0), scenes)
 
 
-def test_a_class_a_channel_is_refused_by_name(place):
+@pytest.mark.parametrize("is_stack", [True, False])
+@pytest.mark.parametrize(("count", "white"), [(2, 255), (3, 1), (4, 1), (4, 255), (5, 1), (9, 1)])
+def test_a_class_in_each_channel_is_class_numbers(count, white, is_stack, place):
+    labels = [labels_of(number) % count for number in range(3)]
+    masks = [np.eye(count, dtype=np.uint8)[numbers] * np.uint8(white) for numbers in labels]
+    images = [scene(number)[0] for number in range(3)]
+    if is_stack:
+        write("images/x.npy", np.stack(images))
+        write("masks/x.npy", np.stack(masks))
+    else:
+        for number in range(3):
+            write(f"images/{number}.png", images[number])
+            write(f"masks/{number}.npy", masks[number])
+    found = read(**({} if count == 2 else dict(classes=max(count, 4)))).masks[:][..., 0]
+    assert np.array_equal(found, np.stack(labels) * (255 if count == 2 else 1))
+
+
+def test_a_palette_of_two_numbers_is_a_mask_whatever_its_colours(place):
+    """As QuPath's, whose background, number 0, is white."""
+    scenes = write_pairs()
+    for number, (_, mask) in enumerate(scenes):
+        image = Image.fromarray((mask > 0).astype(np.uint8))
+        image.putpalette([255, 255, 255, 200, 0, 0] + [0] * 762)
+        image.save(f"masks/{number}.png")
+    check(read(), scenes)
+
+
+def test_masks_with_values_below_0_are_refused_by_what_they_hold(place):
     for number in range(3):
         write(f"images/{number}.png", scene(number)[0])
-        write(f"masks/{number}.npy", np.eye(4, dtype=np.uint8)[labels_of(number)])
-    for options in ({}, dict(classes=4)):
-        assert "masks/0.npy: has a class in each of 4 channels (one-hot)" in refused(**options)
+        write(f"masks/{number}.npy", labels_of(number).astype(np.int16) % 3 - 1)
+    assert "mask has values -1..1, expected 0 and " in refused()
+    assert "nothing below" in refused()
+    assert "mask has value -1, expected class numbers 0 to 2" in refused(classes=3)
 
 
 # ---- class numbers
@@ -405,3 +433,146 @@ def test_images_without_a_mask_are_predicted_and_not_scored(place, capsys):
     assert [truth is None for truth in found] == [False, False, True, False]
     np.testing.assert_array_equal(found[3], scenes[3][1] // 255)
     assert "images without a mask are predicted, and not scored" in capsys.readouterr().out
+
+
+# ---- one list of class numbers a command
+
+
+def write_coco(name, images, annotations, categories=("apple", "branch", "leaf")):
+    square = [10, 10, 30, 10, 30, 20, 10, 20]
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{image}.png", "height": 64, "width": 96}
+            for n, image in enumerate(images)
+        ],
+        "categories": [{"id": n, "name": label} for n, label in enumerate(categories)],
+        "annotations": [
+            {"image_id": n, "category_id": categories.index(label), "segmentation": [square]}
+            for n, label in annotations
+        ],
+    }
+    Path(name).write_text(json.dumps(content))
+
+
+def test_classes_of_both_sets_are_numbered_together(place):
+    """The training shows no branch, the validation no leaf, whose list is another."""
+    for number in range(4):
+        write(f"images/{number}.png", scene(number)[0])
+        write(f"more/m{number}.png", scene(number)[0])
+    write_coco("train.json", "0123", [(0, "apple"), (1, "leaf")])
+    write_coco("more.json", ["m0", "m1", "m2", "m3"], [(0, "branch")], ("branch", "apple"))
+    both = dict(masks="train.json", validation_images="more", validation_masks="more.json")
+    assert "classes apple, branch, leaf: 4 with the background, not 3; pass" in refused(
+        classes=3, **both
+    )
+    arrays = read(classes=4, **both)
+    assert [label.name for label in arrays.classes] == ["background", "apple", "branch", "leaf"]
+    found = {row["id"]: int(mask.max()) for row, mask in zip(arrays.files, arrays.masks[:])}
+    assert set(found.values()) == {0, 1, 2, 3}
+    assert (found["0"], found["1"], found["m0"], found["2"]) == (1, 3, 2, 0)
+
+
+def test_a_category_that_is_listed_and_not_in_use_may_be_a_class(place):
+    for number in range(3):
+        write(f"images/{number}.png", scene(number)[0])
+    write_coco("coco.json", "012", [(0, "apple"), (1, "leaf")])
+    for classes, expected in ((3, [1, 2, 0]), (4, [1, 3, 0])):
+        masks = read(masks="coco.json", classes=classes).masks[:]
+        assert [int(mask.max()) for mask in masks] == expected
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_labels_that_say_void_do_not_count(classes, place, capsys):
+    for number in range(3):
+        write(f"images/{number}.png", scene(number)[0])
+    labels = ("Background", "apple", "leaf", "Void")
+    write_coco("coco.json", "012", [(0, "apple"), (1, "Void"), (2, "leaf"), (2, "Void")], labels)
+    arrays = read(masks="coco.json", classes=classes)
+    assert "Void: these pixels are ignored in training and scores" in capsys.readouterr().out
+    found = [sorted(set(arrays.numbers(n).ravel().tolist())) for n in range(3)]
+    assert found == [[0, 1], [0, 255], [0, 255]]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_words_at_the_end_of_an_images_masks_are_classes(white, place, capsys):
+    for number in range(4):
+        labels = labels_of(number)
+        write(f"images/{number}.png", scene(number)[0])
+        for name, value in (("chair", 1), ("car", 2), ("table", 3)):
+            if number or value > 1:  # not all of an image
+                write(f"masks/{number}_class_{name}.png", (labels == value) * np.uint8(white))
+    arrays = read(classes=4)
+    assert [label.name for label in arrays.classes] == ["background", "car", "chair", "table"]
+    expected = np.stack([np.array([0, 2, 1, 3])[labels_of(n)] for n in range(4)])
+    expected[0][expected[0] == 2] = 0
+    assert np.array_equal(arrays.masks[:][..., 0], expected)
+    capsys.readouterr()
+    two = read()
+    assert np.array_equal(two.masks[:][..., 0] > 0, expected > 0)
+    assert "car, chair, table: all are foreground; --classes 4 tells" in capsys.readouterr().out
+
+
+CAMVID = ["Sky,10,20,30", "Car,64,0,128", "Void,0,0,0", "Road,128,64,128"]
+MIDDLE = ["car,64,0,128", "BG,0,0,0", "road,128,64,128"]
+
+
+def colour(labels, lines):
+    table = np.array([[int(c) for c in line.split(",")[1:]] for line in lines], np.uint8)
+    return table[labels]
+
+
+@pytest.mark.parametrize("in_numbers", [True, False])
+def test_a_table_says_by_names_what_is_background_and_what_does_not_count(
+    in_numbers, place, capsys
+):
+    for lines in (CAMVID, MIDDLE):
+        Path("t.csv").write_text("\n".join(["name,r,g,b", *lines]))
+        labels = [labels_of(n) % len(lines) for n in range(3)]
+        for n, numbers in enumerate(labels):
+            write(f"images/{n}.png", scene(n)[0])
+            write(f"masks/{n}.png", numbers if in_numbers else colour(numbers, lines)[..., ::-1])
+        options = dict(colors="t.csv", classes=len(lines) if in_numbers else None)
+        if lines is MIDDLE:
+            assert "--no-background: class 0 is called BG" in refused(
+                no_background=True, **options
+            )
+        arrays, told = read(**options), capsys.readouterr().out
+        new = [0, 1, 255, 2] if lines is CAMVID else [1, 0, 2]
+        expected = np.array(new, np.uint8)[np.stack(labels)]
+        found = np.stack([arrays.numbers(n) for n in range(3)])
+        assert np.array_equal(found, expected)
+        names = ["Sky", "Car", "Road"] if lines is CAMVID else ["BG", "car", "road"]
+        assert [label.name for label in arrays.classes] == names
+        assert ("Void: these pixels are ignored" in told) == (lines is CAMVID)
+        taken = "Sky is taken for the background, which means and objects leave out"
+        assert (taken in told) == (lines is CAMVID)
+    arrays = read(**{**options, "colors": "t.csv"})
+    assert arrays.reading.has_background
+
+
+def test_a_set_without_background_is_said_to_have_none(place, capsys):
+    for n in range(3):
+        write(f"images/{n}.png", scene(n)[0])
+        write(f"masks/{n}.png", labels_of(n))
+    arrays = read(classes=4, no_background=True)
+    assert not arrays.reading.has_background
+    assert "taken for the background" not in capsys.readouterr().out
+    assert "--no-background goes with --classes or --colors" in refused(no_background=True)
+
+
+def test_a_table_whose_void_leaves_two_classes_is_refused(place):
+    write_pairs()
+    Path("t.csv").write_text("\n".join(["name,r,g,b", *CAMVID[1:]]))
+    assert "t.csv: 2 classes beside Void, whose pixels are ignored; expected 3 or more" in refused(
+        colors="t.csv"
+    )
+
+
+def test_colours_without_a_table_are_listed_with_their_shares(place):
+    write_pairs()
+    half = np.zeros((*SIZE, 3), np.uint8)
+    half[:, : SIZE[1] // 4] = 0, 120, 200
+    for n in range(4):
+        write(f"masks/{n}.png", half)
+    for options in ({}, {"classes": 3}):
+        assert "mask has colours, 0 0 0 (75.0%), 200 120 0 (25.0%); expected" in refused(**options)

@@ -9,7 +9,7 @@ import numpy as np
 from unet.errors import InputError, refuse
 from unet.jobs.settings import IGNORED, MOST_CLASSES, PLAIN
 from unet.machine.disk import csv_text, read_csv
-from unet.reading.masks import check_one_hot, find_ignored, without_alpha
+from unet.reading.masks import describe_colours, find_ignored, one_hot_numbers, without_alpha
 from unet.reading.pixels import JPEG, decode_pixels, palette_numbers
 from unet.runs import Paths
 
@@ -148,17 +148,16 @@ def read_numbers(data, path, page, count):
     numbers = palette_numbers(data, page)
     if numbers is not None:
         return numbers
-    pixels = decode_pixels(data, path, page)
-    check_one_hot(pixels, path)
-    pixels = without_alpha(pixels)
+    pixels = without_alpha(one_hot_numbers(decode_pixels(data, path, page), data))
     if pixels.ndim == 2:
         return pixels
     used = [n for n in range(pixels.shape[2]) if pixels[..., n].any()]
     if len(used) < 2 or (pixels == pixels[..., :1]).all():  # grey, or numbers in one colour alone
         return pixels.max(axis=2)
     raise InputError(
-        f"{path}: mask has colours, expected class numbers 0 to {count - 1} as grey values or in "
-        "a palette; masks of colours are for data.py --colors FILE"
+        f"{path}: mask has colours, {describe_colours(pixels[..., :3])}; expected class numbers "
+        f"0 to {count - 1} as grey values or in a palette; masks of colours are for data.py "
+        "--colors FILE, without --classes"
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from unet.errors import InputError, refuse
+from unet.jobs.settings import MOST_CLASSES
 from unet.machine.disk import size_text
 from unet.reading import tif
 
@@ -29,6 +30,16 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 PAGED = (".tif", ".tiff", ".gif", ".webp", ".npy")  # may hold several images
 # Kinds that are not read, and how they become such that are.
+H5 = "HDF5; convert it with np.save('x.npy', h5py.File('x.h5')['exported_data'][()])"
+MAT = "MATLAB's; convert it with np.save('x.npy', scipy.io.loadmat('x.mat')['name'])"
+NPZ = "several arrays; convert one with np.save('x.npy', np.load('x.npz')['name'])"
+XML = "annotations in XML, of CVAT for example; export COCO, or masks as png"
+GEOJSON = "GeoJSON, of QuPath for example; export label images as png or tif"
+ROI = "ImageJ's regions; save masks as tif: Edit, Selection, Create Mask"
+CELLPOSE = (
+    "Cellpose's; convert it with np.save('x.npy', np.load('x_seg.npy', allow_pickle=True).item()"
+    "['masks'])"
+)
 FIJI = "a microscope's or scanner's own format; save it as tif, with Fiji for example"
 CAMERA = "a camera's raw format; save it as tif or jpg"
 HEIC = "HEIC; convert it with heif-convert x.heic x.jpg"
@@ -49,6 +60,12 @@ CONVERT = {
         (ITK, ".mha .mhd .nrrd"),
         (FILM, ".mp4 .avi .mov .mkv"),
         (PAINTED, ".psd .xcf .kra .svg"),
+        (H5, ".h5 .hdf5"),
+        (MAT, ".mat"),
+        (NPZ, ".npz"),
+        (XML, ".xml"),
+        (GEOJSON, ".geojson"),
+        (ROI, ".roi"),
         (FIJI, ".czi .lif .nd2 .oib .oif .vsi .svs .ndpi"),
         (CAMERA, ".cr2 .cr3 .nef .arw .dng"),
     )
@@ -138,7 +155,10 @@ def list_files(root, zips=True, others=()):
         found = list(_list_zip(partial(open, root, "rb"), root, ()))
     else:
         is_there = os.path.exists(root)
-        fault = "is a file; expected a folder or a .zip" if is_there else "no such file or folder"
+        fault = "no such file or folder"
+        if is_there:
+            kinds = "a folder, an image or a .zip; masks may be a COCO .json or a .csv, too"
+            fault = CONVERT.get(ending(root), f"not read; expected {kinds}")
         raise InputError(f"{root}: {fault}")
     found.sort(key=lambda file: natural_key(file.path))
     images = [file for file in found if ending(file.path) in IMAGE_SUFFIXES]
@@ -149,7 +169,7 @@ def list_files(root, zips=True, others=()):
         (strange, f"{''.join(strange[:1])!r}: its name is not UTF-8; rename it"),
         (
             not images and not any(ending(file.path) in others for file in passed),
-            f"{root}: no images in it{has}; allowed: {' '.join(IMAGE_SUFFIXES)}",
+            f"{root}: no images in it{has}; allowed: {' '.join((*IMAGE_SUFFIXES, *others))}",
         ),
     )
     return images, passed
@@ -257,6 +277,19 @@ def _list_zip(open_file, path, place, below=""):
             )
 
 
+def is_one_hot(pixels):
+    """True for pixels (H, W, C) of which each has one channel above 0, always of the same value,
+    and several channels are used: a mask of classes, no colours.
+    """
+    if pixels.ndim != 3 or not 2 <= pixels.shape[2] < MOST_CLASSES or not pixels.size:
+        return False
+    value, is_used = pixels[0, 0].max(), pixels != 0
+    if value <= 0 or not (is_used[0].sum(axis=1) == 1).all():  # as of most images
+        return False
+    is_one = (is_used.sum(axis=2) == 1).all() and (pixels[is_used] == value).all()
+    return bool(is_one and is_used.any(axis=(0, 1)).sum() > 1)
+
+
 def list_pages(file):
     """One ImageFile for each image in a file: itself where there is one; of several pages each
     with its number behind the name. Raises InputError for a damaged one.
@@ -269,7 +302,9 @@ def list_pages(file):
     except IMAGE_ERRORS as error:
         if isinstance(error, OSError) and error.filename:
             raise
-        raise InputError(f"{file.path}: not an image, or cut short") from error
+        raise InputError(
+            f"{file.path}: {npy_fault(file.path, 'not an image, or cut short')}"
+        ) from error
     if len(pages) == 1:  # 0, or another behind a smaller copy
         return [replace(file, page=pages[0] or None)]
     return [
@@ -291,13 +326,21 @@ def find_pages(file):
         return list(range(getattr(image, "n_frames", 1)))
 
 
+def npy_fault(path, fault):
+    """What a .npy file is that cannot be read, by its name, else the fault."""
+    return CELLPOSE if path.endswith("_seg.npy") else fault
+
+
 def npy_images(file):
     """The images (N, H, W) or (N, H, W, C) in an open .npy file: of an array (H, W) or (H, W, C)
-    one, C being 1, 3 or 4. Raises ValueError for another shape.
+    one, C being 1, 3 or 4, or any number where the first is_one_hot. Raises ValueError for another
+    shape.
     """
     path = getattr(file, "name", None)
     array = np.load(path, mmap_mode="r") if path else np.load(file)  # neither reads pickles
-    has_channels = array.ndim > 2 and array.shape[-1] in (1, 3, 4)
+    has_channels = array.ndim > 2 and (
+        array.shape[-1] in (1, 3, 4) or is_one_hot(array[0] if array.ndim == 4 else array)
+    )
     if not array.size or not 0 <= array.ndim - has_channels - 2 <= 1:
         raise ValueError(f"an array {array.shape}; expected (H, W), (H, W, C) or (N, H, W)")
     return array if array.ndim - has_channels == 3 else array[None]

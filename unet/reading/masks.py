@@ -7,6 +7,7 @@ import numpy as np
 
 from unet.errors import InputError
 from unet.jobs.settings import IGNORED, PLAIN
+from unet.reading.files import NPY, is_one_hot
 from unet.reading.pixels import decode_pixels, palette_numbers
 
 LEAST_COLOUR = 32  # between the channels of a pixel; less is grey with noise
@@ -20,7 +21,9 @@ def decode_mask(data, path, page=None, reading=PLAIN):
 
     Without a mask_threshold it may hold 0 and the reading's foreground only. Raises InputError.
     """
-    pixels = decode_pixels(data, path, page)
+    pixels = one_hot_numbers(decode_pixels(data, path, page), data)
+    if (named := two_numbers(data, pixels, page)) is not None:
+        pixels = named
     ignored = find_ignored(pixels, reading.ignore, data, page)
     grey = grey_of_mask(pixels, path, reading, ignored)
     full, threshold = largest_value(grey), reading.mask_threshold
@@ -45,6 +48,18 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     if ignored is not None:
         numbers[ignored] = IGNORED
     return numbers
+
+
+def two_numbers(data, pixels, page):
+    """The mask, uint8 (H, W) of 0 and 255, of a palette in colours of which 0 and one other number
+    are used: the colours are for looking at. None for any other mask.
+    """
+    if pixels.ndim == 2 or (pixels[..., :3] == pixels[..., :1]).all():
+        return None
+    numbers = palette_numbers(data, page)
+    if numbers is None or numbers.min() > 0 or len(np.unique(numbers)) != 2:
+        return None
+    return np.uint8(255) * (numbers > 0)
 
 
 def check_palette(data, path, page):
@@ -95,21 +110,17 @@ def without_alpha(pixels, ignored=None):
     return np.where(ignored if pixels.ndim == 2 else ignored[..., None], 0, pixels)
 
 
-def check_one_hot(pixels, path):
-    """Raise InputError for four channels of which each pixel has one: a class each, no colours."""
-    if pixels.ndim == 2 or pixels.shape[2] < 4:
-        return
-    is_used = pixels > 0
-    if (is_used.sum(axis=2) == 1).all() and is_used.any(axis=(0, 1)).sum() > 1:
-        raise InputError(
-            f"{path}: has a class in each of 4 channels (one-hot); save class numbers, with "
-            "np.argmax(mask, axis=-1)"
-        )
+def one_hot_numbers(pixels, data):
+    """The class numbers, uint8 (H, W), of a mask's pixels in OpenCV's order where a .npy file has
+    a class in each channel; the pixels as they are of any other.
+    """
+    if not data.startswith(NPY) or not is_one_hot(pixels):
+        return pixels
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]].argmax(axis=2).astype(np.uint8)
 
 
 def grey_of_mask(pixels, path, reading, ignored=None):
     """The values (H, W) of a mask's pixels that tell the foreground, 0 where it is ignored."""
-    check_one_hot(pixels, path)
     if has_alpha(pixels):
         alpha = pixels[..., -1]
         is_opaque = bool(alpha.all())
@@ -130,11 +141,21 @@ def grey_of_mask(pixels, path, reading, ignored=None):
         is_noisy = is_grey or len(np.unique(grey)) > MOST_COLOURS  # then black is not all 0
         threshold = int(grey.max()) // 2 if is_noisy else 0
         raise InputError(
-            f"{path}: mask has colours, expected grey 0 and 255; pass --mask-threshold "
-            f"{threshold} to take every {'brighter one' if is_noisy else 'colour but black'} as "
-            "foreground, or --colors FILE to tell them apart"
+            f"{path}: mask has colours, {describe_colours(pixels)}; expected grey 0 and 255; pass "
+            f"--mask-threshold {threshold} to take every "
+            f"{'brighter one' if is_noisy else 'colour but black'} as foreground, or --colors "
+            "FILE to tell them apart"
         )
     return grey
+
+
+def describe_colours(pixels):
+    """The most frequent colours of pixels (H, W, 3), BGR, as RGB with their shares, in words."""
+    colours, counts = np.unique(pixels[..., ::-1].reshape(-1, 3), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:8]
+    shares = counts / counts.sum()
+    listed = [f"{' '.join(map(str, colours[n]))} ({shares[n]:.1%})" for n in order]
+    return ", ".join(listed) + (f" and {len(colours) - 8} more" if len(colours) > 8 else "")
 
 
 def mask_kind(pixels, reading):

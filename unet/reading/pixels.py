@@ -14,7 +14,7 @@ from unet.errors import InputError
 from unet.jobs.settings import PLAIN
 from unet.machine.disk import replace_file
 from unet.reading import tif
-from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, npy_images
+from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, npy_fault, npy_images
 from unet.reading.tif import TIFF, first_of
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
@@ -171,10 +171,13 @@ def decode_npy(data, path, page):
     try:
         images = npy_images(io.BytesIO(data))
     except IMAGE_ERRORS as error:
-        raise InputError(f"{path}: not an array of images ({error})") from error
+        fault = npy_fault(path, f"not an array of images ({error})")
+        raise InputError(f"{path}: {fault}") from error
     if page is None and len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; expected one")
     pixels = images[page or 0]
+    if pixels.shape[2:] not in ((), (1,), (3,), (4,)):  # is_one_hot
+        return pixels.argmax(axis=2).astype(np.uint8)
     kind = pixels.dtype.newbyteorder("=")
     return as_opencv(pixels.astype(np.float32 if kind == np.float16 else kind, copy=False))
 
