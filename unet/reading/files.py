@@ -30,44 +30,45 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 PAGED = (".tif", ".tiff", ".gif", ".webp", ".npy")  # may hold several images
 # Kinds that are not read, and how they become such that are.
-H5 = "HDF5; convert it with np.save('x.npy', h5py.File('x.h5')['exported_data'][()])"
-MAT = "MATLAB's; convert it with np.save('x.npy', scipy.io.loadmat('x.mat')['name'])"
-NPZ = "several arrays; convert one with np.save('x.npy', np.load('x.npz')['name'])"
-XML = "annotations in XML, of CVAT for example; export COCO, or masks as png"
-GEOJSON = "GeoJSON, of QuPath for example; export label images as png or tif"
-ROI = "ImageJ's regions; save masks as tif: Edit, Selection, Create Mask"
+HEIC = "HEIC; convert it with heif-convert x.heic x.jpg"
+DICOM = "DICOM; convert it with np.save('x.npy', pydicom.dcmread('x.dcm').pixel_array)"
 CELLPOSE = (
     "Cellpose's; convert it with np.save('x.npy', np.load('x_seg.npy', allow_pickle=True).item()"
     "['masks'])"
 )
-FIJI = "a microscope's or scanner's own format; save it as tif, with Fiji for example"
-CAMERA = "a camera's raw format; save it as tif or jpg"
-HEIC = "HEIC; convert it with heif-convert x.heic x.jpg"
-DICOM = "DICOM; convert it with np.save('x.npy', pydicom.dcmread('x.dcm').pixel_array)"
-NIFTI = "NIfTI; convert it with np.save('x.npy', nibabel.load('x.nii').get_fdata().T)"
-ITK = (
-    "of ITK; convert it with np.save('x.npy', SimpleITK.GetArrayFromImage("
-    "SimpleITK.ReadImage('x.mha')))"
-)
-FILM = "a film; cut it into images with ffmpeg -i x.mp4 x_%05d.png"
-PAINTED = "a drawing program's own format; export it as png"
 CONVERT = {
     suffix: text
-    for text, suffixes in (
-        (HEIC, ".heic .heif"),
-        (DICOM, ".dcm .dicom .ima"),
-        (NIFTI, ".nii .nii.gz"),
-        (ITK, ".mha .mhd .nrrd"),
-        (FILM, ".mp4 .avi .mov .mkv"),
-        (PAINTED, ".psd .xcf .kra .svg"),
-        (H5, ".h5 .hdf5"),
-        (MAT, ".mat"),
-        (NPZ, ".npz"),
-        (XML, ".xml"),
-        (GEOJSON, ".geojson"),
-        (ROI, ".roi"),
-        (FIJI, ".czi .lif .nd2 .oib .oif .vsi .svs .ndpi"),
-        (CAMERA, ".cr2 .cr3 .nef .arw .dng"),
+    for suffixes, text in (
+        (".heic .heif", HEIC),
+        (".dcm .dicom .ima", DICOM),
+        (
+            ".nii .nii.gz",
+            "NIfTI; convert it with np.save('x.npy', nibabel.load('x.nii').get_fdata().T)",
+        ),
+        (
+            ".mha .mhd .nrrd",
+            "of ITK; convert it with np.save('x.npy', SimpleITK.GetArrayFromImage("
+            "SimpleITK.ReadImage('x.mha')))",
+        ),
+        (
+            ".mp4 .avi .mov .mkv .webm",
+            "a film; cut it into images with ffmpeg -i x.mp4 x_%05d.png",
+        ),
+        (".psd .xcf .kra .svg", "a drawing program's own format; export it as png"),
+        (
+            ".czi .lif .nd2 .oib .oif .vsi .svs .ndpi",
+            "a microscope's or scanner's own format; save it as tif, with Fiji for example",
+        ),
+        (".cr2 .cr3 .nef .arw .dng", "a camera's raw format; save it as tif or jpg"),
+        (
+            ".h5 .hdf5",
+            "HDF5; convert it with np.save('x.npy', h5py.File('x.h5')['exported_data'][()])",
+        ),
+        (".mat", "MATLAB's; convert it with np.save('x.npy', scipy.io.loadmat('x.mat')['name'])"),
+        (".npz", "several arrays; convert one with np.save('x.npy', np.load('x.npz')['name'])"),
+        (".xml", "annotations in XML, of CVAT for example; export COCO, or masks as png"),
+        (".geojson", "GeoJSON, of QuPath for example; export label images as png or tif"),
+        (".roi", "ImageJ's regions; save masks as tif: Edit, Selection, Create Mask"),
     )
     for suffix in suffixes.split()
 }
