@@ -1,5 +1,6 @@
 """Tables of run-length code, as competitions hand them out."""
 
+import contextlib
 import re
 from pathlib import PurePath
 from typing import NamedTuple
@@ -158,11 +159,13 @@ def find_order(path, codes):
     pieces = {True: 0, False: 0}
     drawn = [pair for pair in codes if any(code.text for code in pair[0])]
     for of_image, read_size in drawn[:: max(1, len(drawn) // SAMPLES)]:
-        size = read_size()
-        for code in of_image:
-            for columns_first in pieces:
-                mask = decode(code, size, columns_first).view(np.uint8)
-                pieces[columns_first] += cv2.connectedComponents(mask)[0] - 1
+        with contextlib.suppress(InputError, OSError):  # drawing says that, too
+            size = read_size()
+            for code in of_image:
+                masks = [decode(code, size, columns_first) for columns_first in pieces]
+                for columns_first, mask in zip(pieces, masks):
+                    count = cv2.connectedComponents(mask.view(np.uint8))[0] - 1
+                    pieces[columns_first] += count
     columns, rows = pieces[True], pieces[False]
     if drawn and max(columns, rows) < CLEAR * min(columns, rows):
         raise InputError(
