@@ -576,3 +576,24 @@ def test_colours_without_a_table_are_listed_with_their_shares(place):
         write(f"masks/{n}.png", half)
     for options in ({}, {"classes": 3}):
         assert "mask has colours, 0 0 0 (75.0%), 200 120 0 (25.0%); expected" in refused(**options)
+
+
+@pytest.mark.parametrize("folder", ["labels", "images"])
+def test_polygons_of_yolo_are_shares_of_the_image(folder, place):
+    """Beside the images or in a folder of their own; an empty file is an empty mask."""
+    lines = {0: "2 0.25 0.5 0.75 0.5 0.75 0.75 0.25 0.75\n", 1: "", 2: "0 0 0 1 0 1 1 0 1\n"}
+    for number, text in lines.items():
+        write(f"images/{number}.png", scene(number)[0])
+        Path(folder).mkdir(exist_ok=True)
+        Path(f"{folder}/{number}.txt").write_text(text)
+    expected = np.zeros((3, *SIZE), np.uint8)
+    expected[0, SIZE[0] // 2 : SIZE[0] * 3 // 4, SIZE[1] // 4 : SIZE[1] * 3 // 4] = 2
+    expected[2] = 1
+    arrays = read(masks=folder, classes=3)
+    assert np.array_equal(arrays.masks[:][..., 0], expected)
+    assert [label.name for label in arrays.classes] == ["background", "class 0", "class 2"]
+    Path(f"{folder}/1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert "1.txt: line 1: has content '0 0.5 0.5 0.2 0.2'; expected a class and 3" in refused(
+        masks=folder
+    )
+    assert len(read(masks=folder, skip_bad=True).masks) == 2

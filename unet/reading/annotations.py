@@ -16,7 +16,7 @@ import numpy as np
 from unet import LARGEST_IMAGE
 from unet.errors import InputError
 from unet.machine.disk import size_text
-from unet.reading.files import ImageFile
+from unet.reading.files import ImageFile, ending, natural_key
 from unet.reading.mask_sources import DrawnMask
 from unet.reading.pixels import decode_pixels
 
@@ -174,6 +174,64 @@ def _labelme_part(shape, where):
         raise InputError(f"{where}: mask is not base64 of a PNG ({error})") from error
     part = decode_pixels(data, f"{where}: mask")
     return (part if part.ndim == 2 else part.max(axis=2)) > 0
+
+
+def is_yolo(file):
+    """True for a .txt of numbers alone, which begin with a class, or of nothing."""
+    lines = file.read().splitlines()[:1] if ending(file.path) == ".txt" else [b"-"]
+    return all(re.fullmatch(rb"\s*(\d+( +[-+.\deE]+){4,})?\s*", line) for line in lines)
+
+
+def read_yolo(files, sizes, number_labels, skip_bad=False):
+    """DrawnMasks of YOLO's label files, ImageFiles, by their names: in each line a class and the
+    corners of a polygon, x and y as shares of the image's width and height. Raises InputError;
+    with skip_bad the mask of a file that cannot be read does, when it is drawn.
+
+    sizes: functions that return (H, W) of the image, by the name of the label file.
+    """
+    polygons, labels = {file: [] for file in files}, set()
+    for file in files:
+        for number, line in enumerate(file.read().decode(errors="replace").splitlines(), 1):
+            try:
+                found = _yolo_polygon(line, f"{file.path}: line {number}")
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                found = [error]
+            polygons[file] += found
+            labels.update(item[0] for item in found if isinstance(item, tuple))
+    numbers, masks = number_labels(sorted(labels, key=natural_key)), {}
+    for file in files:
+        draw = partial(draw_shares, polygons[file], sizes[file.name], numbers)
+        masks[file.name] = DrawnMask(file.path, draw)
+    return masks
+
+
+def _yolo_polygon(line, where):
+    """A list of the label and the corners, float64 (N, 2), of a line; [] of an empty one."""
+    if not line.strip():
+        return []
+    label, *values = line.split()
+    try:
+        corners = np.array(values, np.float64).reshape(-1, 2)
+        is_right = len(corners) > 2 and label.isdecimal() and (np.abs(corners) <= 2).all()
+    except ValueError:
+        is_right = False
+    expected = "a class and 3 or more points of a polygon (a box is no mask)"
+    _check(is_right, where, "content", line, expected)
+    return [(f"class {label}", corners)]
+
+
+def draw_shares(polygons, read_size, numbers):
+    """draw_shapes of pairs of label and corners, float64 (N, 2) of x and y as shares."""
+    height, width = read_size()
+    shapes = [
+        Shape(item[0], partial(fill_polygon, item[1] * (width, height)))
+        if isinstance(item, tuple)
+        else item
+        for item in polygons
+    ]
+    return draw_shapes((height, width), shapes, numbers)
 
 
 def read_coco(path, number_labels, skip_bad=False):

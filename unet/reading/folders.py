@@ -10,8 +10,8 @@ from pathlib import Path
 from unet.errors import InputError
 from unet.jobs import JOBS
 from unet.jobs.settings import IGNORED
-from unet.reading.annotations import read_coco, read_labelme
-from unet.reading.classes import SegmentClass, meaning_of
+from unet.reading.annotations import is_yolo, read_coco, read_labelme, read_yolo
+from unet.reading.classes import SegmentClass, meaning_of, number_classes
 from unet.reading.codes import draw_runs, find_order, read_codes
 from unet.reading.files import IMAGE_SUFFIXES, describe_passed, ending, list_files, natural_key
 from unet.reading.frames import Found, add_frames, by_name
@@ -19,6 +19,7 @@ from unet.reading.mask_sources import DrawnMask, PictureMask
 from unet.reading.pairing import IN_FOLDERS, beginning_of, is_mask_name, pair_names, unpadded
 from unet.reading.pixels import read_size
 
+DRAWN = (".json", ".txt")  # files of outlines, one an image: labelme's, YOLO's
 OF_KAGGLE = ("nerve", "car")  # jobs whose run-length code is of their document's competition
 
 
@@ -66,13 +67,9 @@ def pair_files(found, images, masks, source, job, split=None):
         image_files, mask_files, passed = split_files(images, masks, image_files, passed)
         if os.path.isfile(images) and len(image_files) == 1:
             mask_files = masks_of_one(image_files[0], mask_files)
-        jsons = [file for file in mask_files if ending(file.path) == ".json"]
-        if jsons and len(jsons) == len(mask_files):
-            pairs = pair_by_name(image_files, jsons, source)
-            number = partial(add_labels, found)
-            drawn = read_labelme(jsons, number, found.notes, source.skip_bad)
-            masks_of = {name: drawn[of_image[0]] for name, of_image in pairs.masks.items()}
-            rule = f"outlines of labelme, {pairs.rule}"
+        drawn = [file for file in mask_files if ending(file.path) in DRAWN]
+        if drawn and len(drawn) == len(mask_files):
+            masks_of, rule = drawn_masks(image_files, drawn, found, source)
         else:
             masks_of, rule = picture_masks(image_files, mask_files, found, source)
     add_frames(found, image_files, masks_of, rule, source, split)
@@ -80,12 +77,29 @@ def pair_files(found, images, masks, source, job, split=None):
         found.notes.append(f"passed over: {describe_passed(passed)}")
 
 
+def drawn_masks(image_files, mask_files, found, source):
+    """{image name: DrawnMask} of files of outlines, one an image, and the rule of their names."""
+    pairs, number = pair_by_name(image_files, mask_files, source), partial(add_labels, found)
+    by_suffix = {suffix: [f for f in mask_files if ending(f.path) == suffix] for suffix in DRAWN}
+    tool = "labelme" if by_suffix[".json"] else "YOLO"
+    if tool == "labelme":
+        drawn = read_labelme(by_suffix[".json"], number, found.notes, source.skip_bad)
+    else:
+        files = {file.name: file for file in image_files}
+        sizes = {m[0]: partial(read_size, files[name]) for name, m in pairs.masks.items()}
+        texts = [file for file in by_suffix[".txt"] if file.name in sizes]
+        drawn = read_yolo(texts, sizes, number, source.skip_bad)
+    masks_of = {name: drawn[m[0]] for name, m in pairs.masks.items()}
+    return masks_of, f"outlines of {tool}, {pairs.rule}"
+
+
 def split_files(images, masks, image_files, passed):
     """The image files, the mask files and those passed over of two folders, of which one may be in
     the other or both the same.
     """
-    mask_files, others = list_files(masks, zips=False, others=(".json",))
+    mask_files, others = list_files(masks, zips=False, others=DRAWN)
     jsons = [file for file in others if ending(file.path) == ".json"]
+    jsons = jsons or [file for file in others if is_yolo(file)]
     if os.path.abspath(images) == os.path.abspath(masks):
         mask_files, others = [file for file in image_files if is_mask_name(file.name)], []
         if jsons and not mask_files:
@@ -273,6 +287,7 @@ def number_labels(found):
         found.notes.append(f"{', '.join(void)}: these pixels are ignored in training and scores")
         found.has_void = True
     names = {label.name.casefold(): number for number, label in enumerate(found.classes)}
+    is_named = found.classes != number_classes(len(found.classes))
     if not found.classes:
         if len(used) > 1:
             found.notes.append(
@@ -280,7 +295,7 @@ def number_labels(found):
                 "apart"
             )
         numbers |= dict.fromkeys(listed, 1)
-    elif all(label.casefold() in names for label in used):
+    elif is_named and all(label.casefold() in names for label in used):
         numbers |= {label: names.get(label.casefold()) for label in listed}
     else:
         fitting = [labels for labels in (used, listed) if len(labels) + 1 == len(found.classes)]
