@@ -295,7 +295,7 @@ def number_labels(found):
                 "apart"
             )
         numbers |= dict.fromkeys(listed, 1)
-    elif is_named and all(label.casefold() in names for label in used):
+    elif not used or (is_named and all(label.casefold() in names for label in used)):
         numbers |= {label: names.get(label.casefold()) for label in listed}
     else:
         fitting = [labels for labels in (used, listed) if len(labels) + 1 == len(found.classes)]
