@@ -597,3 +597,21 @@ def test_polygons_of_yolo_are_shares_of_the_image(folder, place):
         masks=folder
     )
     assert len(read(masks=folder, skip_bad=True).masks) == 2
+
+
+def test_an_export_of_cvat_is_read_whole_by_its_label_map(place):
+    """Whose background is in the middle of the map, and whose objects have masks of their own."""
+    lines = ["# label:color_rgb:parts:actions"]
+    lines += [f"{line.split(',')[0]}:{','.join(line.split(',')[1:])}::" for line in MIDDLE]
+    for n in range(3):
+        labels = labels_of(n) % 3
+        write(f"photos/{n}.png", scene(n)[0])
+        write(f"export/SegmentationClass/{n}.png", colour(labels, MIDDLE)[..., ::-1])
+        write(f"export/SegmentationObject/{n}.png", colour(labels[::-1], MIDDLE))
+    Path("export/labelmap.txt").write_text(
+        "\n".join([line.replace("BG", "background") for line in lines])
+    )
+    arrays = read(images="photos", masks="export", colors="export/labelmap.txt")
+    assert [label.name for label in arrays.classes] == ["background", "car", "road"]
+    expected = np.array([1, 0, 2])[np.stack([labels_of(n) % 3 for n in range(3)])]
+    assert np.array_equal(arrays.masks[:][..., 0], expected)

@@ -332,7 +332,10 @@ def _read_object(file, keys):
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON in UTF-8, or cut short ({error})") from error
     is_object = isinstance(content, dict)
-    found = ("keys", list(content)) if is_object else ("content", content)
+    first = content[0] if isinstance(content, list) and content else None
+    is_long = isinstance(first, dict)
+    found = "content", f"a list of {len(content)}" if is_long else content
+    found = ("keys", list(content)) if is_object else found
     is_right = is_object and set(keys) <= set(content)
     _check(is_right, path, *found, f"an object with {', '.join(keys)}{_other_tool(content)}")
     return content

@@ -1,7 +1,10 @@
 """More than two classes: their names and colours, and masks of class numbers."""
 
 import colorsys
+import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,11 +55,11 @@ def number_classes(count):
 
 
 def read_classes(path):
-    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each, as
-    they stand there. Raises InputError.
+    """The classes of a colour table, a CSV file with columns name, r, g, b and a line for each, or
+    CVAT's labelmap.txt, as they stand there. Raises InputError.
     """
-    classes = []
-    for number, row in enumerate(read_csv(path, HEADER, by_hand=True), 2):
+    classes, rows = [], read_labelmap(path)
+    for number, row in enumerate(rows or read_csv(path, HEADER, by_hand=True), 2):
         color = tuple(row[c] for c in "rgb")
         if not all(c.isdecimal() and len(c) < 4 and int(c) < 256 for c in color):
             raise InputError(f"{path}: line {number}: colour {' '.join(color)}, expected 0 to 255")
@@ -71,6 +74,15 @@ def read_classes(path):
         (twins, f"{path}: two classes have {twins[:1]}; make names and colours differ"),
     )
     return tuple(classes)
+
+
+def read_labelmap(path):
+    """Rows as those of a colour table of CVAT's labelmap.txt, lines name:r,g,b:parts:actions under
+    a comment; [] of any other file.
+    """
+    text = Path(path).read_text("utf-8", "replace") if os.path.isfile(path) else ""
+    found = re.findall(r"^([^#:\n][^:\n]*):(\d+),(\d+),(\d+):", text, re.MULTILINE)
+    return [dict(zip(HEADER, row)) for row in found]
 
 
 def sort_classes(lines, path):

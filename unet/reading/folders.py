@@ -20,6 +20,7 @@ from unet.reading.pairing import IN_FOLDERS, beginning_of, is_mask_name, pair_na
 from unet.reading.pixels import read_size
 
 DRAWN = (".json", ".txt")  # files of outlines, one an image: labelme's, YOLO's
+CVAT = "SegmentationClass"  # folder of masks in an export of CVAT, and in PASCAL VOC
 OF_KAGGLE = ("nerve", "car")  # jobs whose run-length code is of their document's competition
 
 
@@ -98,6 +99,9 @@ def split_files(images, masks, image_files, passed):
     the other or both the same.
     """
     mask_files, others = list_files(masks, zips=False, others=DRAWN)
+    of_classes = [file for file in mask_files if file.folder == CVAT]
+    if of_classes:  # an export whole, with the objects' masks and the images beside
+        mask_files, others = of_classes, [*others, *without(mask_files, of_classes)]
     jsons = [file for file in others if ending(file.path) == ".json"]
     jsons = jsons or [file for file in others if is_yolo(file)]
     if os.path.abspath(images) == os.path.abspath(masks):
