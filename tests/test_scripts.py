@@ -485,7 +485,7 @@ def test_a_bool_option_can_be_turned_off():
 SMALL = ("network.filters=4,6", "network.bottleneck=8", "network.decoder_filters=")
 
 
-@pytest.mark.parametrize("job", jobs("cadastre"))
+@pytest.mark.parametrize("job", [pytest.param("noise", marks=slow), "cadastre"])
 def test_the_modern_recipe_of_a_job_trains_a_small_network(job, place, capsys):
     import data
     import train

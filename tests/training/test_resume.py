@@ -50,17 +50,15 @@ def in_fork(folder, name, *arguments, **death):
 
 
 RECORD = make_record(network=JOBS["nerve"].network, array_size=[64, 80])
-RUNS = [pytest.param(NOISE, id="noise"), pytest.param(FOLDERS, id="folders", marks=slow)]
 
 
-@pytest.mark.parametrize("arguments", RUNS)
-def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place, arguments):
+def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place):
     """At random moments, half of them while a checkpoint is being written."""
-    name, whole, killed = arguments[0], place / "whole", place / "killed"
-    prepare(whole, arguments)
+    name, whole, killed = NOISE[0], place / "whole", place / "killed"
+    prepare(whole, NOISE)
     shutil.copytree(whole, killed)
     start = time.monotonic()
-    assert in_fork(whole, *arguments) == 0
+    assert in_fork(whole, *NOISE) == 0
     seconds = time.monotonic() - start
     expected = what_a_run_left(whole, name)
 
@@ -70,7 +68,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place, argum
         if (deaths + ends) % 2:
             kill = dict(inside=rng.randint(1, 3))
         is_over = deaths == DEATHS
-        status = in_fork(killed, *arguments, *again, **({} if is_over else kill))
+        status = in_fork(killed, *NOISE, *again, **({} if is_over else kill))
         again = ["--resume"]
         halves += bool(list((killed / "weights").glob(".partial.*.checkpoint.h5")))
         if status == -signal.SIGKILL:
@@ -85,7 +83,7 @@ def test_a_training_killed_again_and_again_ends_as_one_that_was_not(place, argum
         shutil.rmtree(killed / "weights")
     print(f"{name}: {deaths} deaths, {halves} inside a checkpoint, {ends} ends")
     assert halves >= DEATHS // 4
-    assert in_fork(killed, *arguments, "--resume") == 0
+    assert in_fork(killed, *NOISE, "--resume") == 0
     assert f"weights/{name}.json: this training is finished" in (killed / "log").read_text()
 
 
