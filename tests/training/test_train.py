@@ -49,7 +49,7 @@ def arrays(place):
         ("membrane", ("sgd", 1e-3, 0.99, "weighted_cross_entropy", 1, 20, None, None, 1, "best")),
         ("nerve", ("adam", 1e-5, 0.0, "negative_dice", 32, 20, None, None, 1, "best")),
         ("car", ("adam", 1e-3, 0.0, "binary_cross_entropy", 16, 100, 100, 50, 1, "best")),
-        ("cadastre", ("adam", 1e-3, 0.0, "binary_cross_entropy", 8, 50, None, None, 1, "last")),
+        ("cadastre", ("adam", 1e-3, 0.0, "binary_cross_entropy", 8, 80, None, None, 1, "last")),
     ],
 )
 def test_the_recipe_is_the_documents(job, expected):
