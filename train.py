@@ -176,12 +176,11 @@ def get_unet(job="nerve", network=None, recipe=None, num_steps=1, ignores=False)
 
 def load_run(name, weights=None, average=True, threshold=None, precision=None):
     """The trained run of a name, its networks by get_unet; as unet.prediction.run.load_run."""
-    how = weights, average, threshold, precision
-    return trained.load_run(
-        name,
-        lambda record: get_unet(record.job, record.network_of_any_size(), record.recipe),
-        *how,
-    )
+
+    def build(record):
+        return get_unet(record.job, record.network_of_any_size(), record.recipe)
+
+    return trained.load_run(name, build, weights, average, threshold, precision)
 
 
 def train_predict(options=Options(job="nerve"), begun=None):

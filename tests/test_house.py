@@ -128,7 +128,7 @@ def test_help_and_mistakes_load_nothing_heavy_and_take_no_time(script, arguments
     [
         ("Jax", "KERAS_BACKEND=Jax: expected tensorflow, jax, torch"),
         ("numpy", "KERAS_BACKEND=numpy: expected tensorflow, jax, torch"),
-        ("jax", "KERAS_BACKEND=jax: the package jax is not installed; pip install jax, or take"),
+        ("jax", "KERAS_BACKEND=jax: the package jax is not installed; pip install jax, or set"),
     ],
 )
 @pytest.mark.parametrize("script", ["train.py", "model.py"])

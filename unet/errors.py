@@ -106,7 +106,7 @@ def check_backend():
             with open(path, encoding="utf-8") as file:
                 backend = json.load(file).get("backend")
             named = f"{path}: backend {backend}"
-    if not backend:
+    if not backend or named.endswith("keras.json: backend tensorflow"):
         return
     is_missing = backend in BACKENDS and not importlib.util.find_spec(backend)
     refuse(

@@ -42,9 +42,9 @@ def draw_shapes(size, shapes, numbers):
     """Class numbers, uint8 (H, W), of Shapes, 0 where none lies; later ones lie over earlier ones.
     What is outside the image is cut off. Raises the InputError that stands in place of a Shape.
 
-    numbers: class numbers by label.
+    size: (H, W), or a function that returns it. numbers: class numbers by label.
     """
-    mask = np.zeros(size, np.uint8)
+    mask = np.zeros(size() if callable(size) else size, np.uint8)
     for shape in shapes:
         if isinstance(shape, InputError):
             raise shape
@@ -100,48 +100,67 @@ def fill_polygon(points, mask, number):
     mask[top : top + shape[0], left : left + shape[1] - 1][is_inside] = number
 
 
+def fill_shares(corners, mask, number):
+    """fill_polygon of corners that are shares of the mask's width and height."""
+    fill_polygon(corners * mask.shape[::-1], mask, number)
+
+
 def fill_counts(counts, size, mask, number):
     """Fill COCO's run-length code: lengths of runs of 0 and 1 in turn, down the columns."""
     is_inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     mask[is_inside.reshape(size, order="F")] = number
 
 
-def read_labelme(files, number_labels, notes, skip_bad=False):
-    """DrawnMasks of labelme files, ImageFiles, by their names. Raises InputError; with skip_bad
-    the mask of a file that cannot be read does, when it is drawn.
+def read_outlines(files, read_file, number_labels, skip_bad=False):
+    """DrawnMasks of files of outlines, ImageFiles, by their names. Raises InputError; with
+    skip_bad the mask of a file that cannot be read does, when it is drawn.
 
+    read_file: returns the (H, W) of a file's image, as draw_shapes has it, and its Shapes.
     number_labels: takes the sorted labels of all files, and returns the dict that has their class
-    numbers when masks are drawn. notes: list to which a line on points and lines, which have no
-    area, is added.
+    numbers when masks are drawn.
     """
-    sizes, shapes, passed = {}, {}, Counter()
+    found = {}
     for file in files:
-        sizes[file], shapes[file] = (1, 1), []
         try:
-            content = _read_object(file, LABELME_KEYS)
-            sizes[file] = _size(content["imageHeight"], content["imageWidth"], file.path)
-            for shape, where in _entries(content, "shapes", file.path):
-                if (kind := shape.get("shape_type")) in WITHOUT_AREA:
-                    passed[kind] += 1
-                else:
-                    shapes[file].append(_labelme_shape(shape, where))
+            found[file] = read_file(file)
         except InputError as error:
             if not skip_bad:
                 raise
-            shapes[file].append(error)
-    if passed:
-        counts = ", ".join(f"{count} {kind}" for kind, count in passed.items())
-        notes.append(f"shapes without an area are ignored: {counts}")
-    numbers = number_labels(sorted(_labels_of(shapes)))
+            found[file] = (1, 1), [error]
+    numbers = number_labels(sorted(_labels_of(s for _, s in found.values()), key=natural_key))
     return {
-        file.name: DrawnMask(file.path, partial(draw_shapes, sizes[file], shapes[file], numbers))
-        for file in files
+        file.name: DrawnMask(file.path, partial(draw_shapes, *size_and_shapes, numbers))
+        for file, size_and_shapes in found.items()
     }
 
 
+def read_labelme(files, number_labels, notes, skip_bad=False):
+    """read_outlines of labelme files. notes: list to which a line on points and lines, which have
+    no area, is added.
+    """
+    passed = Counter()
+    masks = read_outlines(files, partial(_labelme_file, passed), number_labels, skip_bad)
+    if passed:
+        counts = ", ".join(f"{count} {kind}" for kind, count in passed.items())
+        notes.append(f"shapes without an area are ignored: {counts}")
+    return masks
+
+
+def _labelme_file(passed, file):
+    """The size and the Shapes of a labelme file; passed: counts kinds without an area."""
+    content = _read_object(file, LABELME_KEYS)
+    size, shapes = _size(content["imageHeight"], content["imageWidth"], file.path), []
+    for shape, where in _entries(content, "shapes", file.path):
+        if (kind := shape.get("shape_type")) in WITHOUT_AREA:
+            passed[kind] += 1
+        else:
+            shapes.append(_labelme_shape(shape, where))
+    return size, shapes
+
+
 def _labels_of(shapes):
-    """The set of labels of lists of Shapes, by image."""
-    return {s.label for of_image in shapes.values() for s in of_image if isinstance(s, Shape)}
+    """The set of labels in lists of Shapes."""
+    return {s.label for of_image in shapes for s in of_image if isinstance(s, Shape)}
 
 
 def _labelme_shape(shape, where):
@@ -183,55 +202,29 @@ def is_yolo(file):
 
 
 def read_yolo(files, sizes, number_labels, skip_bad=False):
-    """DrawnMasks of YOLO's label files, ImageFiles, by their names: in each line a class and the
-    corners of a polygon, x and y as shares of the image's width and height. Raises InputError;
-    with skip_bad the mask of a file that cannot be read does, when it is drawn.
+    """read_outlines of YOLO's label files: in each line a class and the corners of a polygon, x
+    and y as shares of the image's width and height.
 
     sizes: functions that return (H, W) of the image, by the name of the label file.
     """
-    polygons, labels = {file: [] for file in files}, set()
-    for file in files:
-        for number, line in enumerate(file.read().decode(errors="replace").splitlines(), 1):
-            try:
-                found = _yolo_polygon(line, f"{file.path}: line {number}")
-            except InputError as error:
-                if not skip_bad:
-                    raise
-                found = [error]
-            polygons[file] += found
-            labels.update(item[0] for item in found if isinstance(item, tuple))
-    numbers, masks = number_labels(sorted(labels, key=natural_key)), {}
-    for file in files:
-        draw = partial(draw_shares, polygons[file], sizes[file.name], numbers)
-        masks[file.name] = DrawnMask(file.path, draw)
-    return masks
+    return read_outlines(files, partial(_yolo_file, sizes), number_labels, skip_bad)
 
 
-def _yolo_polygon(line, where):
-    """A list of the label and the corners, float64 (N, 2), of a line; [] of an empty one."""
-    if not line.strip():
-        return []
-    label, *values = line.split()
-    try:
-        corners = np.array(values, np.float64).reshape(-1, 2)
-        is_right = len(corners) > 2 and label.isdecimal() and (np.abs(corners) <= 2).all()
-    except ValueError:
-        is_right = False
-    expected = "a class and 3 or more points of a polygon (a box is no mask)"
-    _check(is_right, where, "content", line, expected)
-    return [(f"class {label}", corners)]
-
-
-def draw_shares(polygons, read_size, numbers):
-    """draw_shapes of pairs of label and corners, float64 (N, 2) of x and y as shares."""
-    height, width = read_size()
-    shapes = [
-        Shape(item[0], partial(fill_polygon, item[1] * (width, height)))
-        if isinstance(item, tuple)
-        else item
-        for item in polygons
-    ]
-    return draw_shapes((height, width), shapes, numbers)
+def _yolo_file(sizes, file):
+    """A function that returns the size, and the Shapes of one of YOLO's label files."""
+    lines, shapes = file.read().decode(errors="replace").splitlines(), []
+    for number, line in enumerate(lines, 1):
+        label, *values = line.split() or [""]
+        try:
+            corners = np.array(values, np.float64).reshape(-1, 2)
+            is_right = len(corners) > 2 and label.isdecimal() and (np.abs(corners) <= 2).all()
+        except ValueError:
+            is_right = False
+        expected = "a class and 3 or more points of a polygon (a box is no mask)"
+        _check(is_right or not label, f"{file.path}: line {number}", "content", line, expected)
+        if label:
+            shapes.append(Shape(f"class {label}", partial(fill_shares, corners)))
+    return sizes[file.name], shapes
 
 
 def read_coco(path, number_labels, skip_bad=False):
@@ -255,7 +248,7 @@ def read_coco(path, number_labels, skip_bad=False):
             if not skip_bad:
                 raise
             of_image.append(error)
-    used, masks = _labels_of(shapes), {}
+    used, masks = _labels_of(shapes.values()), {}
     numbers = number_labels(list(names.values()), used)
     for id, (image, where) in images.items():
         name = _text(image, where, "file_name")

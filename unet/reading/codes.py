@@ -40,12 +40,11 @@ def read_codes(path):
     of an image are its objects; an empty code, NaN or -1 is an empty mask. Raises InputError;
     codes are looked at when masks are drawn.
     """
-    rows, codes, empty = read_csv(path, by_hand=True), {}, []
+    rows, codes, empty = read_csv(path, by_hand=True, keep_case=True), {}, []
     names = [name for name in rows[0] if name is not None] if rows else []
     code = next(iter(code_columns(rows)), names[-1] if names else "")
-    is_nerve = names == NERVE_COLUMNS
-    others = [] if is_nerve else names[1:]
-    others = [name for name in others if name != code]
+    is_nerve = [name.lower() for name in names] == NERVE_COLUMNS
+    others = [] if is_nerve else [name for name in names[1:] if name != code]
     label = class_column(rows, others)
     refuse(
         (
@@ -65,32 +64,20 @@ def read_codes(path):
     joined = [IMAGE_AND_CLASS.fullmatch(image) for image in images]
     is_joined = bool(rows) and not label and all(joined)
     for line, (row, image, match) in enumerate(zip(rows, images, joined), 2):
-        where = f"{path}: line {line}: image {image}"
+        where, text = f"{path}: line {line}: image {image}", _code(row[code])
         image, word = match.groups() if is_joined else (image, row[label] if label else "")
-        text = _code(row[code])
         empty += [] if text else [row[code]]
         codes.setdefault(image, []).append(Code(where, text, word))
-    return codes, form_of(path, codes, label, is_joined, empty), [n for n in others if n != label]
-
-
-def form_of(path, codes, label, is_joined, empty):
-    """The Submission of a table's Codes by image; empty: the cells of its empty codes."""
-    header = read_csv(path, by_hand=True, keep_case=True)
-    names = [name for name in header[0] if name is not None] if header else []
-    lower = [name.lower() for name in names]
-    if lower == NERVE_COLUMNS:
-        names = names[1:]
-    code = next(iter(code_columns(header)), names[-1] if names else "")
-    columns = [n for n in names if n in (names[0], code) or (label and n.lower() == label)]
     keys = [(image, c.label) for image, of_image in codes.items() for c in of_image if c.text]
     is_several = len(set(keys)) < len(keys)
-    return Submission(
-        columns=tuple(columns),
+    form = Submission(
+        columns=tuple(n for n in names[is_nerve:] if n in (names[is_nerve], code, label)),
         extension=bool(codes) and all(_suffix(image) in IMAGE_SUFFIXES for image in codes),
         labels="column" if label else "name" if is_joined else "",
         empty=empty[0] if empty else None if label or is_joined or is_several else "",
         per_object=is_several,
     )
+    return codes, form, [name for name in others if name != label]
 
 
 def _suffix(name):
@@ -101,7 +88,7 @@ def class_column(rows, names):
     """The one of a table's columns that holds classes, "" where none does: by its name, or where
     it is the only one, by having few words.
     """
-    named = [name for name in names if any(word in name for word in CLASS_WORDS)]
+    named = [name for name in names if any(word in name.lower() for word in CLASS_WORDS)]
     if not named and len(names) == 1:
         count = len({row[names[0]] for row in rows})
         named = names if count < min(len(rows), MOST_WORDS) else []

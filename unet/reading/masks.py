@@ -22,7 +22,8 @@ def decode_mask(data, path, page=None, reading=PLAIN):
     Without a mask_threshold it may hold 0 and the reading's foreground only. Raises InputError.
     """
     pixels = one_hot_numbers(decode_pixels(data, path, page), data)
-    if (named := two_numbers(data, pixels, page)) is not None:
+    is_open = reading.mask_threshold is None and not reading.invert
+    if is_open and (named := two_numbers(data, pixels, page)) is not None:
         pixels = named
     ignored = find_ignored(pixels, reading.ignore, data, page)
     grey = grey_of_mask(pixels, path, reading, ignored)
