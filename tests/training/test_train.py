@@ -30,7 +30,7 @@ from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, write_checkpoint
 from unet.training.fit import build_variables, make_optimizer
 from unet.training.monitor import Monitor, Samples
-from unet.training.plan import change_job, check_masks, describe_size
+from unet.training.plan import change_job, check_masks, describe_size, split
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -687,3 +687,39 @@ def test_keras_settings_of_another_project_change_nothing(place, monkeypatch, fl
         (place / "old").mkdir(exist_ok=True)
         (place / "old/keras.json").write_text(json.dumps(settings))
     assert left[0] == left[1]
+
+
+def own_arrays(shows, subjects=None):
+    """Arrays of own: images of which some show a square, in folders that are subjects."""
+    for number, is_shown in enumerate(shows):
+        image, mask = draw_pair(number, (64, 80), filled=is_shown)
+        folder = f"{subjects[number]}/" if subjects else ""
+        save(Path(f"images/{folder}{number:02}.png"), image)
+        save(Path(f"masks/{folder}{number:02}.png"), mask)
+    data.prepare(data.Options(job="own", images="images", masks="masks"))
+    return load_arrays("own")
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+def test_own_holds_out_images_with_and_without_foreground_or_warns(folds, place, capsys):
+    arrays = own_arrays([n in (1, 2, 8, 14) for n in range(20)])
+    job = replace(JOBS["own"], recipe=replace(JOBS["own"].recipe, validation_split=0.2))
+    for seed in range(4):
+        capsys.readouterr()
+        splits = split("own", Options(job="own", folds=folds, seed=seed), job, arrays)
+        shown = [sum(arrays.masks[row].any() for row in rows) for _, rows in splits.values()]
+        assert sorted(shown) == ([0, 1, 1, 1, 1] if folds else [1])
+        told = capsys.readouterr().out
+        if folds:
+            empty = list(splits)[shown.index(0)]
+            assert f"warning: {empty}: none of the 4 held-out images shows any" in told
+        else:
+            assert "warning" not in told
+
+
+def test_a_folder_that_is_held_out_whole_is_named(place, capsys):
+    arrays = own_arrays([True] * 8, "aaaabbbb")
+    job = replace(JOBS["own"], recipe=replace(JOBS["own"].recipe, validation_split=0.5))
+    split("own", Options(job="own"), job, arrays)
+    told = capsys.readouterr().out
+    assert re.search("own: all images of 1 subjects are held out, such as [ab]\n", told)

@@ -272,6 +272,11 @@ def split(name, options, job, arrays):
     folds, seed = options.folds, options.seed
     splits = split_networks(name, arrays.files, share, folds, by_subject, seed, labels)
     check_masks(arrays, splits)
+    for name, (_, held_out) in splits.items() if labels else ():
+        subjects = sorted({arrays.files[row]["subject"] for row in held_out})
+        if 0 < len(subjects) < len(held_out):
+            some = ", ".join(subjects[:3])
+            print(f"{name}: all images of {len(subjects)} subjects are held out, such as {some}")
     return splits
 
 
@@ -286,10 +291,6 @@ def check_masks(arrays, splits):
             any(has_foreground(arrays.numbers(row)) for row in side)  # mostly the first one has
             for side in (rows, held_out)
         ]
-        subjects = {arrays.files[row]["subject"] for row in held_out}
-        if 0 < len(subjects) < len(held_out):
-            some = ", ".join(sorted(subjects)[:3])
-            print(f"{name}: held out {len(subjects)} whole subjects, such as {some}")
         if len(held_out) and not is_shown[1]:
             print(
                 f"warning: {name}: none of the {len(held_out)} held-out images shows any "
