@@ -198,6 +198,7 @@ def test_an_order_that_the_codes_do_not_tell_is_asked_for():
     ("rows", "labels"),
     [
         (["ImageId,ClassId,EncodedPixels", "{n}.png,1,{a}", "{n}.png,3,{b}"], "column"),
+        (["id,Code,Label", "{n},{a},x", "{n},{b},y"], "column"),
         (["id,class,segmentation", "{n},stomach,{a}", "{n},bowel,{b}"], "column"),
         (["Image_Label,EncodedPixels", "{n}.png_Fish,{a}", "{n}.png_Sugar,{b}"], "name"),
         (
@@ -225,7 +226,10 @@ def test_competitions_tables_are_read_with_their_classes(rows, labels, capsys):
     arrays = prepared(classes=3)
     numbers = {"stomach": (2, 1)}.get(lines[1].split(",")[1], (1, 2))  # in the order of labels
     assert np.array_equal(arrays.masks[0][..., 0], first * numbers[0] + second * numbers[1])
-    assert arrays.reading.submission.labels == labels
+    form = arrays.reading.submission
+    assert form.labels == labels
+    if labels == "column":  # whose place is before the code
+        assert sorted(form.columns) == sorted(rows[0].split(",")) and form.columns[2] != "Label"
     assert arrays.reading.submission.empty is None
 
 

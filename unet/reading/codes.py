@@ -71,7 +71,7 @@ def read_codes(path):
     keys = [(image, c.label) for image, of_image in codes.items() for c in of_image if c.text]
     is_several = len(set(keys)) < len(keys)
     form = Submission(
-        columns=tuple(n for n in names[is_nerve:] if n in (names[is_nerve], code, label)),
+        columns=tuple(filter(None, (*names[is_nerve : is_nerve + 1], label, code))),
         extension=bool(codes) and all(_suffix(image) in IMAGE_SUFFIXES for image in codes),
         labels="column" if label else "name" if is_joined else "",
         empty=empty[0] if empty else None if label or is_joined or is_several else "",
@@ -91,7 +91,7 @@ def class_column(rows, names):
     named = [name for name in names if any(word in name.lower() for word in CLASS_WORDS)]
     if not named and len(names) == 1:
         count = len({row[names[0]] for row in rows})
-        named = names if count < min(len(rows), MOST_WORDS) else []
+        named = names if 1 < count < min(len(rows), MOST_WORDS) else []
     return named[0] if named else ""
 
 
