@@ -476,6 +476,10 @@ def test_a_category_that_is_listed_and_not_in_use_may_be_a_class(place):
     for number in range(3):
         write(f"images/{number}.png", scene(number)[0])
     write_coco("coco.json", "012", [(0, "apple"), (1, "leaf")])
+    write_coco("one.json", "012", [(0, "apple")])
+    assert "classes apple: 2 with the background, not 3; leave out --classes" in refused(
+        masks="one.json", classes=3
+    )
     for classes, expected in ((3, [1, 2, 0]), (4, [1, 3, 0])):
         masks = read(masks="coco.json", classes=classes).masks[:]
         assert [int(mask.max()) for mask in masks] == expected
@@ -572,6 +576,12 @@ def test_colours_without_a_table_are_listed_with_their_shares(place):
     write_pairs()
     half = np.zeros((*SIZE, 3), np.uint8)
     half[:, : SIZE[1] // 4] = 0, 120, 200
+    for n in range(4):
+        write(f"masks/{n}.png", half)
+    assert "pass --mask-threshold 0 to take every colour but black" in refused()
+    for n in range(4):
+        write(f"masks/{n}.png", half + np.uint8(9))
+    assert "209 129 9 (25.0%); expected grey 0 and 255; pass --colors FILE" in refused()
     for n in range(4):
         write(f"masks/{n}.png", half)
     for options in ({}, {"classes": 3}):

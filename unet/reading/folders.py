@@ -304,9 +304,10 @@ def number_labels(found):
     else:
         fitting = [labels for labels in (used, listed) if len(labels) + 1 == len(found.classes)]
         if not fitting:
+            remedy = f"pass --classes {len(used) + 1}" if len(used) > 1 else "leave out --classes"
             raise InputError(
                 f"classes {', '.join(used[:8])}: {len(used) + 1} with the background, not "
-                f"{len(found.classes)}; pass --classes {len(used) + 1}, or name them with --colors"
+                f"{len(found.classes)}; {remedy}, or name them with --colors"
             )
         first, *others = found.classes
         first = replace(first, name="background")

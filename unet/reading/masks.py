@@ -141,11 +141,12 @@ def grey_of_mask(pixels, path, reading, ignored=None):
         is_grey = (grey - pixels.min(axis=2)).max() <= LEAST_COLOUR
         is_noisy = is_grey or len(np.unique(grey)) > MOST_COLOURS  # then black is not all 0
         threshold = int(grey.max()) // 2 if is_noisy else 0
+        which, remedy = "brighter one" if is_noisy else "colour but black", ""
+        if grey.min() <= threshold:  # else all of the mask would be foreground
+            remedy = f"pass --mask-threshold {threshold} to take every {which} as foreground, or "
         raise InputError(
-            f"{path}: mask has colours, {describe_colours(pixels)}; expected grey 0 and 255; pass "
-            f"--mask-threshold {threshold} to take every "
-            f"{'brighter one' if is_noisy else 'colour but black'} as foreground, or --colors "
-            "FILE to tell them apart"
+            f"{path}: mask has colours, {describe_colours(pixels)}; expected grey 0 and 255; "
+            f"{remedy or 'pass '}--colors FILE to tell them apart"
         )
     return grey
 
