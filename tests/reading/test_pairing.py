@@ -1,5 +1,6 @@
 """Which mask belongs to which image, as people name and keep them."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -301,3 +302,45 @@ def test_a_table_says_the_split_and_tells_files_apart(place):
 
 
 SPLIT = list(enumerate(("train", "Training", "val", "test")))
+
+
+def write_named(names):
+    """A scene's image and mask of each name."""
+    for number, name in enumerate(names):
+        for kind, pixels in zip(("images", "masks"), scene(number)):
+            write(f"{kind}/{name}.png", pixels)
+
+
+@pytest.mark.parametrize("channels", [("0000", "0001"), ("red", "green"), ("ch1", "ch2", "ch3")])
+@pytest.mark.parametrize("options", [{}, dict(skip_bad=True), dict(missing_is_empty=True)])
+@pytest.mark.parametrize("folder", ["", "a/"])
+def test_channels_in_files_of_their_own_are_told_and_one_can_be_taken(
+    place, channels, options, folder
+):
+    for number in range(3):
+        image, mask = scene(number)
+        write(f"masks/{folder}case{number}.png", mask)
+        for channel in channels:
+            write(f"images/{folder}case{number}_{channel}.png", image)
+    line = refused(**options)
+    assert "; where each file is one channel of an image, save its files as one, RGB" in line
+    pattern = re.search(r"take one channel with --images '(.*)'$", line)[1]
+    check(read(images=pattern), [scene(number) for number in range(3)])
+
+
+def test_images_of_a_subject_of_which_some_have_masks_are_no_channels(place):
+    write_named(["p1_1", "p1_2", "p2_1"])
+    write("images/p2_2.png", scene(4)[0])
+    line = refused()
+    assert "images/p2_2.png: image without a mask" in line
+    assert "channel" not in line
+
+
+def test_masks_without_an_image_are_left_out_and_no_count_says_otherwise(place, capsys):
+    write_named("abcdef")
+    for name in "uvwxyz":
+        write(f"images/{name}.png", scene(1)[0])
+    read(skip_bad=True)
+    printed = capsys.readouterr().out
+    assert printed.count("left out: images/") == 6
+    assert "images left out" not in printed

@@ -21,12 +21,14 @@ from conftest import ROOT, fork, make_folders, make_record, refusal, slow, what_
 
 import data
 import train
-from train import load_run
+from train import Options, load_run
+from unet.data.arrays import load_arrays
 from unet.jobs import JOBS
 from unet.runs import Paths, read_record
 from unet.training import fit as fitting
 from unet.training.callbacks import RunFiles
 from unet.training.checkpoint import Progress, read_progress, write_checkpoint
+from unet.training.session import what_hosts_share
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -155,6 +157,24 @@ def test_other_images_than_the_interrupted_training_had_are_refused(small, place
     data.prepare(data.Options(job="nerve", images="images", masks="masks"))
     with pytest.raises(ValueError, match="output/nerve: other images than the training in weigh"):
         small(resume=True)
+
+
+def test_the_same_images_in_another_folder_go_on(small, place, monkeypatch):
+    """As on a new machine, where the data is unpacked elsewhere."""
+    small()
+    before = what_a_run_left(place, "nerve")
+    with monkeypatch.context() as patch:
+        stop_in(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            small()
+    here = what_hosts_share(Options(job="nerve"), load_arrays("nerve"))
+    Path("mnt").mkdir()
+    for folder in ("images", "masks"):
+        Path(folder).rename(Path("mnt", folder))
+    data.prepare(data.Options(job="nerve", images="mnt/images", masks="mnt/masks"))
+    assert what_hosts_share(Options(job="nerve"), load_arrays("nerve")) == here
+    small(resume=True)
+    assert what_a_run_left(place, "nerve") == before
 
 
 def test_a_new_training_puts_the_checkpoint_of_an_interrupted_one_aside(

@@ -105,7 +105,7 @@ def pair_in_form(form, images, masks, missing, unused):
         two = " or ".join(masks[mask_of[p[name]]] for p in (pairs, others) if name in p)
         raise InputError(
             f"two rules of names fit: {first.text}, and {second.text}; {images[image_of[name]]} "
-            f"would have {two}; {HOW}"
+            f"would have {two}; {HOW}{describe_channels(images, [image_of[a] for a in pairs])}"
         )
     if found:
         rule = SAME if SAME in found else next(iter(found))
@@ -145,6 +145,23 @@ def why_unpaired(images, masks):
     return (
         f"{alone[0]}: image without a mask{more}{spare}; {rule}. Pass --missing-is-empty if "
         "it shows nothing of what is looked for, --skip-bad to leave it out"
+        f"{describe_channels(images, most.masks)}"
+    )
+
+
+def describe_channels(images, paired):
+    """What to do where images, {name: path}, that are not among the names of those `paired` with a
+    mask look like their other channels, as 7_green beside 7_red, whose mask is 7; "" else.
+    """
+    stem_of = {name: re.sub(r"[_\W][^_\W]*$", "", name) for name in images}
+    stems = {stem_of[name]: images[name] for name in paired}
+    if not len(paired) == len(stems) == len(set(stem_of.values())):
+        return ""
+    stem, path = next(iter(stems.items()))
+    folder, _, rest = path.rpartition(stem)
+    return (
+        "; where each file is one channel of an image, save its files as one, RGB, or take one "
+        f"channel with --images '{folder}{re.sub('[^/]+', '*', stem)}{rest}'"
     )
 
 
