@@ -23,6 +23,9 @@ from unet.runs import Record
 ROOT = Path(__file__).parent.parent
 # For the tests and what they start: compiling is most of what JAX does with small networks.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Two workers with two threads each wait for one another most of the time.
+for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(threads, "1")
 PYTHONPATH = os.environ.get("PYTHONPATH")
 FORKS = []  # their processes
 slow = pytest.mark.slow  # what takes long, and others have shown for the most part already
