@@ -266,6 +266,8 @@ def tell_no_job(script):
     what, name = "raw/ has files: python data.py JOB --raw raw, then", "JOB"
     if others:
         what, name = f"output/ has arrays of {', '.join(others)}:", others[0]
+        if script == "train.py" and name not in JOBS:
+            name = f"JOB --name {name}"
     print(f"no job named: this is noise; {what} python {script} {name}", flush=True)
 
 

@@ -50,6 +50,7 @@ def test_an_object_is_what_touches_at_a_side_or_a_corner():
 
 def test_an_empty_mask_has_no_object_and_a_full_one_has_one():
     assert find_objects(np.zeros((3, 4), np.uint8)) == []
+    assert find_objects(np.ones((1, 1), np.uint8)) == [(1, 1, 0.0, 0.0, 0, 0, 1, 1)]
     assert find_objects(np.ones((3, 4), np.uint8)) == [(1, 12, 1.5, 1.0, 0, 0, 4, 3)]
 
 

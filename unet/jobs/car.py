@@ -1,6 +1,6 @@
 """Cars against their background, Carvana.
 
-Command: python train.py car. Document's recipe: 15 minutes an epoch on one core, Dice 0.917 after
+Command: python train.py car. Document's recipe: 15 minutes an epoch on two cores, Dice 0.917 after
 one. Modern recipe: 1 minute on a graphics card, Dice 0.986. benchmarks/RESULTS.md has the runs.
 
 Not stated in the document: Adam's rate, so Keras's default, and the filters of the levels between

@@ -94,7 +94,7 @@ def find_objects(prediction, classes=(), first=1):
     rows = []
     for number in range(first, len(classes) or 2):
         name = [classes[number].name] if classes else []
-        mask = cv2.compare(prediction, number, cv2.CMP_EQ)
+        mask = (prediction == number).astype(np.uint8)
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask, connectivity=CONNECTIVITY)
         stats, centres = stats[1:].tolist(), centres[1:].tolist()  # 0 is what lies around
         found = sorted(zip(stats, centres), key=lambda pair: (pair[0][cv2.CC_STAT_TOP], pair[0]))

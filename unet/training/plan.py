@@ -272,11 +272,11 @@ def split(name, options, job, arrays):
     folds, seed = options.folds, options.seed
     splits = split_networks(name, arrays.files, share, folds, by_subject, seed, labels)
     check_masks(arrays, splits)
-    for name, (_, held_out) in splits.items() if labels else ():
+    for network, (_, held_out) in splits.items():
         subjects = sorted({arrays.files[row]["subject"] for row in held_out})
-        if 0 < len(subjects) < len(held_out):
-            some = ", ".join(subjects[:3])
-            print(f"{name}: all images of {len(subjects)} subjects are held out, such as {some}")
+        if labels and 0 < len(subjects) < len(held_out):
+            some = f"{len(subjects)} subjects are held out, such as {', '.join(subjects[:3])}"
+            print(f"{network}: all images of {some}")
     return splits
 
 
