@@ -48,7 +48,7 @@ with atheris.instrument_imports(
     include=["unet.data", "unet.reading", "unet.runs", "unet.prediction"]
 ):
     from unet import runs
-    from unet.reading import files, masks, pixels, run_length, tables
+    from unet.reading import codes, files, masks, pixels, run_length, tables
     from unet.jobs.settings import PLAIN, Reading
     from unet.machine import disk
     from unet.prediction.submit import read_truth
@@ -94,7 +94,10 @@ def csv_files(content):
             assert Path(os.path.abspath(frame.image.path)).is_relative_to(Path("data").absolute())
     for rules in (Submission(), JOBS["nerve"].submission):
         with contextlib.suppress(InputError):
-            assert all(isinstance(k, str) for k in read_truth("data/table.csv", rules))
+            for cells in read_truth("data/table.csv", rules):
+                assert all(isinstance(cell, str) for cell in cells)
+    with contextlib.suppress(InputError):
+        assert all(isinstance(name, str) for name in codes.read_codes("data/table.csv")[0])
 
 
 def record(content):
