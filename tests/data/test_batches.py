@@ -380,3 +380,13 @@ def test_where_all_subjects_show_the_same_they_are_drawn_as_without_labels():
             assert np.array_equal(a, b)
         for a, b in zip(fold_rows(files, 4, True, seed), fold_rows(files, 4, True, seed, labels)):
             assert np.array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_two_subjects_that_show_something_one_is_held_out(seed):
+    for count, size in ((4, 5), (10, 1)):
+        files = rows_of([str(n // size) for n in range(count * size)])
+        labels = [{1} if n // size < 2 else set() for n in range(count * size)]
+        train_rows, held_out = split_rows(files, 0.2, True, seed, labels)
+        assert of_split(train_rows, labels)[1] == of_split(held_out, labels)[1] == size
+        assert len(held_out) in (5, 2, 3)

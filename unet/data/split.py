@@ -69,6 +69,9 @@ def spread(subjects, labels, shares, seed):
     of_subject = [found or {"none"} for found in of_subject]
     counts, shares = Counter(itertools.chain(*of_subject)), np.array(shares)
     wanted = {label: shares * count for label, count in counts.items()}
+    for label in counts.keys() - {"none"}:  # of two subjects each side has one
+        if counts[label] >= len(shares):
+            wanted[label] = np.maximum(wanted[label], 1)
     rows, share_of = shares * len(where), np.zeros(len(names), int)
     left = np.random.default_rng(seed).permutation(len(names)).tolist()
     while left:
