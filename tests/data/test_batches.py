@@ -336,6 +336,12 @@ def test_pixels_that_do_not_count_are_no_cell_weigh_nothing_and_tip_no_balance(a
     assert (weights == 0).sum() == 4 * 30 * 30
 
 
+def shown_of(labels):
+    """bool (N, K): the classes that rows show, from a set for each."""
+    classes = sorted(set().union(*labels))
+    return np.array([[label in of_row for label in classes] for of_row in labels])
+
+
 def of_split(rows, labels):
     return Counter(label for row in rows for label in labels[row] or {"none"})
 
@@ -345,10 +351,10 @@ def test_images_with_and_without_foreground_are_spread_over_both_sides_and_folds
     """4 of 20 images show an object: each of 5 folds has at most one, and one fold has none."""
     files = rows_of([str(n) for n in range(20)])
     labels = [{1} if n in (2, 3, 11, 17) else set() for n in range(20)]
-    train_rows, held_out = split_rows(files, 0.2, True, seed, labels)
+    train_rows, held_out = split_rows(files, 0.2, True, seed, shown_of(labels))
     assert sorted([*train_rows, *held_out]) == list(range(20))
     assert of_split(held_out, labels) == {1: 1, "none": 3}
-    folds = fold_rows(files, 5, True, seed, labels)
+    folds = fold_rows(files, 5, True, seed, shown_of(labels))
     assert sorted(row for _, fold in folds for row in fold) == list(range(20))
     assert sorted(of_split(fold, labels)[1] for _, fold in folds) == [0, 1, 1, 1, 1]
     assert [len(fold) for _, fold in folds] == [4] * 5
@@ -359,14 +365,14 @@ def test_classes_are_spread_and_subjects_stay_whole():
     files = rows_of([str(n // 3) for n in range(90)])
     labels = [{label for label in range(1, 5) if rng.random() < 0.15 * label} for _ in range(90)]
     labels[30:33] = [{9}] * 3
-    train_rows, held_out = split_rows(files, 0.2, True, 1, labels)
+    train_rows, held_out = split_rows(files, 0.2, True, 1, shown_of(labels))
     sides = [{files[row]["subject"] for row in side} for side in (train_rows, held_out)]
     assert not sides[0] & sides[1] and 15 <= len(held_out) <= 21
     found, of_all = of_split(held_out, labels), of_split(range(90), labels)
     for label in range(1, 5):
         assert 0.1 < found[label] / of_all[label] < 0.35
     assert not found[9]  # one subject alone shows it: the training has to see it
-    for _, fold in fold_rows(files, 5, True, 1, labels):
+    for _, fold in fold_rows(files, 5, True, 1, shown_of(labels)):
         assert set(range(1, 5)) <= set(of_split(fold, labels))
 
 
@@ -375,10 +381,13 @@ def test_where_all_subjects_show_the_same_they_are_drawn_as_without_labels():
     labels = [{1} if n % 2 else set() for n in range(80)]
     for seed in range(3):
         for a, b in zip(
-            split_rows(files, 0.2, True, seed), split_rows(files, 0.2, True, seed, labels)
+            split_rows(files, 0.2, True, seed),
+            split_rows(files, 0.2, True, seed, shown_of(labels)),
         ):
             assert np.array_equal(a, b)
-        for a, b in zip(fold_rows(files, 4, True, seed), fold_rows(files, 4, True, seed, labels)):
+        for a, b in zip(
+            fold_rows(files, 4, True, seed), fold_rows(files, 4, True, seed, shown_of(labels))
+        ):
             assert np.array_equal(a[1], b[1])
 
 
@@ -387,6 +396,22 @@ def test_of_two_subjects_that_show_something_one_is_held_out(seed):
     for count, size in ((4, 5), (10, 1)):
         files = rows_of([str(n // size) for n in range(count * size)])
         labels = [{1} if n // size < 2 else set() for n in range(count * size)]
-        train_rows, held_out = split_rows(files, 0.2, True, seed, labels)
+        train_rows, held_out = split_rows(files, 0.2, True, seed, shown_of(labels))
         assert of_split(train_rows, labels)[1] == of_split(held_out, labels)[1] == size
         assert len(held_out) in (5, 2, 3)
+
+
+def test_a_class_that_two_images_show_is_on_both_sides_and_no_fold_is_empty():
+    rng = np.random.default_rng(0)
+    for seed in range(100):
+        shown = rng.random((int(rng.integers(6, 40)), int(rng.integers(1, 5)))) < rng.uniform(
+            0, 0.5
+        )
+        files = rows_of([str(n) for n in range(len(shown))])
+        train_rows, held_out = split_rows(files, 0.2, True, seed, shown)
+        counts = shown.sum(axis=0)
+        assert shown[train_rows].any(axis=0)[counts > 0].all()
+        assert shown[held_out].any(axis=0)[counts > 1].all()
+        folds = fold_rows(files, 5, True, seed, shown)
+        assert all(len(rows) for _, rows in folds)
+        assert sorted(row for _, rows in folds for row in rows) == list(range(len(shown)))

@@ -134,6 +134,13 @@ class Arrays:
         """The true class number of each pixel of a row, uint8 (H, W)."""
         return self.as_numbers(self.masks[row][..., 0])
 
+    def shown(self, row):
+        """The classes that a row's mask shows, but the background: bool (K,), (1,) where there is
+        foreground alone.
+        """
+        counts = np.bincount(self.numbers(row).ravel(), minlength=IGNORED)
+        return counts[1 : max(2, len(self.classes))] > 0
+
     @property
     def is_resized(self):
         """Whether a training image had another size before it became a row here, and not the same

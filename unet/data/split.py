@@ -1,9 +1,7 @@
 """Rows of the arrays that a network is trained on, and those that it is scored on."""
 
-import itertools
 import math
 import re
-from collections import Counter
 
 import numpy as np
 
@@ -11,28 +9,41 @@ from unet.errors import InputError, refuse
 from unet.runs import fold_name
 
 
-def split_rows(files, share, by_subject, seed, labels=None):
+def find_subjects(names, shown=None):
+    """The S subjects of N rows, from the name of each row's: their numbers, (N,), sizes in rows,
+    (S,), what they show and how rare that is.
+
+    shown: bool (N, K), the classes in the mask of each row, None where they do not matter. What
+    the subjects show is bool (S, K), a column for each class that some of them show and others do
+    not, and one for showing nothing; its rarity, (S,), the number of subjects that show the rarest
+    class of each, S for none.
+    """
+    _, numbers, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    shown = np.zeros((len(names), 0), bool) if shown is None else shown
+    shows = np.zeros((len(sizes), shown.shape[1]), bool)
+    np.logical_or.at(shows, numbers, shown)
+    rarity = np.where(shows, shows.sum(axis=0), len(sizes)).min(axis=1, initial=len(sizes))
+    shows = np.column_stack([shows, ~shows.any(axis=1)])
+    return numbers, sizes, shows[:, shows.any(axis=0) & ~shows.all(axis=0)], rarity
+
+
+def split_rows(files, share, by_subject, seed, shown=None):
     """Numbers of the training and of the validation rows of files.csv, two int arrays.
 
     A split that the files state (noise, tables) stands. Else subjects are drawn and held out whole
     as long as that brings their images nearer to the share; or, not by subject, the last rows are,
-    as Keras's validation_split does. labels: a set of classes of each row; where subjects differ
-    in them, both sides get of each. Raises ValueError where a side would stay empty.
+    as Keras's validation_split does. shown: as for find_subjects. Raises ValueError where a side
+    would stay empty.
     """
     rows = np.arange(len(files))
     held_out = np.array([row["split"] == "validation" for row in files])
     if held_out.any() or share == 0:
         return rows[~held_out], rows[held_out]
-    count = math.ceil(share * len(rows))
     if by_subject:
-        subjects = np.array([row["subject"] for row in files])
-        shares = spread(subjects, labels, (share, 1 - share), seed)
-        if shares is None:
-            held_out = np.isin(subjects, draw_subjects(subjects, count, seed))
-        else:
-            held_out = shares == 0
+        numbers, *subjects = find_subjects([row["subject"] for row in files], shown)
+        held_out = draw_subjects(*subjects, share, seed)[numbers]
     else:
-        held_out = rows >= len(rows) - count
+        held_out = rows >= len(rows) - math.ceil(share * len(rows))
     if held_out.all():
         is_subject = by_subject and len(rows) > 1
         what = "subject; pass --no-split-by-subject or" if is_subject else "image; pass"
@@ -40,66 +51,41 @@ def split_rows(files, share, by_subject, seed, labels=None):
     return rows[~held_out], rows[held_out]
 
 
-def draw_subjects(subjects, count, seed):
-    """Some of the subjects of `subjects` (N,), drawn so that they have about `count` rows; at
-    least one, and not all if there are several.
+def draw_subjects(sizes, shows, rarity, share, seed):
+    """bool (S,): some of the subjects of find_subjects, drawn so that they have about a share of
+    the rows; at least one, and not all if there are several.
+
+    First come those of the rarest classes, until a class has its share, which is one at the least;
+    what is left is filled up, the rarest last. A class that several show stays on both sides, and
+    one that a single subject shows is trained on, as far as whole subjects allow.
     """
-    names, sizes = np.unique(subjects, return_counts=True)
-    drawn, total = [], 0
-    for number in np.random.default_rng(seed).permutation(len(names)):
-        nearer = abs(total + sizes[number] - count) < abs(total - count)
-        if nearer and len(drawn) < len(names) - 1:
-            drawn, total = [*drawn, names[number]], total + sizes[number]
-    return drawn or [names[np.argmin(sizes)]]
+    count, num_showing = math.ceil(share * sizes.sum()), shows.sum(axis=0)
+    wanted = np.minimum(np.rint(share * num_showing).clip(1), num_showing - 1)
+    order = sorted(np.random.default_rng(seed).permutation(len(sizes)), key=rarity.__getitem__)
+    is_drawn, total, num_drawn = np.zeros(len(sizes), bool), 0, np.zeros(len(num_showing), int)
+    for most, candidates in ((wanted, order), (num_showing - 1, order[::-1])):
+        for number in candidates:
+            is_nearer = abs(total + sizes[number] - count) < abs(total - count)
+            is_free = not is_drawn[number] and (num_drawn < most)[shows[number]].all()
+            if is_nearer and is_free and is_drawn.sum() < len(sizes) - 1:
+                is_drawn[number] = True
+                total += sizes[number]
+                num_drawn += shows[number]
+    if not total:  # each is too large
+        is_drawn[np.lexsort([sizes, rarity == len(sizes), rarity == 1])[0]] = True
+    return is_drawn
 
 
-def spread(subjects, labels, shares, seed):
-    """Number of the share, int (N,), that each row is in, whole subjects (N,) together: subjects
-    of each label are spread by the shares, those of the rarest first (iterative stratification,
-    Sechidis et al. 2011). None where all subjects have the same labels.
-
-    labels: a set for each row; subjects without any are spread as those of a label are.
-    """
-    names, where, sizes = np.unique(subjects, return_inverse=True, return_counts=True)
-    of_subject = [set() for _ in names]
-    for number, of_row in zip(where, labels or ()):
-        of_subject[number] |= of_row
-    if all(found == of_subject[0] for found in of_subject):
-        return None
-    of_subject = [found or {"none"} for found in of_subject]
-    counts, shares = Counter(itertools.chain(*of_subject)), np.array(shares)
-    wanted = {label: shares * count for label, count in counts.items()}
-    for label in counts.keys() - {"none"}:  # of two subjects each side has one
-        if counts[label] >= len(shares):
-            wanted[label] = np.maximum(wanted[label], 1)
-    rows, share_of = shares * len(where), np.zeros(len(names), int)
-    left = np.random.default_rng(seed).permutation(len(names)).tolist()
-    while left:
-        counts = Counter(itertools.chain(*(of_subject[number] for number in left)))
-        rarest = min(counts, key=lambda label: (counts[label], str(label)))
-        here = [number for number in left if rarest in of_subject[number]]
-        for number in sorted(here, key=lambda number: -sizes[number]):
-            share = max(range(len(shares)), key=lambda n: (wanted[rarest][n], rows[n]))
-            share_of[number] = share
-            rows[share] -= sizes[number]
-            for label in of_subject[number]:
-                wanted[label][share] -= 1
-        left = [number for number in left if number not in here]
-    return share_of[where]
-
-
-def fold_rows(files, num_folds, by_subject, seed, labels=None):
+def fold_rows(files, num_folds, by_subject, seed, shown=None):
     """The (training, validation) rows of each fold of a cross-validation: every row is held out
     once, and the folds are as equal as whole subjects allow; or, not by subject, blocks of
-    neighbouring rows. labels: as in split_rows. Raises ValueError where there are fewer subjects
-    (or rows) than folds.
+    neighbouring rows. shown: as for find_subjects. Raises ValueError where there are fewer
+    subjects (or rows) than folds.
     """
     rows = np.arange(len(files))
-    subjects = np.array([row["subject"] for row in files]) if by_subject else rows
-    names, sizes = np.unique(subjects, return_counts=True)
-    what, remedy = "images", "fewer"
-    if by_subject:
-        what, remedy = "subjects", "fewer, or --no-split-by-subject"
+    names = [row["subject"] for row in files] if by_subject else rows
+    numbers, sizes, shows, rarity = find_subjects(names, shown)
+    what, or_else = ("subjects", ", or --no-split-by-subject") if by_subject else ("images", "")
     refuse(
         (
             any(row["split"] == "validation" for row in files),
@@ -107,34 +93,34 @@ def fold_rows(files, num_folds, by_subject, seed, labels=None):
             "without --folds",
         ),
         (
-            len(names) < num_folds,
-            f"--folds {num_folds}: there are only {len(names)} {what}; pass {remedy}",
+            len(sizes) < num_folds,
+            f"--folds {num_folds}: there are only {len(sizes)} {what}; pass fewer{or_else}",
         ),
     )
-    shares = spread(subjects, labels, [1 / num_folds] * num_folds, seed) if by_subject else None
-    if shares is not None:
-        return [(rows[shares != fold], rows[shares == fold]) for fold in range(num_folds)]
     if by_subject:
         held_out = [[] for _ in range(num_folds)]
-        counts = [0] * num_folds
-        order = np.random.default_rng(seed).permutation(len(names))
-        for number in order[np.argsort(-sizes[order], kind="stable")]:  # largest first
-            smallest = counts.index(min(counts))
-            held_out[smallest].append(names[number])
-            counts[smallest] += sizes[number]
+        counts, lacking = [0] * num_folds, np.ones((num_folds, shows.shape[1]), bool)
+        weights = 1 / shows.sum(axis=0)
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        for number in sorted(order, key=lambda n: (rarity[n], -sizes[n])):  # rarest, then largest
+            gains = (lacking & shows[number]) @ weights
+            fold = np.lexsort([counts, -gains])[0]
+            held_out[fold].append(number)
+            counts[fold] += sizes[number]
+            lacking[fold] &= ~shows[number]
     else:
         held_out = np.array_split(rows, num_folds)
-    inside = [np.isin(subjects, of_fold) for of_fold in held_out]
+    inside = [np.isin(numbers, of_fold) for of_fold in held_out]
     return [(rows[~mask], rows[mask]) for mask in inside]
 
 
-def split_networks(name, files, share, num_folds, by_subject, seed, labels=None):
+def split_networks(name, files, share, num_folds, by_subject, seed, shown=None):
     """{name of a network: its training and its validation rows} of a run: one network, or one a
-    fold. labels: as in split_rows. Raises ValueError as split_rows and fold_rows do.
+    fold. Raises ValueError as split_rows and fold_rows do.
     """
     if not num_folds:
-        return {name: split_rows(files, share, by_subject, seed, labels)}
-    folds = fold_rows(files, num_folds, by_subject, seed, labels)
+        return {name: split_rows(files, share, by_subject, seed, shown)}
+    folds = fold_rows(files, num_folds, by_subject, seed, shown)
     return {fold_name(name, number): rows for number, rows in enumerate(folds, 1)}
 
 

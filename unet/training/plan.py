@@ -21,7 +21,7 @@ from unet.data.survey import read_report
 from unet.encoders import IMAGENET, NONE
 from unet.errors import InputError, refuse
 from unet.jobs import RECIPES, choose_recipe, own
-from unet.jobs.settings import IGNORED, SYMMETRIES
+from unet.jobs.settings import SYMMETRIES
 from unet.losses import LOSSES, fitting_losses, weighing_losses
 from unet.machine.precision import find_precision
 from unet.options import flag
@@ -264,17 +264,16 @@ def split(name, options, job, arrays):
     InputError where a network would see no foreground.
     """
     share, by_subject = job.recipe.validation_split, options.split_by_subject
-    labels = None
-    if options.job == "own" and by_subject:  # the documents' splits stay as they are
-        labels = [
-            set(np.unique(arrays.numbers(n))) - {0, IGNORED} for n in range(len(arrays.files))
-        ]
-    folds, seed = options.folds, options.seed
-    splits = split_networks(name, arrays.files, share, folds, by_subject, seed, labels)
+    files, folds, shown = arrays.files, options.folds, None
+    is_stated = len({row["split"] for row in files}) > 1
+    is_drawn = by_subject and not is_stated and (share or folds)
+    if options.job == "own" and is_drawn:  # the documents' splits stay as they are
+        shown = np.array([arrays.shown(row) for row in range(len(files))])
+    splits = split_networks(name, files, share, folds, by_subject, options.seed, shown)
     check_masks(arrays, splits)
     for network, (_, held_out) in splits.items():
-        subjects = sorted({arrays.files[row]["subject"] for row in held_out})
-        if labels and 0 < len(subjects) < len(held_out):
+        subjects = sorted({files[row]["subject"] for row in held_out})
+        if shown is not None and len(subjects) < len(held_out):
             some = f"{len(subjects)} subjects are held out, such as {', '.join(subjects[:3])}"
             print(f"{network}: all images of {some}")
     return splits
