@@ -135,8 +135,9 @@ class Options(Checked):
     )
     colors: str | None = option(
         None,
-        "CSV file with columns name, r, g and b, one line per class, background first, for masks "
-        "that hold these colours (with --classes: names and colours of the class numbers)",
+        "CSV file with columns name, r, g and b, one line per class, for masks that hold these "
+        "colours (with --classes: names and colours of the class numbers); a class called "
+        "background is class 0",
     )
     no_background: bool = option(
         False,
@@ -240,8 +241,7 @@ def read_files(name, options):
     """Write the arrays of image and mask files to output/NAME/."""
     names = [field.name for field in fields(frames.Source)]
     source = frames.Source(**{name: getattr(options, name) for name in names})
-    notes = []
-    classes, reading = write.choose_classes(options, notes)
+    classes, reading, notes = write.choose_classes(options)
     found = sources.read_frames(options.job, source, classes)
     job, is_own = JOBS[options.job], options.job == "own"
     size = options.tile_size or options.image_size or job.image_size or (0, 0)

@@ -115,7 +115,7 @@ def write_masks(record, rules, files, probabilities, unreadable):
     """Write the run-length code of each image's mask, and an empty one of each that is unreadable,
     as a Submission has them; returns a Written.
     """
-    names, sizes, counts = [label["name"] for label in record.classes], {}, [0, 0]
+    names, sizes, num_lines, num_masks = [c["name"] for c in record.classes], {}, 0, 0
 
     def encode(file, probability):
         size = file["height"], file["width"]
@@ -134,12 +134,12 @@ def write_masks(record, rules, files, probabilities, unreadable):
         for size, lines in terminal.with_progress(images, num_images, "masks"):
             for key, codes in lines:
                 sizes[key] = size
-                counts[1] += len(codes)
+                num_masks += len(codes)
                 if not codes and rules.empty is not None:
                     codes = [rules.empty]
-                counts[0] += len(codes)
+                num_lines += len(codes)
                 writer.writerows((*key, code) for code in codes)
-    return Written(record.decision.describe(), *counts, sizes)
+    return Written(record.decision.describe(), num_lines, num_masks, sizes)
 
 
 def main(options):

@@ -440,6 +440,7 @@ def test_fields_are_set_by_one_option_or_by_several():
         ("train", {"job": "ovn"}, "job 'ovn': expected one of noise, "),
         ("train", {"epochs": "3"}, "--epochs '3': expected int | None"),
         ("train", {"epochs": 0}, "--epochs"),
+        ("train", {"epochs": True}, "--epochs True: expected int"),
         ("train", {"set": "recipe.epochs=3"}, "--set 'recipe.epochs=3': expected tuple"),
         ("data", {"image_size": (96,)}, r"--image-size \(96,\): expected tuple"),
         ("data", {"classes": 2}, "--classes 2: expected 3 to 255"),

@@ -56,7 +56,8 @@ def is_of(kind, value):
         is_right = is_right and (kinds[-1] is ... or len(kinds) == len(value))
         return is_right and all(is_of(kinds[0], item) for item in value)
     numeric = {int: numbers.Integral, float: numbers.Real, str: str | os.PathLike}
-    return isinstance(value, numeric.get(kind, kind))
+    is_kind = isinstance(value, numeric.get(kind, kind))
+    return is_kind and (kind is bool or not isinstance(value, bool))
 
 
 def option(

@@ -423,6 +423,23 @@ def test_run_length_segmentations_are_those_of_pycocotools(share, is_compressed)
     assert np.array_equal(coco(entry)["a.jpg"].draw(), mask)
 
 
+def test_run_length_segmentations_of_another_size_than_the_image_are_refused():
+    entry = annotation(segmentation={"counts": [0, 5, 2395], "size": [60, 40]})
+    line = refusal(coco(entry)["a.jpg"].draw)
+    assert line == (
+        "coco.json: annotations[0]: has size (60, 40); expected the size of its image, 40x60"
+    )
+
+
+def test_ids_that_are_texts_stay_apart():
+    images = [
+        dict(id=id, file_name=f"{id}.jpg", height=40, width=60) for id in ("v1", "v1.0", 2, "3")
+    ]
+    entries = [annotation(FLAT, image=id) for id in ("v1.0", 3)]
+    found = {name: bool(mask.draw().any()) for name, mask in coco(*entries, images=images).items()}
+    assert found == {"v1.jpg": False, "v1.0.jpg": True, "2.jpg": False, "3.jpg": True}
+
+
 def test_a_flat_segmentation_and_ids_of_another_type_are_read():
     assert (
         coco(annotation(segmentation=FLAT, image="7", category=3.0))["a.jpg"].draw().sum() == 200

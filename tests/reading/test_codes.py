@@ -194,6 +194,20 @@ def test_an_order_that_the_codes_do_not_tell_is_asked_for():
         assert np.array_equal(found, dots > 0) == is_right
 
 
+def test_validation_images_have_the_order_of_the_training_images():
+    """Of which there are too few, or whose masks are too small, to tell it."""
+    masks = {n: disc(n) for n in range(4)}
+    write_table(masks, False)
+    dot = np.zeros((40, 60), np.uint8)
+    dot[3, 50] = 1
+    save(Path("more/m.png"), dot * np.uint8(200))
+    Path("more.csv").write_text(f"id,rle_mask\nm,{run_length_enc(dot, False, 0)}\n")
+    arrays = prepared(validation_images="more", validation_masks="more.csv")
+    row = next(n for n, file in enumerate(arrays.files) if file["id"] == "m")
+    assert np.array_equal(arrays.masks[row][..., 0] > 0, dot > 0)
+    assert not arrays.reading.submission.columns_first
+
+
 @pytest.mark.parametrize(
     ("rows", "labels"),
     [

@@ -125,7 +125,7 @@ def test_colours_with_noise_are_not_taken_for_foreground(place):
 @pytest.mark.parametrize("is_stack", [True, False])
 @pytest.mark.parametrize(("count", "white"), [(2, 255), (3, 1), (4, 1), (4, 255), (5, 1), (9, 1)])
 def test_a_class_in_each_channel_is_class_numbers(count, white, is_stack, place):
-    labels = [labels_of(number) % count for number in range(3)]
+    labels = [labels_of(number) % count * (number > 0) for number in range(3)]  # one is empty
     masks = [np.eye(count, dtype=np.uint8)[numbers] * np.uint8(white) for numbers in labels]
     images = [scene(number)[0] for number in range(3)]
     if is_stack:
@@ -140,8 +140,9 @@ def test_a_class_in_each_channel_is_class_numbers(count, white, is_stack, place)
 
 
 def test_a_palette_of_two_numbers_is_a_mask_whatever_its_colours(place):
-    """As QuPath's, whose background, number 0, is white."""
+    """As QuPath's, whose background, number 0, is white; one mask is empty."""
     scenes = write_pairs()
+    scenes[1][1][:] = 0
     for number, (_, mask) in enumerate(scenes):
         image = Image.fromarray((mask > 0).astype(np.uint8))
         image.putpalette([255, 255, 255, 200, 0, 0] + [0] * 762)
@@ -495,6 +496,21 @@ def test_labels_that_say_void_do_not_count(classes, place, capsys):
     assert "Void: these pixels are ignored in training and scores" in capsys.readouterr().out
     found = [sorted(set(arrays.numbers(n).ravel().tolist())) for n in range(3)]
     assert found == [[0, 1], [0, 255], [0, 255]]
+
+
+def test_a_folder_of_void_leaves_ignore_as_it_was(place):
+    for number in range(3):
+        labels = labels_of(number)
+        write(f"images/{number}.png", scene(number)[0])
+        for name, value in (("cell", 1), ("void", 2), ("wall", 3)):
+            mask = (labels == value) * np.uint8(255)
+            mask[:2] = 77
+            write(f"masks/{name}/{number}.png", mask)
+    arrays = read(classes=3, ignore="77")
+    expected = np.array([0, 1, 255, 2], np.uint8)[labels_of(0)]
+    expected[:2] = 255
+    assert np.array_equal(arrays.numbers(0), expected)
+    assert arrays.reading.ignore == (77,)
 
 
 @pytest.mark.parametrize("white", [1, 255])

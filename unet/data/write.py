@@ -124,10 +124,10 @@ def of_any_size(form):
     return replace(form, image_size=ANY_SIZE, channels=form.channels or 3, keep_size=False)
 
 
-def choose_classes(options, notes):
+def choose_classes(options):
     """The SegmentClass of each class that --classes and --colors of data.Options speak of, () for
-    foreground and background, and the Reading that they and the names of classes come to, which
-    lines in `notes` say. Raises InputError.
+    foreground and background, the Reading that they and the names of classes come to, and lines on
+    it. Raises InputError.
     """
     count, colors = options.classes, options.colors
     reading = Reading(
@@ -139,7 +139,7 @@ def choose_classes(options, notes):
         white_level=options.white_level,
     )
     if not colors:
-        return number_classes(count) if count else (), reading
+        return number_classes(count) if count else (), reading, []
     lines = read_classes(colors)
     if count not in (None, len(lines)):
         raise InputError(
@@ -155,12 +155,12 @@ def choose_classes(options, notes):
         ),
         (len(void) > 1 and not count, f"{colors}: {named} are ignored; keep one such colour"),
     )
-    if void:
-        notes.append(f"{named}: these pixels are ignored in training and scores")
+    notes = [f"{named}: these pixels are ignored in training and scores"] if void else []
     if count and numbers != tuple(range(count)):
-        ignore = (NO_VALUE,) if void else ()
-        return classes, replace(reading, numbers=numbers, ignore=ignore)
-    return classes, replace(reading, ignore=void[0].color) if void else reading
+        reading = replace(reading, numbers=numbers)
+    if void:
+        reading = replace(reading, ignore=(NO_VALUE,) if count else void[0].color)
+    return classes, reading, notes
 
 
 def settle_reading(found, reading):
@@ -179,8 +179,8 @@ def settle_reading(found, reading):
             f"{found.classes[0].name} is taken for the background, which means and objects leave "
             "out; --no-background counts it as the other classes"
         )
-    reading = replace(reading, submission=found.submission)
-    return replace(reading, ignore=(NO_VALUE,)) if found.has_void else reading
+    ignore = reading.ignore or ((NO_VALUE,) if found.has_void else ())
+    return replace(reading, submission=found.submission, ignore=ignore)
 
 
 def leave_out_bad(frames, form):

@@ -67,11 +67,8 @@ def export_run(run, path, format, image_size=None):
     """
     path, start = Path(path), time.perf_counter()
     model = exportable(run, image_size)
-    levels = (
-        (run.record.reading.black_level, run.record.reading.white_level)
-        if has_levels(run)
-        else (0, 256)
-    )
+    reading = run.record.reading
+    levels = (reading.black_level, reading.white_level) if has_levels(run) else (0, 256)
     with replace_folder(path) if format == "tf_saved_model" else replace_file(path) as temporary:
         try:
             with silence():

@@ -105,8 +105,12 @@ def fill_shares(corners, mask, number):
     fill_polygon(corners * mask.shape[::-1], mask, number)
 
 
-def fill_counts(counts, size, mask, number):
-    """Fill COCO's run-length code: lengths of runs of 0 and 1 in turn, down the columns."""
+def fill_counts(counts, size, where, mask, number):
+    """Fill COCO's run-length code: lengths of runs of 0 and 1 in turn, down the columns. Raises
+    InputError for a code of another size than the mask.
+    """
+    expected = "the size of its image, {}x{}".format(*mask.shape)
+    _check(mask.shape == size, where, "size", size, expected)
     is_inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     mask[is_inside.reshape(size, order="F")] = number
 
@@ -287,7 +291,7 @@ def _coco_counts(code, where):
         is_right = False
     expected = "run-length code, as many pixels in its counts as in its size"
     _check(is_right, where, "segmentation", code, expected)
-    return partial(fill_counts, counts, tuple(size))
+    return partial(fill_counts, counts, tuple(size), where)
 
 
 def decode_counts(text):
@@ -379,7 +383,8 @@ def _look_up(table, entry, where, key):
 
 def _id(value):
     """An id, a number or a text, as text: 7, 7.0 and "7" are one."""
-    return str(value).removesuffix(".0")
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
 
 
 def _text(entry, where, key):

@@ -279,16 +279,15 @@ def _list_zip(open_file, path, place, below=""):
 
 
 def is_one_hot(pixels):
-    """True for pixels (H, W, C) of which each has one channel above 0, always of the same value,
-    and several channels are used: a mask of classes, no colours.
+    """True for pixels (H, W, C) of which each has one channel above 0, always of the same value: a
+    mask of classes, no colours. It may be of one class alone.
     """
     if pixels.ndim != 3 or not 2 <= pixels.shape[2] < MOST_CLASSES or not pixels.size:
         return False
     value, is_used = pixels[0, 0].max(), pixels != 0
     if value <= 0 or not (is_used[0].sum(axis=1) == 1).all():  # as of most images
         return False
-    is_one = (is_used.sum(axis=2) == 1).all() and (pixels[is_used] == value).all()
-    return bool(is_one and is_used.any(axis=(0, 1)).sum() > 1)
+    return bool((is_used.sum(axis=2) == 1).all() and (pixels[is_used] == value).all())
 
 
 def list_pages(file):

@@ -220,11 +220,13 @@ def run_length_masks(path, image_files, source, job, found):
     reason = "as --run-length says"
     if source.run_length:
         columns_first = source.run_length == "columns"
+    elif found.submission:
+        columns_first, reason = found.submission.columns_first, "as those of the training images"
     elif job in OF_KAGGLE:
         columns_first, reason = JOBS[job].submission.columns_first, f"as {job}'s competition does"
     else:
         columns_first, reason = find_order(path, [(codes[n], sizes[n]) for n in codes])
-    if job not in OF_KAGGLE:
+    if job not in OF_KAGGLE and not found.submission:
         found.submission = replace(form, columns_first=columns_first)
     labels = {code.label for of_image in codes.values() for code in of_image} - {""}
     numbers, masks = add_labels(found, sorted(labels, key=natural_key)), {}

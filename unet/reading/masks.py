@@ -8,7 +8,7 @@ import numpy as np
 from unet.errors import InputError
 from unet.jobs.settings import IGNORED, PLAIN
 from unet.reading.files import NPY, is_one_hot
-from unet.reading.pixels import decode_pixels, palette_numbers
+from unet.reading.pixels import decode_pixels, has_colored_palette, palette_numbers
 
 LEAST_COLOUR = 32  # between the channels of a pixel; less is grey with noise
 MOST_COLOURS = 16  # brightnesses of a mask in colours; more are noise, as of JPEG
@@ -52,13 +52,14 @@ def decode_mask(data, path, page=None, reading=PLAIN):
 
 
 def two_numbers(data, pixels, page):
-    """The mask, uint8 (H, W) of 0 and 255, of a palette in colours of which 0 and one other number
-    are used: the colours are for looking at. None for any other mask.
+    """The mask, uint8 (H, W) of 0 and 255, of a palette in colours of which 0 and at most one
+    other number are used: the colours are for looking at. None for any other mask.
     """
-    if pixels.ndim == 2 or (pixels[..., :3] == pixels[..., :1]).all():
+    numbers = None if pixels.ndim == 2 else palette_numbers(data, page)
+    if numbers is None or numbers.min() > 0 or len(np.unique(numbers)) > 2:
         return None
-    numbers = palette_numbers(data, page)
-    if numbers is None or numbers.min() > 0 or len(np.unique(numbers)) != 2:
+    is_grey = (pixels[..., :3] == pixels[..., :1]).all()
+    if is_grey and (numbers.any() or not has_colored_palette(data)):
         return None
     return np.uint8(255) * (numbers > 0)
 

@@ -14,7 +14,7 @@ from unet.errors import InputError
 from unet.jobs.settings import PLAIN
 from unet.machine.disk import replace_file
 from unet.reading import tif
-from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, npy_fault, npy_images
+from unet.reading.files import DICOM, HEIC, IMAGE_ERRORS, NPY, is_one_hot, npy_fault, npy_images
 from unet.reading.tif import TIFF, first_of
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own messages name the file
@@ -176,7 +176,9 @@ def decode_npy(data, path, page):
     if page is None and len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; expected one")
     pixels = images[page or 0]
-    if pixels.shape[2:] not in ((), (1,), (3,), (4,)):  # is_one_hot
+    if pixels.shape[2:] not in ((), (1,), (3,), (4,)):
+        if not is_one_hot(pixels):  # as the first image is
+            raise InputError(f"{path}: its image {page or 0} has no class in each channel")
         return pixels.argmax(axis=2).astype(np.uint8)
     kind = pixels.dtype.newbyteorder("=")
     return as_opencv(pixels.astype(np.float32 if kind == np.float16 else kind, copy=False))
@@ -219,6 +221,13 @@ def palette_numbers(data, page=0):
             return np.array(ImageOps.exif_transpose(image))
     except IMAGE_ERRORS:
         return None
+
+
+def has_colored_palette(data):
+    """True for an image whose palette has other colours than greys, in use or not."""
+    with Image.open(io.BytesIO(data)) as image:
+        colors = np.reshape(image.getpalette() or [0, 0, 0], (-1, 3))
+    return bool((colors != colors[:, :1]).any())
 
 
 def exif_orientation(data):
